@@ -1,0 +1,1 @@
+"""Benchmarks, each one command: ``python -m benchmarks.<name> --help``."""

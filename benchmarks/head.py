@@ -1,0 +1,184 @@
+"""Time and memory of `ClusteringHead` against the matrix products that it must do.
+
+    python -m benchmarks.head [--n 4096 --d 2048 --k 1000 --repeats 9 --json FILE]
+
+The products of a forward pass are the logits xWᵀ and the reconstruction γM. Backward adds the
+gradients of γ, W and x, and where centroids have a gradient (`batch`, `learnable`) that of M. They
+are timed alone, written into memory that is already there, in turn with the head, so that both
+meet the same load; a ratio is the median over rounds of the ratio within a round. Every row is
+labeled, which makes the update of the centroids as dear as it can be. Memory is the peak above what
+was allocated before the step: logits, assignments, what backward keeps, and every temporary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from benchmarks.timing import interleave, machine, ratio, write_json
+from supercm_pl.clustering import CentroidMode, ClusteringHead
+
+FORWARD_BAR = 1.4
+BACKWARD_BAR = 1.4
+MEMORY_BAR = 6.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    rows = [measure(mode, options) for mode in options.centroids]
+    result = {
+        "machine": machine(),
+        "n": options.n,
+        "d": options.d,
+        "k": options.k,
+        "repeats": options.repeats,
+        "bars": {"forward": FORWARD_BAR, "backward": BACKWARD_BAR, "memory": MEMORY_BAR},
+        "rows": rows,
+    }
+    print(to_markdown(result))
+    write_json(options.json, result)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=4096, help="rows of a batch")
+    parser.add_argument("--d", type=int, default=2048, help="features of a row")
+    parser.add_argument("--k", type=int, default=1000, help="classes")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument(
+        "--centroids", nargs="+", choices=get_args(CentroidMode), default=get_args(CentroidMode)
+    )
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument(
+        "--threads", type=int, help="threads on the CPU; torch's choice if not given"
+    )
+    parser.add_argument("--json", help="file to write the figures to")
+    return parser.parse_args(arguments)
+
+
+def measure(mode: CentroidMode, options: argparse.Namespace) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    head = ClusteringHead(options.d, options.k, centroids=mode).to(options.device)
+    features = torch.randn(options.n, options.d, generator=generator).to(options.device)
+    features.requires_grad_()
+    labels = torch.randint(options.k, (options.n,), generator=generator).to(options.device)
+
+    def forward() -> Tensor:
+        # Logits and assignments stay alive throughout, as they do in a training step.
+        out = head(features)
+        head.update_centroids(features, labels)
+        return head.loss(features, out.assignments).total
+
+    def forward_backward() -> None:
+        torch.autograd.backward(forward())
+        features.grad = None
+        head.zero_grad()
+
+    forward_products, backward_products = matrix_products(mode, options)
+
+    def all_products() -> None:
+        forward_products()
+        backward_products()
+
+    seconds = interleave(
+        {
+            "forward": forward,
+            "forward_products": forward_products,
+            "forward_backward": forward_backward,
+            "all_products": all_products,
+        },
+        rounds=options.repeats,
+        warmup=1,
+    )
+    head.reset_centroids()  # lets go of the last step's graph, whose memory is not this step's
+    floats = options.n * options.k * 4
+    return {
+        "centroids": mode,
+        "milliseconds": {name: 1e3 * statistics.median(times) for name, times in seconds.items()},
+        "forward_ratio": ratio(seconds["forward"], seconds["forward_products"]),
+        "forward_backward_ratio": ratio(seconds["forward_backward"], seconds["all_products"]),
+        "forward_memory": peak_extra_memory(forward, options.device) / floats,
+        "forward_backward_memory": peak_extra_memory(forward_backward, options.device) / floats,
+    }
+
+
+def matrix_products(
+    mode: CentroidMode, options: argparse.Namespace
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    n, d, k, device = options.n, options.d, options.k, options.device
+    features, weight = torch.randn(n, d, device=device), torch.randn(k, d, device=device)
+    assignments = torch.rand(n, k, device=device)
+    by_class, by_feature, by_weight = (
+        torch.empty(size, device=device) for size in ((n, k), (n, d), (k, d))
+    )
+
+    def forward() -> None:
+        torch.mm(features, weight.T, out=by_class)  # logits
+        torch.mm(assignments, weight, out=by_feature)  # reconstruction
+
+    def backward() -> None:
+        torch.mm(features, weight.T, out=by_class)  # gradient of the assignments
+        torch.mm(assignments, weight, out=by_feature)  # of the features, through the logits
+        torch.mm(assignments.T, features, out=by_weight)  # of the weight
+        if mode in ("batch", "learnable"):
+            torch.mm(assignments.T, features, out=by_weight)  # of the centroids
+
+    return forward, backward
+
+
+def peak_extra_memory(step: Callable[[], Any], device: torch.device) -> int:
+    """Peak of bytes that `step` has allocated at one time, by torch's own allocators."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = [event for event in events if event["name"] == "[memory]"]
+    changes.sort(key=lambda event: float(event["ts"]))
+    allocated = peak = 0
+    for change in changes:
+        allocated += change["args"]["Bytes"]
+        peak = max(peak, allocated)
+    return peak
+
+
+def to_markdown(result: dict[str, Any]) -> str:
+    lines = [
+        f"N {result['n']}, d {result['d']}, K {result['k']}, float32, "
+        + ", ".join(f"{name} {value}" for name, value in result["machine"].items()),
+        "",
+        "| centroids | forward + update + loss | over its 2 products "
+        f"(bar {FORWARD_BAR}) | peak memory / N·K floats (bar {MEMORY_BAR:g}) "
+        f"| with backward | over its 5 or 6 products (bar {BACKWARD_BAR}) | peak memory |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{row['centroids']}` | {row['milliseconds']['forward']:.1f} ms "
+        f"| {row['forward_ratio']:.2f} | {row['forward_memory']:.2f} "
+        f"| {row['milliseconds']['forward_backward']:.1f} ms "
+        f"| {row['forward_backward_ratio']:.2f} | {row['forward_backward_memory']:.2f} |"
+        for row in result["rows"]
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

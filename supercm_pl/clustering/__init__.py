@@ -1,0 +1,25 @@
+"""The clustering module of SuperCM in pure PyTorch: a head, its loss and their math."""
+
+from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
+from supercm_pl.clustering.functional import (
+    ClassSums,
+    ClusteringLoss,
+    class_sums,
+    clustering_loss,
+    dirichlet_prior,
+    squared_distances,
+)
+from supercm_pl.clustering.head import ClusteringHead, ClusteringOutput
+
+__all__ = [
+    "CentroidMode",
+    "ClassCentroids",
+    "ClassSums",
+    "ClusteringHead",
+    "ClusteringLoss",
+    "ClusteringOutput",
+    "class_sums",
+    "clustering_loss",
+    "dirichlet_prior",
+    "squared_distances",
+]

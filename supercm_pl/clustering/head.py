@@ -1,0 +1,168 @@
+"""The clustering head of SuperCM: a linear classifier whose classes are clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supercm_pl.clustering._checks import (
+    check_alpha,
+    check_matrix,
+    check_not_negative,
+    check_positive,
+)
+from supercm_pl.clustering._precision import full_precision, math_dtype
+from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
+from supercm_pl.clustering.distributed import sum_over_ranks
+from supercm_pl.clustering.functional import ClusteringLoss, clustering_loss, dirichlet_prior
+
+__all__ = ["ClusteringHead", "ClusteringLoss", "ClusteringOutput"]
+
+
+class ClusteringOutput(NamedTuple):
+    """Logits s = Wx + b and assignments γ = softmax(s / T), each of shape (N, K)."""
+
+    logits: Tensor
+    assignments: Tensor
+
+
+class ClusteringHead(ClassCentroids):
+    r"""Linear layer, softmax and class centroids, with the clustering loss between them.
+
+    A training step calls the head, then `update_centroids` with the labeled rows, then `loss`.
+    How centroids are made is told by `ClassCentroids`, and the loss by `clustering_loss`.
+
+    The math runs in float32, or float64 for float64 features, also under autocast and after
+    `.half()`. Where `torch.distributed` runs with several ranks, every rank has to call
+    `update_centroids`, and `loss` too where `alpha` is not 1, as they reduce over the ranks. The
+    other terms of the loss are means over the rows of this rank.
+
+    Args:
+        in_features: d, the size of a feature vector.
+        num_classes: K, the number of classes, and of clusters.
+        centroids: Where centroids come from: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
+        momentum: ρ of the mode ``ema``, between 0 and 1, both excluded.
+        temperature: T > 0, by which logits are divided in the softmax.
+        alpha: Dirichlet concentration, greater than 0: one number, or K of them.
+        orthonormal: Use the loss's variant for orthonormal centroids.
+        ortho_weight: λ ≥ 0 of that variant.
+        normalize: Divide the loss by N·d.
+        bias: Give the linear layer a bias.
+
+    Attributes:
+        classifier: The linear layer.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> head = ClusteringHead(in_features=2, num_classes=2)
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [2.0, 2.0]])
+        >>> labels = torch.tensor([0, 1, 0])  # of the first three rows
+        >>> logits, assignments = head(features)
+        >>> head.update_centroids(features[:3], labels)
+        >>> loss = F.cross_entropy(logits[:3], labels)
+        >>> loss = loss + 0.5 * head.loss(features, assignments).total
+        >>> loss.backward()
+        >>> head.centroids.tolist(), head.centroid_counts.tolist()
+        ([[2.0, 0.0], [0.0, 1.0]], [2, 1])
+    """
+
+    alpha: float | Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        centroids: CentroidMode = "cumulative",
+        momentum: float = 0.9,
+        temperature: float = 1.0,
+        alpha: float | Sequence[float] | Tensor = 1.0,
+        orthonormal: bool = False,
+        ortho_weight: float = 1.0,
+        normalize: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_features, num_classes, centroids=centroids, momentum=momentum)
+        self.temperature = check_positive("temperature", temperature)
+        self.orthonormal = orthonormal
+        self.ortho_weight = check_not_negative("ortho_weight", ortho_weight)
+        self.normalize = normalize
+        alpha = check_alpha(alpha, num_classes)
+        if isinstance(alpha, Tensor):
+            self.register_buffer("alpha", alpha.detach().clone())
+        else:
+            self.alpha = alpha
+        self.classifier = nn.Linear(in_features, num_classes, bias=bias)
+
+    def forward(self, features: Tensor) -> ClusteringOutput:
+        """Compute logits and assignments.
+
+        Args:
+            features: Shape (N, d), any floating-point dtype.
+
+        Returns:
+            Logits Wx + b and assignments softmax(logits / T), each (N, K).
+
+        Raises:
+            TypeError: If features are not a floating-point tensor.
+            ValueError: If their shape is not (N, d).
+        """
+        self._check_features(features)
+        dtype = math_dtype(features)
+        weight = self.classifier.weight.to(dtype)
+        bias = None if self.classifier.bias is None else self.classifier.bias.to(dtype)
+        with full_precision(features.device):
+            logits = F.linear(features.to(dtype), weight, bias)
+            scaled = logits if self.temperature == 1.0 else logits / self.temperature
+            return ClusteringOutput(logits, torch.softmax(scaled, dim=1))
+
+    def loss(self, features: Tensor, assignments: Tensor) -> ClusteringLoss:
+        """Compute the clustering loss against the present centroids.
+
+        Args:
+            features: Shape (N, d), labeled and unlabeled rows together.
+            assignments: Shape (N, K), as `forward` gives them for these features.
+
+        Returns:
+            The total and its terms; see `clustering_loss`. The mean assignment in the prior is the
+            mean over the rows of all ranks.
+
+        Raises:
+            TypeError: If an argument is not a floating-point tensor.
+            ValueError: If the shapes do not fit the head.
+        """
+        self._check_features(features)
+        check_matrix("assignments", assignments, ("N", features.shape[0]), ("K", self.num_classes))
+        terms = clustering_loss(
+            features,
+            assignments,
+            self._centroids_for_loss(),
+            orthonormal=self.orthonormal,
+            ortho_weight=self.ortho_weight,
+            normalize=self.normalize,
+        )
+        if isinstance(self.alpha, float) and self.alpha == 1.0:
+            return terms
+        with full_precision(features.device):
+            sums = assignments.to(terms.total.dtype).sum(dim=0)
+            num_samples = sums.new_full((1,), features.shape[0])
+            sums = sum_over_ranks(torch.cat([sums, num_samples]))
+            prior = dirichlet_prior(sums[:-1] / sums[-1].clamp(min=1), self.alpha)
+        total, reconstruction, sparsity, overlap, _ = terms
+        return ClusteringLoss(total + prior, reconstruction, sparsity, overlap, prior)
+
+    def extra_repr(self) -> str:
+        """Describe the head by its constructor arguments."""
+        alpha = "per class" if isinstance(self.alpha, Tensor) else self.alpha
+        return (
+            f"{super().extra_repr()}, temperature={self.temperature}, alpha={alpha}, "
+            f"orthonormal={self.orthonormal}, ortho_weight={self.ortho_weight}, "
+            f"normalize={self.normalize}"
+        )

@@ -1,0 +1,1 @@
+"""What semi-supervised learning and domain adaptation share."""

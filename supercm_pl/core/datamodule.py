@@ -1,0 +1,271 @@
+"""What the data modules of both tasks share: loaders, views, and augmentation on the device."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+import torch.distributed as dist
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from supercm_pl.data.datasets import as_is
+from supercm_pl.data.seeding import derive_seed, isolated_rng
+from supercm_pl.data.streams import POSITION, PairedLoader, Stream
+
+Views = Mapping[str, tuple[str, ...]]
+
+
+class SuperCMDataModule(L.LightningDataModule, ABC):
+    """Training batches of several streams, augmented on the device; plain ones for evaluation.
+
+    Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`. A subclass
+    implements :meth:`load`, :meth:`streams`, :meth:`fingerprint` and :meth:`describe`, and gives
+    its evaluation sets to :meth:`evaluation_loader`.
+
+    Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
+    stream with labels gets the weak view. A stream without labels gets the views that
+    ``trainer.lightning_module.required_views`` names, a mapping from each view to the names of
+    those who want it: a tensor if that is ``"weak"`` alone, else a mapping from view to tensor;
+    nothing wanted leaves the stream out. ``"weak_2"`` and ``"strong_2"`` are further independent
+    draws.
+
+    Every draw is a function of seed, step, rank, stream and view alone: a resumed run sees the same
+    images, and the global random number generators are left as they were.
+
+    Args:
+        weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
+            inputs as they are.
+        strong: Transform that makes the strong view; needed where a method wants one.
+        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest stream.
+        eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
+        num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
+        pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
+            ``seed_everything``, else 0.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        weak: nn.Module | None,
+        strong: nn.Module | None,
+        steps_per_epoch: int | None,
+        eval_batch_size: int,
+        num_workers: int,
+        pin_memory: bool | None,
+        seed: int | None,
+    ) -> None:
+        super().__init__()
+        if steps_per_epoch is not None:
+            check_at_least("steps_per_epoch", steps_per_epoch, 1)
+        check_at_least("eval_batch_size", eval_batch_size, 1)
+        check_at_least("num_workers", num_workers, 0)
+        if seed is not None:
+            check_at_least("seed", seed, 0)
+        self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
+        self.steps_per_epoch = steps_per_epoch
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.seed = seed
+        self._run_seed: int | None = None
+        self._described = False
+
+    @abstractmethod
+    def load(self) -> None:
+        """Open the data and choose the split; called once, before any loader is made."""
+
+    @abstractmethod
+    def streams(self) -> dict[str, Stream]:
+        """The training streams, by their key in a batch."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of what a resumed run must find unchanged: the split."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line on how many samples play which part."""
+
+    @property
+    @abstractmethod
+    def has_val_data(self) -> bool:
+        """Whether there is anything to validate on."""
+
+    @property
+    def run_seed(self) -> int:
+        """The seed in use; fixed when it is first needed."""
+        if self._run_seed is None:
+            found = os.environ.get("PL_GLOBAL_SEED", "0") if self.seed is None else self.seed
+            self._run_seed = int(found)
+        return self._run_seed
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the data, and say once what there is to train on."""
+        self.load()
+        if stage == "fit" and not self._described:
+            rank_zero_info(self.describe())
+            self._described = True
+        if stage == "fit" and self.trainer is not None and not self.has_val_data:
+            # Lightning warns of an empty loader, and would validate on nothing at the end of it.
+            self.trainer.limit_val_batches = 0
+
+    def train_dataloader(self) -> PairedLoader:
+        """The training streams, side by side; see :class:`~supercm_pl.data.PairedLoader`."""
+        self.load()
+        self._check_views(self._required_views())
+        return PairedLoader(
+            self.streams(),
+            seed=self.run_seed,
+            steps_per_epoch=self.steps_per_epoch,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            # Lightning's own count is right in every checkpoint, at the end of an epoch and in the
+            # middle of a step as well, where a count of batches handed out is not restored or is
+            # one too high.
+            completed=None if self.trainer is None else self._completed_batches,
+        )
+
+    def evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
+        """Batches in order, of a data set whose ``__getitems__`` gives a whole batch."""
+        return DataLoader(
+            samples,
+            batch_size=self.eval_batch_size,
+            collate_fn=as_is,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # else evaluation would draw from the global generator
+        )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Turn ``uint8`` into floats, and augment a training batch."""
+        if isinstance(batch, dict) and POSITION in batch:
+            return self._augmented(batch)
+        return apply_to_collection(batch, Tensor, self._finished)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run is checked against."""
+        return {"fingerprint": self.fingerprint(), "seed": self.run_seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to resume training on another split.
+
+        Raises:
+            ValueError: If the split differs from that of the checkpoint.
+        """
+        fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and state_dict["fingerprint"] != self.fingerprint():
+            raise ValueError(
+                f"the checkpoint was trained on another split, with seed {state_dict['seed']}, and "
+                f"this run has seed {self.run_seed}: resume with the same data, seed and split"
+            )
+
+    @torch.no_grad()
+    def _augmented(self, batch: dict[str, Any]) -> dict[str, Any]:
+        position = batch.pop(POSITION)
+        wanted = self._required_views()
+        self._check_views(wanted)
+        ready: dict[str, Any] = {}
+        with isolated_rng(_device_of(batch)) as reseed:
+            for name, part in batch.items():
+                inputs, *labels = (part,) if isinstance(part, Tensor) else part
+                views = {}
+                for view in ("weak",) if labels else wanted:
+                    reseed(derive_seed(self.run_seed, "view", position, _rank(), name, view))
+                    views[view] = self._view(view, inputs)
+                if labels:
+                    ready[name] = (views["weak"], *labels)
+                elif views:
+                    ready[name] = views["weak"] if list(views) == ["weak"] else views
+        return ready
+
+    def _view(self, view: str, inputs: Tensor) -> Tensor:
+        images = _as_float(inputs)
+        transform = self.transforms[_kind(view)]
+        if transform is None:
+            return self._finished(images)
+        if images.dtype in (torch.float16, torch.bfloat16):
+            images = images.float()  # coordinates of pixels need more than eight bits
+        augmented: Tensor = transform.to(images.device)(images)
+        if len(augmented) != len(images):
+            raise ValueError(
+                f'the transform of the view "{_kind(view)}" must give one output for each input, '
+                f"got {len(augmented)} for {len(images)}"
+            )
+        return self._finished(augmented)
+
+    def _finished(self, inputs: Tensor) -> Tensor:
+        """Floats of the module's own precision; labels stay integers."""
+        inputs = _as_float(inputs)
+        module = None if self.trainer is None else self.trainer.lightning_module
+        dtype = getattr(module, "dtype", None)
+        known = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+        return inputs.to(dtype) if known and inputs.is_floating_point() else inputs
+
+    def _required_views(self) -> Views:
+        module = None if self.trainer is None else self.trainer.lightning_module
+        views: Views = getattr(module, "required_views", {"weak": ()})
+        return views
+
+    def _check_views(self, wanted: Views) -> None:
+        for view, askers in wanted.items():
+            who = " and ".join(askers) or "the module"
+            kind = _kind(view)
+            if kind not in self.transforms:
+                raise ValueError(f'{who} wants the view "{view}"; there are "weak" and "strong"')
+            if kind == "strong" and self.transforms[kind] is None:
+                raise ValueError(
+                    f'{who} wants the view "{view}", but the data module has no transform for it: '
+                    "give it one as strong=..."
+                )
+
+    def _completed_batches(self) -> int:
+        trainer: Any = self.trainer
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        # To overfit means the same few batches in every epoch.
+        count = progress.current if trainer.overfit_batches else progress.total
+        return int(count.processed)
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Refuse an argument that is no whole number of ``least`` or more.
+
+    Raises:
+        TypeError: If it is not an ``int``.
+        ValueError: If it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _device_of(batch: Mapping[str, Any]) -> torch.device:
+    part = next(iter(batch.values()))
+    inputs: Tensor = part if isinstance(part, Tensor) else part[0]
+    return inputs.device
+
+
+def _kind(view: str) -> str:
+    return re.sub(r"_\d+$", "", view)
+
+
+def _as_float(inputs: Tensor) -> Tensor:
+    return inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs

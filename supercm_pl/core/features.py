@@ -1,0 +1,37 @@
+"""The size of a backbone's features, found without a forward pass."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def feature_size(backbone: nn.Module) -> int:
+    """Width ``d`` of the ``(N, d)`` features that ``backbone`` returns.
+
+    Taken from ``backbone.out_features`` (the backbones of this package, ``nn.Linear``) or
+    ``backbone.num_features`` (timm); for an ``nn.Sequential``, from its last module that has one.
+
+    Args:
+        backbone: Any module that maps inputs to ``(N, d)`` features.
+
+    Raises:
+        ValueError: If the size can't be told. Pass ``feature_size`` to the module then.
+
+    Example:
+        >>> feature_size(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU()))
+        32
+    """
+    for name in ("out_features", "num_features"):
+        size = getattr(backbone, name, None)
+        if isinstance(size, int):
+            return size
+    if isinstance(backbone, nn.Sequential):
+        for module in reversed(backbone):
+            try:
+                return feature_size(module)
+            except ValueError:
+                continue
+    raise ValueError(
+        f"can't tell the number of features of backbone {type(backbone).__name__}: give it an "
+        "integer attribute `out_features`, or pass `feature_size=...` to the module"
+    )

@@ -1,0 +1,201 @@
+"""Choosing a split: so many labels, stratified and seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from supercm_pl.data.datasets import Indices
+from supercm_pl.data.seeding import permutation
+from supercm_pl.data.split import Split, check_rows, hash_labels
+
+
+def choose_split(
+    labels: ArrayLike,
+    classes: Sequence[str],
+    *,
+    labels_per_class: int | None = None,
+    num_labels: int | None = None,
+    labeled_fraction: float | str | None = None,
+    labeled_indices: Sequence[int] | str | Path | None = None,
+    val_size: int | float | str = "labels",
+    unlabeled_includes_labeled: bool = False,
+    seed: int = 0,
+) -> Split:
+    """Choose labeled, unlabeled and validation rows, stratified; the same for one seed anywhere.
+
+    Give one of the four ways to choose the labeled rows; with none, all rows but those of the
+    validation are labeled. For one seed, a larger ``labels_per_class`` contains the smaller one.
+
+    Args:
+        labels: ``(N,)`` integers in ``0..K-1``, of all training samples.
+        classes: ``K`` names.
+        labels_per_class: This many of each class.
+        num_labels: This many in all, spread as evenly as the classes allow; ``K`` or more.
+        labeled_fraction: This share of the training samples, as ``0.01`` or ``"1%"``, in proportion
+            to the classes and at least one of each.
+        labeled_indices: These rows; or a file that names them, as text or, with the suffix
+            ``.json``, as written by :meth:`Split.save`, which settles all else as well.
+        val_size: Validation samples: a number; a share of the training samples, as ``0.1`` or
+            ``"10%"``; or ``"labels"``, as many as there are labeled ones but at most half of what
+            these leave.
+        unlabeled_includes_labeled: Let the labeled rows be unlabeled rows as well.
+        seed: 0 or more.
+
+    Raises:
+        ValueError: If a class has fewer samples than asked for, or a value is out of range.
+
+    Example:
+        >>> split = choose_split([0, 1] * 10, ["cat", "dog"], labels_per_class=2)
+        >>> len(split.labeled), len(split.val), len(split.unlabeled)
+        (4, 4, 12)
+    """
+    label = np.asarray(labels, dtype=np.int64)
+    size, num_classes = len(label), len(classes)
+    if isinstance(labeled_indices, str | Path):
+        if Path(labeled_indices).suffix == ".json":
+            settled = val_size != "labels" or unlabeled_includes_labeled
+            return _saved_split(Path(labeled_indices), label, settled)
+        labeled_indices = read_indices(labeled_indices)
+    if labeled_indices is not None:
+        labeled = np.sort(np.asarray(labeled_indices, dtype=np.int64).reshape(-1))
+        check_rows(labeled, size, "labeled_indices")
+    else:
+        available = np.bincount(label, minlength=num_classes)
+        if labels_per_class is not None:
+            wanted = np.full(num_classes, labels_per_class)
+        elif num_labels is not None:
+            wanted = _evenly(num_labels, available, seed)
+        elif labeled_fraction is not None:
+            total = round(parse_fraction(labeled_fraction, "labeled_fraction") * size)
+            wanted = np.minimum(np.maximum(_proportionally(total, available), 1), available)
+        else:
+            wanted = available
+        _check_available(wanted, available, classes)
+        labeled = _first_of_each(permutation(size, seed, "labeled"), label, wanted)
+
+    # Where every row is labeled, validation can only be taken from these.
+    all_labeled = labeled_indices is None and len(labeled) == size
+    rest = np.setdiff1d(np.arange(size), [] if all_labeled else labeled).astype(np.int64)
+    if val_size == "labels":
+        val_total = 0 if all_labeled else min(len(labeled), len(rest) // 2)
+    else:
+        val_total = _val_total(val_size, size)
+    if val_total > len(rest) - all_labeled:
+        left = len(rest) - all_labeled
+        raise ValueError(f"val_size asks for {val_total} samples, but only {left} can be held out")
+    wanted_val = _proportionally(val_total, np.bincount(label[rest], minlength=num_classes))
+    val_order = permutation(size, seed, "val")
+    val = _first_of_each(val_order[np.isin(val_order, rest)], label, wanted_val)
+    labeled = np.setdiff1d(labeled, val)
+    hidden = val if unlabeled_includes_labeled else np.concatenate([val, labeled])
+    unlabeled = np.setdiff1d(np.arange(size), hidden).astype(np.int64)
+    return Split(labeled, unlabeled, val, size, hash_labels(label, labeled, val))
+
+
+def parse_fraction(value: float | str, name: str) -> float:
+    """A share of a whole, given as a number or as a percentage such as ``"1%"``, in ``(0, 1]``.
+
+    Raises:
+        ValueError: If it is neither, or out of range.
+
+    Example:
+        >>> parse_fraction("1 %", "labeled_fraction")
+        0.01
+    """
+    try:
+        text = str(value).strip()
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f'{name} must be in (0, 1], such as 0.01 or "1%", got {value!r}')
+    return share
+
+
+def read_indices(path: str | Path) -> list[int]:
+    """Row numbers of a text file, separated by white space, commas or lines.
+
+    Raises:
+        ValueError: If the file is missing or holds anything else.
+    """
+    try:
+        words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
+        return [int(word) for word in words]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"labeled_indices: can't read row numbers from {path}: {error}") from error
+
+
+def _saved_split(path: Path, labels: Indices, settled: bool) -> Split:
+    if settled:
+        raise ValueError(
+            f"the saved split {path} settles val_size and unlabeled_includes_labeled, "
+            "which can't be given beside it"
+        )
+    split = Split.load(path)
+    split.check_belongs_to(labels, str(path))
+    return split
+
+
+def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -> Indices:
+    """From each class ``k``, the first ``wanted[k]`` rows in the order given; sorted."""
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    found = labels[by_class]
+    rank = np.arange(len(found)) - np.searchsorted(found, found)
+    return np.sort(by_class[rank < wanted[found]])
+
+
+def _evenly(total: int, available: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Counts that add up to ``total`` and differ by one at most, save where a class has no more."""
+    if total < len(available):
+        raise ValueError(
+            f"num_labels must be {len(available)} or more, one for each class, got {total}"
+        )
+    if total > available.sum():
+        raise ValueError(
+            f"num_labels is {total}, but there are only {available.sum()} training samples"
+        )
+    counts = np.zeros_like(available)
+    while (missing := total - counts.sum()) > 0:
+        open_classes = np.flatnonzero(counts < available)
+        if missing < len(open_classes):
+            lucky = permutation(len(open_classes), seed, "spread")[:missing]
+            counts[open_classes[lucky]] += 1
+        else:
+            step = missing // len(open_classes)
+            counts = np.minimum(counts + step * (counts < available), available)
+    return counts
+
+
+def _proportionally(total: int, available: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts that add up to ``total``, by largest remainders, in whole numbers throughout."""
+    size = max(int(available.sum()), 1)
+    counts, remainders = np.divmod(total * available, size)
+    largest = np.argsort(-remainders, kind="stable")[: total - counts.sum()]
+    counts[largest] += 1
+    return counts
+
+
+def _val_total(val_size: int | float | str, size: int) -> int:
+    if isinstance(val_size, int) and val_size >= 0:
+        return val_size
+    try:
+        return round(parse_fraction(val_size, "val_size") * size) if val_size != 0.0 else 0
+    except ValueError:
+        raise ValueError(
+            'val_size must be a number of samples, a share in (0, 1], or "labels", '
+            f"got {val_size!r}"
+        ) from None
+
+
+def _check_available(
+    wanted: NDArray[np.int64], available: NDArray[np.int64], classes: Sequence[str]
+) -> None:
+    short = np.flatnonzero(wanted > available)
+    if len(short):
+        told = ", ".join(f"{classes[k]!r} has {available[k]}" for k in short[:5])
+        more = f" and {len(short) - 5} more classes have too few" if len(short) > 5 else ""
+        raise ValueError(f"asked for {wanted[short[0]]} labels of a class, but class {told}{more}")

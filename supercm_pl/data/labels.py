@@ -1,0 +1,150 @@
+"""Class labels of data sets, found without decoding their images where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from supercm_pl.data.datasets import BatchedDataset, Indices, dataset_length
+from supercm_pl.data.seeding import isolated_rng
+
+
+def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
+    """Labels ``(N,)`` of a labeled map-style data set, int64.
+
+    They are taken from the attribute ``targets`` or ``labels``, or from the tensors of a
+    ``TensorDataset``, also through ``Subset`` and ``ConcatDataset``. If there are none, or the
+    first or last item says otherwise, the data set is read once from end to end.
+
+    Args:
+        dataset: Its items are ``(input, label)``.
+        name: What to call it in a message.
+
+    Raises:
+        TypeError: If an item has no label or one that is not an integer.
+    """
+    size = dataset_length(dataset)
+    with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
+        reseed(0)
+        held = _held_labels(dataset)
+        if held is not None and (
+            isinstance(dataset, BatchedDataset) or _agree(held, dataset, name)
+        ):
+            return held
+        if size > 1000:
+            rank_zero_info(
+                f"reading the labels of all {size:,} samples of {name}: it has no `targets`"
+            )
+        return np.asarray([_item_label(dataset, i, name) for i in range(size)], dtype=np.int64)
+
+
+def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
+    """Labels as int64 ``(N,)``.
+
+    Args:
+        values: Integers.
+        name: What to call them in a message.
+        size: ``N``, the number of inputs that they belong to.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If their number is not ``size``, or one is negative.
+    """
+    labels = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or len(labels) != size:
+        raise ValueError(
+            f"{name} must have one label for each of {size} inputs, got shape {labels.shape}"
+        )
+    if labels.dtype.kind not in "iub":
+        raise TypeError(
+            f"{name} must be integers from 0 on, got {labels.dtype}: "
+            "np.unique(y, return_inverse=True) turns names into numbers"
+        )
+    labels = labels.astype(np.int64)
+    if size and labels.min() < 0:
+        raise ValueError(
+            f"{name} must be 0 or more, got {labels.min()} at sample {labels.argmin()}: "
+            "samples without a label belong into the unlabeled set"
+        )
+    return labels
+
+
+def check_labels(labels: Indices, num_classes: int, name: str) -> None:
+    """Refuse labels outside ``0..num_classes-1``.
+
+    Raises:
+        ValueError: Naming the first label at fault.
+    """
+    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(bad):
+        raise ValueError(
+            f"labels of {name} must be in 0..{num_classes - 1}, "
+            f"got {labels[bad[0]]} at sample {bad[0]}"
+        )
+
+
+def numbered_classes(labels: Indices) -> list[str]:
+    """Names ``"0", "1", ...`` up to the largest label."""
+    return [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
+
+
+def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """The names as a tuple of strings.
+
+    Raises:
+        ValueError: If there are fewer than two, or two are the same.
+    """
+    classes = tuple(str(name) for name in names)
+    if len(classes) < 2:
+        raise ValueError(f"at least two classes are needed, got {list(classes)}")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes must have different names, got {list(classes)}")
+    return classes
+
+
+def _held_labels(dataset: Dataset[Any]) -> Indices | None:
+    if isinstance(dataset, Subset):
+        held = _held_labels(dataset.dataset)
+        return None if held is None else held[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [_held_labels(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if len(known) == len(parts) else None
+    if isinstance(dataset, TensorDataset):
+        values: Any = dataset.tensors[1] if len(dataset.tensors) > 1 else None
+    else:
+        values = getattr(dataset, "targets", getattr(dataset, "labels", None))
+    transform = getattr(dataset, "target_transform", None)
+    if values is None:
+        return None
+    if transform is not None:
+        values = [transform(value) for value in values]
+    try:
+        return as_labels(values, "targets", dataset_length(dataset))
+    except (TypeError, ValueError):
+        return None  # of another kind than the items' labels: read these
+
+
+def _agree(held: Indices, dataset: Dataset[Any], name: str) -> bool:
+    ends = {0, len(held) - 1} if len(held) else set()
+    return all(held[i] == _item_label(dataset, i, name) for i in ends)
+
+
+def _item_label(dataset: Dataset[Any], index: int, name: str) -> int:
+    item = dataset[index]
+    label = item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+    value = np.asarray(label)
+    if value.size != 1 or value.dtype.kind not in "iub":
+        raise TypeError(
+            f"an item of {name} must be (input, label) with an integer label, but sample {index} "
+            f"is {type(item).__name__ if label is None else f'labeled {label!r}'}"
+        )
+    return int(value.item())

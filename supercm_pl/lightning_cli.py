@@ -1,0 +1,247 @@
+"""LightningCLI with this package's modules; ``fit`` ends with a test, ``predict`` writes a CSV."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from supercm_pl.console import ModelLine, closing_table, progress_bar, short_path
+from supercm_pl.core.module import SuperCMModule
+from supercm_pl.core.predictions import PredictionCSV
+from supercm_pl.suggestions import nearest_file
+
+# What Lightning understands for `--ckpt_path` beside a path.
+_CHECKPOINT_NAMES = ("best", "last", "hpc")
+
+
+class SuperCMArgumentParser(LightningArgumentParser):
+    """Lightning's parser, whose saved configurations are whole."""
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as text, with values that are taken from the data."""
+        return str(super().dump(*args, **{"skip_link_targets": False, **kwargs}))
+
+
+class SuperCMCLI(LightningCLI):
+    """The commands ``fit``, ``validate``, ``test`` and ``predict`` of any model and data.
+
+    ``model.num_classes`` is taken from the data where these know it, and may be given all the same.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        _drop_tips()
+        options = {"exit_on_error": False, "allow_abbrev": False}
+        super().__init__(
+            SuperCMModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=_SaveRun,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            # `model.optimizer` is the one place of the optimizer, so that a checkpoint knows it.
+            auto_configure_optimizers=False,
+            parser_class=SuperCMArgumentParser,
+            parser_kwargs={**options, **{name: dict(options) for name in self.subcommands()}},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what Lightning does not have."""
+        parser.add_argument(
+            "--output",
+            type=str,
+            default="predictions.csv",
+            help="The CSV file that predict writes.",
+        )
+        parser.add_argument(
+            "--test_after_fit", type=bool, default=True, help="Whether fit ends with a test."
+        )
+        parser.link_arguments(
+            "data", "model.init_args.num_classes", self._count_classes, apply_on="instantiate"
+        )
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        # A checkpoint can come from anybody: nothing in it is ever unpickled unless asked for.
+        parser.set_defaults({"weights_only": True})
+        if subcommand in ("validate", "test"):
+            parser.set_defaults({"verbose": False})  # the closing table says it
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and see to it that there is a checkpoint where one is needed."""
+        super().parse_arguments(parser, args)
+        self.subcommand = self.config["subcommand"]
+        path = self._get(self.config, "ckpt_path")
+        named = path in _CHECKPOINT_NAMES
+        # Lightning would go on with random weights where it finds no checkpoint by a name.
+        if self.subcommand != "fit" and (path is None or named):
+            raise ValueError(
+                f"{self.subcommand} needs the weights of a run: name the file with --ckpt_path, "
+                "such as runs/ssl_digits/version_0/checkpoints/last.ckpt"
+            )
+        if path and not named and "://" not in path and not Path(path).is_file():
+            raise ValueError(f"there is no checkpoint {path}{nearest_file(path)}")
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer."""
+        model = self._get(self.config, "model")
+        self._given_classes = model.get("init_args", {}).get("num_classes")
+        # Checkpoints hold the linked value even of a model whose class does not take it.
+        (model.get("dict_kwargs") or {}).pop("num_classes", None)
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the trainer, with the callbacks of the command."""
+        self._check_classes()
+        trainer = self._option("trainer")
+        callbacks: list[L.Callback] = []
+        if trainer.enable_progress_bar is not False:
+            callbacks.append(progress_bar())
+        if trainer.enable_model_summary is not False:
+            callbacks.append(ModelLine())
+        if self.subcommand == "predict":
+            callbacks.append(PredictionCSV(self._option("output")))
+            # There is nothing to log: no folder for it.
+            kwargs["logger"] = False
+            self.save_config_callback = None
+        self.trainer_defaults = {"callbacks": callbacks}
+        return super().instantiate_trainer(**kwargs)
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train."""
+        with self._saying_how_to_go_on():
+            self.trainer.fit(**kwargs)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict, keeping nothing in memory."""
+        self.trainer.predict(**{**kwargs, "return_predictions": False})
+
+    def after_fit(self) -> None:
+        """Test the weights of the last step, or their average where a callback averages."""
+        metrics: dict[str, Any] = {
+            name: value
+            for name, value in self.trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        facts = {"checkpoint": self._last_checkpoint(), "logs": self.trainer.log_dir}
+        if self._option("test_after_fit") and getattr(self.datamodule, "has_test_data", True):
+            with self._saying_how_to_go_on():
+                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+            metrics.update(self.trainer.callback_metrics)
+        self._close(metrics, **facts)
+
+    def after_validate(self) -> None:
+        """Print the metrics."""
+        self._close(self.trainer.callback_metrics)
+
+    def after_test(self) -> None:
+        """Print the metrics."""
+        self._close(self.trainer.callback_metrics)
+
+    def after_predict(self) -> None:
+        """Print where the predictions are."""
+        self._close({}, predictions=self._option("output"))
+
+    def _check_classes(self) -> None:
+        counted = self._count_classes(self.datamodule)
+        if self._given_classes not in (None, counted):
+            raise ValueError(
+                f"model.num_classes is {self._given_classes}, but the data have {counted} classes: "
+                "leave it out of the configuration"
+            )
+        arguments = self._get(self.config, "model").get("init_args", {})
+        if "num_classes" in arguments:
+            arguments["num_classes"] = counted  # for the configuration that is saved
+
+    def _count_classes(self, data: L.LightningDataModule) -> int | None:
+        classes: int | None = getattr(data, "num_classes", self._given_classes)
+        return classes
+
+    def _option(self, name: str) -> Any:
+        return self._get(self.config_init, name)
+
+    def _last_checkpoint(self) -> str | None:
+        saved = [
+            path
+            for callback in self.trainer.checkpoint_callbacks
+            for path in (
+                getattr(callback, name, "") for name in ("last_model_path", "best_model_path")
+            )
+            if path and Path(path).exists()
+        ]
+        return max(saved, key=lambda path: Path(path).stat().st_mtime, default=None)
+
+    @contextmanager
+    def _saying_how_to_go_on(self) -> Iterator[None]:
+        try:
+            yield
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            if not self.trainer.interrupted:
+                raise
+            if self.trainer.is_global_zero:
+                self._say_how_to_go_on()
+            sys.exit(130)
+
+    def _say_how_to_go_on(self) -> None:
+        saved = self._last_checkpoint()
+        line = f"supercm: stopped at step {self.trainer.global_step:,}"
+        if saved is None:
+            line += "; no checkpoint was saved yet"
+        else:
+            words = ["supercm", *_without_option(sys.argv[1:], "--ckpt_path")]
+            line += f"; go on with\n  {shlex.join([*words, '--ckpt_path', short_path(saved)])}"
+        print(line, file=sys.stderr)
+
+    def _close(self, metrics: dict[str, Any], **places: str | None) -> None:
+        if self.trainer.is_global_zero:
+            seconds = time.monotonic() - self.started
+            found = {name: short_path(place) for name, place in places.items() if place}
+            closing_table(f"supercm {self.subcommand}", metrics, seconds, found)
+
+
+class _SaveRun(SaveConfigCallback):
+    """Saves beside the logs what makes a second run the same: the configuration and the split."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        save_split = getattr(getattr(trainer, "datamodule", None), "save_split", None)
+        if stage == "fit" and save_split is not None and trainer.log_dir is not None:
+            save_split(Path(trainer.log_dir) / "split.json")
+
+
+def _drop_tips() -> None:
+    # Advertisements, accelerators that nobody asked for, and what this command says in its own words.
+    unwanted = (
+        "Tip:",
+        "TPU available: False",
+        "already configured with model summary",
+        "`Trainer.fit` stopped: `max_",
+        "Detected KeyboardInterrupt",
+    )
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in unwanted)
+
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    log.filters[:] = [is_wanted]
+
+
+def _without_option(words: list[str], option: str) -> list[str]:
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        skip = word == option
+    return kept

@@ -1,0 +1,323 @@
+"""Data for semi-supervised learning: few labeled samples beside many unlabeled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from supercm_pl.core.datamodule import SuperCMDataModule, check_at_least
+from supercm_pl.data.choose import choose_split, parse_fraction
+from supercm_pl.data.datasets import (
+    IdentifiedSamples,
+    Indices,
+    JoinedData,
+    Samples,
+    dataset_length,
+    fetch_inputs,
+)
+from supercm_pl.data.folder import FolderSource, PathLike, images_to_predict
+from supercm_pl.data.labels import check_labels, labels_of
+from supercm_pl.data.sources import Array, ArraySource, Digits, Source, SourceData
+from supercm_pl.data.split import Split
+from supercm_pl.data.streams import Stream
+
+_CHOICES = ("labels_per_class", "num_labels", "labeled_fraction", "labeled_indices")
+
+
+class SSLDataModule(SuperCMDataModule):
+    """Paired batches ``{"labeled": (x, y), "unlabeled": x}`` of any ratio, from any source.
+
+    Of the training data some rows keep their labels, some are held out for validation, and the
+    others are
+    unlabeled: their labels are not in the stream at all. A set of unlabeled samples that the source
+        has of its
+    own joins them. Test data are looked at by ``test``, and by ``predict`` where no folder is
+    given, alone.
+
+    Exactly one of ``labels_per_class``, ``num_labels``, ``labeled_fraction`` and
+    ``labeled_indices`` says which rows keep their labels. Only where the source has unlabeled
+    samples of its own, none of them is needed: all labeled samples are then used.
+
+    Args:
+        source: Where the samples come from; ``None``: :class:`~supercm_pl.data.Digits`.
+        labels_per_class: Labeled samples of each class.
+        num_labels: Labeled samples in all, spread over the classes as evenly as these allow.
+        labeled_fraction: Share of the training samples that are labeled, such as ``0.01`` or
+            ``"1%"``.
+        labeled_indices: Rows of the training data that are labeled; or a file that names them, as
+            text or as written by :meth:`save_split`, which settles unlabeled and validation rows as
+            well.
+        val_size: Samples held out of the training data for validation: a number, a share such as
+            ``0.1`` or ``"10%"``, or ``"labels"``, as many as are labeled (none where all are). Not
+            used where the source has a validation set.
+        unlabeled_includes_labeled: Let the labeled samples be in the unlabeled stream as well.
+        labeled_batch_size: Labeled samples of a step on each device.
+        unlabeled_batch_size: Unlabeled samples of a step on each device.
+        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longer stream.
+        weak: Transform that makes the weak view, for labeled and unlabeled samples; ``None`` is
+            none.
+        strong: Transform that makes the strong view, where a method wants one.
+        eval_batch_size: Samples of a batch in validation, test and prediction.
+        num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
+        pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
+            ``seed_everything``, else 0.
+        predict_path: Folder of images for ``predict``; ``None`` takes the test data.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If an argument is out of range, or the data don't allow what is asked for; where
+            that takes a look at the data, when they are loaded.
+
+    Example:
+        >>> data = SSLDataModule(labels_per_class=2, seed=0)
+        >>> data.setup("fit")
+        >>> data.describe()
+        '20 labeled · 1,307 unlabeled · 20 validation · 450 test, 10 classes'
+    """
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        *,
+        labels_per_class: int | None = None,
+        num_labels: int | None = None,
+        labeled_fraction: float | str | None = None,
+        labeled_indices: list[int] | str | Path | None = None,
+        val_size: int | float | str = "labels",
+        unlabeled_includes_labeled: bool = False,
+        labeled_batch_size: int = 32,
+        unlabeled_batch_size: int = 128,
+        steps_per_epoch: int | None = None,
+        weak: nn.Module | None = None,
+        strong: nn.Module | None = None,
+        eval_batch_size: int = 256,
+        num_workers: int = 0,
+        pin_memory: bool | None = None,
+        seed: int | None = None,
+        predict_path: str | Path | None = None,
+    ) -> None:
+        super().__init__(
+            weak=weak,
+            strong=strong,
+            steps_per_epoch=steps_per_epoch,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            seed=seed,
+        )
+        choices = (labels_per_class, num_labels, labeled_fraction, labeled_indices)
+        given = [name for name, value in zip(_CHOICES, choices, strict=True) if value is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"only one of {', '.join(_CHOICES)} may be given, got {' and '.join(given)}"
+            )
+        if labels_per_class is not None:
+            check_at_least("labels_per_class", labels_per_class, 1)
+        if num_labels is not None:
+            check_at_least("num_labels", num_labels, 1)
+        if labeled_fraction is not None:
+            parse_fraction(labeled_fraction, "labeled_fraction")
+        check_at_least("labeled_batch_size", labeled_batch_size, 1)
+        check_at_least("unlabeled_batch_size", unlabeled_batch_size, 1)
+        self.source = Digits() if source is None else source
+        self.labels_per_class = labels_per_class
+        self.num_labels = num_labels
+        self.labeled_fraction = labeled_fraction
+        self.labeled_indices = labeled_indices
+        self.val_size = val_size
+        self.unlabeled_includes_labeled = unlabeled_includes_labeled
+        self.labeled_batch_size = labeled_batch_size
+        self.unlabeled_batch_size = unlabeled_batch_size
+        self.predict_path = None if predict_path is None else Path(predict_path)
+        self._chosen = bool(given)
+        self._loaded: _Loaded | None = None
+
+    @classmethod
+    def from_folder(
+        cls,
+        labeled: PathLike,
+        unlabeled: PathLike | None = None,
+        test: PathLike | None = None,
+        val: PathLike | None = None,
+        *,
+        image_size: int = 32,
+        grayscale: bool = False,
+        **options: Any,
+    ) -> SSLDataModule:
+        """Of folders of images, as in :class:`~supercm_pl.data.FolderSource`.
+
+        ``options`` are those of the class.
+        """
+        return cls(FolderSource(labeled, unlabeled, test, val, image_size, grayscale), **options)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Array,
+        y: Array,
+        x_test: Array | None = None,
+        y_test: Array | None = None,
+        x_unlabeled: Array | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        **options: Any,
+    ) -> SSLDataModule:
+        """Of arrays or tensors, as in :class:`~supercm_pl.data.ArraySource`.
+
+        ``options`` are those of the class.
+        """
+        return cls(ArraySource(x, y, x_test, y_test, x_unlabeled, classes), **options)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; known before :meth:`setup`."""
+        return self.source.class_names() if self._loaded is None else self._data.classes
+
+    @property
+    def num_classes(self) -> int:
+        """``K``; known before :meth:`setup`."""
+        return len(self.classes)
+
+    @property
+    def split(self) -> Split:
+        """Which rows of the training data play which part."""
+        self.load()
+        return self._state.split
+
+    @property
+    def has_val_data(self) -> bool:
+        """Whether samples are held out, or the source has a validation set."""
+        return self._data.val is not None or len(self.split.val) > 0
+
+    @property
+    def has_test_data(self) -> bool:
+        """Whether the source has a labeled test set."""
+        return self._data.test is not None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch: ``(C, H, W)`` or ``(D,)``."""
+        return tuple(fetch_inputs(self._data.train, np.zeros(1, dtype=np.int64)).shape[1:])
+
+    def prepare_data(self) -> None:
+        """Download what the source needs; Lightning calls it on one process of each machine."""
+        self.source.prepare()
+
+    def load(self) -> None:
+        """Open the source and choose the split, once."""
+        if self._loaded is not None:
+            return
+        data = self.source.load()
+        if not self._chosen and data.unlabeled is None:
+            raise ValueError(
+                f"say which samples are labeled, by one of {', '.join(_CHOICES)}, "
+                "such as labels_per_class=4"
+            )
+        labels = labels_of(data.train)
+        check_labels(labels, len(data.classes), "the training data")
+        split = choose_split(
+            labels,
+            data.classes,
+            labels_per_class=self.labels_per_class,
+            num_labels=self.num_labels,
+            labeled_fraction=self.labeled_fraction,
+            labeled_indices=self.labeled_indices,
+            val_size=self.val_size if data.val is None else 0,
+            unlabeled_includes_labeled=self.unlabeled_includes_labeled,
+            seed=self.run_seed,
+        )
+        self._loaded = _Loaded(data, labels, split)
+
+    def streams(self) -> dict[str, Stream]:
+        """``labeled`` with labels and ``unlabeled`` without."""
+        split, data = self.split, self._data
+        labeled = Samples(data.train, split.labeled, self._state.labels[split.labeled])
+        unlabeled = Samples(data.train, split.unlabeled)
+        if data.unlabeled is not None:
+            own = len(self._state.labels) + np.arange(dataset_length(data.unlabeled))
+            rows = np.concatenate([split.unlabeled, own])
+            unlabeled = Samples(JoinedData([data.train, data.unlabeled]), rows)
+        if not len(unlabeled):
+            raise ValueError(
+                "no unlabeled samples are left: label fewer, or set unlabeled_includes_labeled=True"
+            )
+        return {
+            "labeled": Stream(labeled, self.labeled_batch_size),
+            "unlabeled": Stream(unlabeled, self.unlabeled_batch_size),
+        }
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Batches ``(x, y)`` for validation; an empty list where there are no samples for it."""
+        if not self.has_val_data:
+            return []
+        if self._data.val is not None:
+            return self.evaluation_loader(self._labeled_set(self._data.val, "val"))
+        rows = self.split.val
+        return self.evaluation_loader(Samples(self._data.train, rows, self._state.labels[rows]))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches ``(x, y)`` of the test data."""
+        self.load()
+        if self._data.test is None:
+            raise ValueError("the source has no test data")
+        return self.evaluation_loader(self._labeled_set(self._data.test, "test"))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Batches ``{"inputs": x, "ids": [...]}``; ids are paths, or rows of the test data."""
+        self.load()
+        if self.predict_path is None:
+            if self._data.test is None:
+                raise ValueError(
+                    "predict needs predict_path, a folder of images, or a source with test data"
+                )
+            return self.evaluation_loader(IdentifiedSamples(Samples(self._data.test)))
+        return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
+
+    def describe(self) -> str:
+        """One line: ``20 labeled · 1,307 unlabeled · 20 validation · 450 test, 10 classes``."""
+        split, data = self.split, self._data
+        unlabeled, val, test = (
+            0 if dataset is None else dataset_length(dataset)
+            for dataset in (data.unlabeled, data.val, data.test)
+        )
+        return (
+            f"{len(split.labeled):,} labeled · {len(split.unlabeled) + unlabeled:,} unlabeled · "
+            f"{len(split.val) + val:,} validation · {test:,} test, {len(data.classes):,} classes"
+        )
+
+    def save_split(self, path: str | Path) -> None:
+        """Write the split to a file that ``labeled_indices`` of another run can name."""
+        self.split.save(path)
+
+    def fingerprint(self) -> str:
+        """The digest of the split."""
+        return self.split.digest
+
+    @property
+    def _state(self) -> _Loaded:
+        self.load()
+        assert self._loaded is not None
+        return self._loaded
+
+    @property
+    def _data(self) -> SourceData:
+        return self._state.data
+
+    def _labeled_set(self, dataset: Dataset[Any], name: str) -> Samples:
+        labels = labels_of(dataset, name)
+        check_labels(labels, len(self._data.classes), f"the {name} data")
+        return Samples(dataset, targets=labels)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    data: SourceData
+    labels: Indices
+    split: Split

@@ -1,0 +1,63 @@
+"""The networks of the package map inputs to (N, d) features."""
+
+import pytest
+import torch
+
+from supercm_pl.backbones import MLP, ConvNet
+
+
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_convnet_takes_small_images_of_any_size(size, channels):
+    backbone = ConvNet(channels, widths=(4, 8, 16))
+    features = backbone(torch.rand(3, channels, size, size))
+    assert features.shape == (3, backbone.out_features)
+    assert backbone.out_features == 16
+
+
+def test_convnet_projects_to_the_features_asked_for():
+    backbone = ConvNet(1, widths=(4, 8), out_features=3)
+    assert backbone(torch.rand(5, 1, 8, 8)).shape == (5, 3)
+    assert backbone.out_features == 3
+
+
+def test_convnet_trains_every_parameter():
+    backbone = ConvNet(1, widths=(4, 8))
+    backbone(torch.rand(6, 1, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
+
+
+def test_mlp_takes_vectors_and_flattens_images():
+    assert MLP(64, (32, 16))(torch.rand(3, 64)).shape == (3, 16)
+    assert MLP(64, (32,))(torch.rand(3, 1, 8, 8)).shape == (3, 32)
+
+
+def test_wrong_images_are_named():
+    backbone = ConvNet(3, widths=(4, 8, 16))
+    with pytest.raises(ValueError, match=r"\(N, 3, H, W\).*got \(2, 1, 8, 8\)"):
+        backbone(torch.rand(2, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"4 or more, got \(2, 3, 3, 8\)"):
+        backbone(torch.rand(2, 3, 3, 8))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"in_channels": 0},
+        {"widths": ()},
+        {"widths": (4, 0)},
+        {"layers_per_block": 0},
+        {"out_features": 0},
+    ],
+)
+def test_convnet_names_what_is_out_of_range(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        ConvNet(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"in_features": 0}, {"hidden_features": ()}, {"dropout": 1.0}]
+)
+def test_mlp_names_what_is_out_of_range(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        MLP(**{"in_features": 4, **arguments})

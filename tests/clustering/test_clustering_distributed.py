@@ -1,0 +1,123 @@
+"""Two ranks on half a batch each do what one process does on the whole."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.clustering.distributed import sum_over_ranks
+
+NUM_STEPS = 3
+ROWS_PER_RANK = 6
+# Labels of the first rows of each rank, by step. Class 3 is never seen.
+UNEVEN_CLASSES = [([0, 1], [1, 2, 2]), ([0, 0, 0], [1]), ([2], [0, 2])]
+ONE_RANK_WITHOUT_LABELS: list[tuple[list[int], list[int]]] = [([0, 1], []), ([], [2]), ([], [])]
+
+
+class Case(NamedTuple):
+    mode: CentroidMode
+    labels: list[tuple[list[int], list[int]]]
+    empty_without_graph: bool = False
+
+
+CASES = {
+    f"{mode}, {name}": Case(mode, labels)
+    for mode in get_args(CentroidMode)
+    for name, labels in (
+        ("uneven classes", UNEVEN_CLASSES),
+        ("one rank without labels", ONE_RANK_WITHOUT_LABELS),
+    )
+}
+CASES["batch, empty batch without a graph"] = Case("batch", ONE_RANK_WITHOUT_LABELS, True)
+
+
+class Model(nn.Module):
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.case = case
+        self.backbone = nn.Linear(4, 5)
+        self.head = ClusteringHead(5, 4, centroids=case.mode, alpha=[0.5, 2.0, 1.0, 1.5])
+
+    def forward(self, inputs: Tensor, labeled_rows: Tensor, labels: Tensor) -> Tensor:
+        features = self.backbone(inputs)
+        labeled = features[labeled_rows]
+        if self.case.empty_without_graph and len(labels) == 0:
+            labeled = labeled.detach()
+        self.head.update_centroids(labeled, labels)
+        total: Tensor = self.head.loss(features, self.head(features).assignments).total
+        return total
+
+
+def train(case: Case, ranks: list[int], distributed: bool) -> dict[str, Tensor]:
+    """Train on the rows of the given ranks and return the losses and the final state."""
+    torch.manual_seed(0)
+    model = Model(case)
+    step_model: nn.Module = DistributedDataParallel(model) if distributed else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    losses = []
+    for step, labels_by_rank in enumerate(case.labels):
+        generator = torch.Generator().manual_seed(step)
+        inputs = torch.randn(2, ROWS_PER_RANK, 4, generator=generator)[ranks].flatten(0, 1)
+        rows, labels = [], []
+        for position, rank in enumerate(ranks):
+            own = labels_by_rank[rank]
+            rows += [position * ROWS_PER_RANK + row for row in range(len(own))]
+            labels += own
+        loss = step_model(
+            inputs, torch.tensor(rows, dtype=torch.long), torch.tensor(labels, dtype=torch.long)
+        )
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        losses.append(loss.detach())
+    return {"losses": torch.stack(losses), **model.state_dict()}
+
+
+def run_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=60),
+    )
+    results: dict[str, Any] = {
+        name: train(case, [rank], distributed=True) for name, case in CASES.items()
+    }
+    results["sum"] = sum_over_ranks(torch.tensor([1.0, rank]))
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    spawn(run_rank, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_equal_one_process(name: str, ranks: list[dict[str, Any]]) -> None:
+    expected = train(CASES[name], [0, 1], distributed=False)
+    first, second = (rank[name] for rank in ranks)
+    mean_loss = (first.pop("losses") + second.pop("losses")) / 2
+    torch.testing.assert_close(mean_loss, expected.pop("losses"), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_sum_over_ranks(ranks: list[dict[str, Any]]) -> None:
+    assert all(rank["sum"].tolist() == [2.0, 1.0] for rank in ranks)
+    alone = torch.ones(2)
+    assert sum_over_ranks(alone) is alone

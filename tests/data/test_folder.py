@@ -1,0 +1,186 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from supercm_pl.data import FolderSource
+from supercm_pl.data.folder import find_images, read_image
+from supercm_pl.data.labels import labels_of
+
+
+def paint(path, color=(200, 100, 50), size=(6, 4), mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, color in (("dog", (0, 0, 255)), ("cat", (255, 0, 0))):
+        for i in range(3):
+            paint(tmp_path / "labeled" / name / f"{i}.png", color)
+        paint(tmp_path / "test" / name / "9.jpg", color)
+    paint(tmp_path / "unlabeled" / "b.png")
+    paint(tmp_path / "unlabeled" / "deep" / "er" / "a.PNG")
+    (tmp_path / "unlabeled" / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def source(folders, **options):
+    options = {"unlabeled": folders / "unlabeled", "test": folders / "test", **options}
+    return FolderSource(folders / "labeled", **options)
+
+
+def test_folders_become_data_sets(folders):
+    data = source(folders, image_size=8).load()
+    assert data.classes == ("cat", "dog") == source(folders).class_names()
+    assert labels_of(data.train).tolist() == [0, 0, 0, 1, 1, 1]
+    assert labels_of(data.test).tolist() == [0, 1]
+    assert len(data.unlabeled) == 2
+    cat, label = data.train[0]
+    assert cat.dtype == torch.uint8
+    assert (cat.shape, label) == ((3, 8, 8), 0)
+    assert cat[:, 3, 3].tolist() == [255, 0, 0]
+    assert data.train.fetch(np.array([5, 0]))[:, :, 0, 0].tolist() == [[0, 0, 255], [255, 0, 0]]
+
+
+def test_grayscale_has_one_channel(folders):
+    image = source(folders, grayscale=True, image_size=5).load().unlabeled[0]
+    assert image.shape == (1, 5, 5)
+
+
+def test_a_class_may_be_missing_from_the_test(folders):
+    for path in (folders / "test" / "cat").iterdir():
+        path.unlink()
+    (folders / "test" / "cat").rmdir()
+    assert labels_of(source(folders).load().test).tolist() == [1]
+
+
+def test_validation_folder(folders):
+    assert len(source(folders, val=folders / "test").load().val) == 2
+
+
+def test_the_order_of_files_does_not_depend_on_the_file_system(folders):
+    for name in ("a10.png", "a9.png", "B.png", "ä.png"):
+        paint(folders / "many" / name)
+    names = [path.name for path in find_images(folders / "many")]
+    assert names == sorted(names)
+
+
+def test_links_are_followed_and_loops_end(folders):
+    (folders / "unlabeled" / "again").symlink_to(folders / "labeled")
+    (folders / "unlabeled" / "loop").symlink_to(folders / "unlabeled")
+    assert len(find_images(folders / "unlabeled")) == 8
+
+
+def test_hidden_files_are_passed_over(folders):
+    paint(folders / "labeled" / "cat" / ".thumb.png")
+    paint(folders / "labeled" / ".cache" / "1.png")
+    data = source(folders).load()
+    assert (len(data.train), data.classes) == (6, ("cat", "dog"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16", "I", "YCbCr"])
+@pytest.mark.parametrize("grayscale", [True, False])
+def test_any_kind_of_pixel(tmp_path, mode, grayscale):
+    suffix = "tif" if mode in ("CMYK", "I", "YCbCr") else "png"
+    color = {"I;16": 257 * 99, "I": 257 * 99, "1": 1, "L": 99, "LA": (99, 255), "P": 3}.get(mode)
+    if color is None:
+        color = (99, 99, 99, 255)[: len(Image.new(mode, (1, 1)).getbands())]
+    path = paint(tmp_path / f"x.{suffix}", color, mode=mode)
+    image = read_image(path, (5, 7), grayscale)
+    assert image.shape == (1 if grayscale else 3, 5, 7)
+    if mode not in ("P", "1", "CMYK", "YCbCr"):
+        assert abs(image.float() - 99).max() <= 1
+
+
+def test_photos_are_turned_as_their_exif_says(tmp_path):
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 255, 255), (0, 0, 20, 20))  # the left half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    image.save(tmp_path / "x.jpg", exif=exif, quality=100)
+    upright = read_image(tmp_path / "x.jpg", (8, 8))
+    assert upright[:, :3].min() > 200
+    assert upright[:, 5:].max() < 50
+
+
+def test_a_palette_with_transparency_warns_of_nothing(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("P", (4, 4), 1).save(path, transparency=b"\x00\x80")
+    assert read_image(path, (4, 4)).shape == (3, 4, 4)
+
+
+def test_large_photos_keep_their_content(tmp_path):
+    image = Image.new("RGB", (1600, 1200))
+    image.paste((250, 250, 250), (800, 0, 1600, 1200))
+    image.save(tmp_path / "x.jpg", quality=95)
+    small = read_image(tmp_path / "x.jpg", (32, 32)).float()
+    assert small[:, :, :14].max() < 10
+    assert small[:, :, 18:].min() > 240
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated.jpg", "truncated.png", "empty.png", "text.png", "gone.png"]
+)
+def test_a_damaged_image_is_named(tmp_path, damage):
+    path = tmp_path / damage
+    if damage.startswith("truncated"):
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[:-2000])
+    elif damage != "gone.png":
+        path.write_text("" if damage.startswith("empty") else "hello")
+    with pytest.raises(ValueError, match=rf"can't read the image .*{damage}"):
+        read_image(path, (8, 8))
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"labeled folder .*nowhere does not exist"):
+        FolderSource(tmp_path / "nowhere").load()
+
+
+def test_a_file_for_a_folder(folders):
+    with pytest.raises(ValueError, match=r"unlabeled folder .*notes.txt is not a folder"):
+        source(folders, unlabeled=folders / "unlabeled" / "notes.txt").load()
+
+
+def test_a_folder_without_class_subfolders_shows_both_layouts(folders):
+    for name in "abcde":
+        paint(folders / "flat" / f"{name}.png")
+    layouts = r"expected .*flat/<class>/<image>, found a.png, b.png, c.png and 2 more"
+    with pytest.raises(ValueError, match=layouts):
+        FolderSource(folders / "flat").load()
+
+
+def test_a_class_without_images(folders):
+    (folders / "labeled" / "owl").mkdir()
+    with pytest.raises(ValueError, match=r"class 'owl' of the labeled folder .* has no images"):
+        source(folders).load()
+
+
+def test_a_class_that_training_does_not_have(folders):
+    paint(folders / "test" / "owl" / "1.png")
+    with pytest.raises(ValueError, match="lacks: owl; its classes are cat, dog"):
+        source(folders).load()
+
+
+def test_an_unlabeled_folder_without_images(folders):
+    (folders / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"unlabeled folder .*empty has no images .*found nothing"):
+        source(folders, unlabeled=folders / "empty").load()
+
+
+def test_a_size_of_no_pixels(folders):
+    with pytest.raises(ValueError, match="image_size must be 1 or more pixels, got 0"):
+        source(folders, image_size=0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_that_are_not_unicode(folders):
+    image = (folders / "unlabeled" / "b.png").read_bytes()
+    with open(os.fsencode(folders / "unlabeled") + b"/\xff.png", "wb") as file:
+        file.write(image)
+    assert len(source(folders).load().unlabeled) == 3

@@ -1,0 +1,310 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+
+from supercm_pl.data import ArraySource, DatasetSource, Digits
+from supercm_pl.data.datasets import (
+    IdentifiedSamples,
+    JoinedData,
+    Samples,
+    TensorData,
+    as_is,
+    fetch_inputs,
+)
+from supercm_pl.data.labels import as_labels, checked_classes, labels_of
+
+X = np.random.default_rng(0).random((12, 1, 4, 4), dtype=np.float32)
+Y = np.arange(12) % 3
+
+
+class Pictures(Dataset):
+    """As torchvision's data sets: PIL images, labels in `targets`; counts the images read."""
+
+    classes = ("red", "green", "blue")
+
+    def __init__(self, targets=Y, target_transform=None, mode="RGB"):
+        self.targets = list(targets)
+        self.target_transform = target_transform
+        self.mode = mode
+        self.read = 0
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        self.read += 1
+        target = self.targets[index]
+        label = target if self.target_transform is None else self.target_transform(target)
+        return Image.new(self.mode, (5, 4), color=index), label
+
+
+class Listed(Dataset):
+    """Any list of items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def test_digits_are_the_real_ones_with_a_fixed_stratified_test_set():
+    one, two = Digits().load(), Digits().load()
+    assert one.train.inputs.shape == (1347, 1, 8, 8)
+    assert one.train.inputs.dtype == torch.float32
+    assert (one.train.inputs.min(), one.train.inputs.max()) == (0.0, 1.0)
+    assert torch.equal(one.test.inputs, two.test.inputs)
+    assert len(one.test) == 450
+    assert one.test.targets.bincount().min() >= 43
+    assert one.classes == Digits().class_names() == tuple("0123456789")
+    seen = {tuple(image.flatten().tolist()) for image in one.train.inputs}
+    assert not seen & {tuple(image.flatten().tolist()) for image in one.test.inputs}
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((6, 9), (9,)),
+        ((6, 5, 4), (1, 5, 4)),
+        ((6, 2, 5, 4), (2, 5, 4)),
+        ((6, 3, 5, 4), (3, 5, 4)),
+        ((6, 5, 4, 3), (3, 5, 4)),
+        ((6, 5, 4, 1), (1, 5, 4)),
+    ],
+)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_shapes_of_arrays(shape, expected, as_tensor):
+    x = np.random.default_rng(0).random(shape)
+    data = ArraySource(torch.from_numpy(x) if as_tensor else x, np.arange(6) % 2).load()
+    assert data.train.inputs.shape[1:] == expected
+    assert data.train.inputs.dtype == torch.float32
+    if shape[-1] == 3:
+        assert torch.allclose(data.train.inputs[1, 2], torch.from_numpy(x[1, :, :, 2]).float())
+
+
+def test_types_of_arrays():
+    kinds = {"uint8": "uint8", "float64": "float32", "int32": "float32", "bool": "float32"}
+    for given, expected in kinds.items():
+        data = ArraySource((X * 2).astype(given), Y).load()
+        assert data.train.inputs.dtype == getattr(torch, expected)
+
+
+def test_labels_may_be_a_column_or_of_any_integer_type():
+    for y in (Y[:, None], Y.astype(np.uint8), torch.from_numpy(Y).int(), Y.tolist()):
+        data = ArraySource(X, y).load()
+        assert labels_of(data.train).tolist() == Y.tolist()
+        assert data.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"y": Y[:-1]},
+            ValueError,
+            r"y must have one label for each of 12 inputs, got shape \(11,\)",
+        ),
+        ({"y": Y - 1}, ValueError, "y must be 0 or more, got -1 at sample 0: .* unlabeled"),
+        ({"y": Y * 0.5}, TypeError, "y must be integers from 0 on, got float64"),
+        ({"y": Y.astype(str)}, TypeError, "y must be integers .* np.unique"),
+        ({"y": Y * 0}, ValueError, "at least two classes"),
+        (
+            {"y": Y, "classes": ["a", "b"]},
+            ValueError,
+            "labels of y must be in 0..1, got 2 at sample 2",
+        ),
+        ({"y": Y, "classes": ["a", "b", "a"]}, ValueError, "classes must have different names"),
+        ({"y": Y, "x_test": X}, ValueError, "x_test and y_test go together, got only x_test"),
+        (
+            {"y": Y, "x_test": X, "y_test": Y + 1},
+            ValueError,
+            "labels of y_test must be in 0..2, got 3",
+        ),
+        ({"y": Y, "x_test": X, "y_test": Y[1:]}, ValueError, "y_test must have one label for each"),
+        ({"y": Y, "x_unlabeled": X[..., :3]}, ValueError, r"x_unlabeled must have .*\(1, 4, 3\)"),
+        ({"y": Y, "x_unlabeled": (X * 255).astype(np.uint8)}, ValueError, "x_unlabeled .*uint8"),
+        ({"y": Y, "x": X.astype(object)}, TypeError, "x must hold numbers, got an array of object"),
+        ({"y": Y, "x": X.astype(str)}, TypeError, "x must hold numbers"),
+        ({"y": Y, "x": X[:, 0, 0, 0]}, ValueError, r"x must be vectors .* got shape \(12,\)"),
+        ({"y": Y[:0], "x": X[:0]}, ValueError, r"x must be vectors .* got shape \(0, 1, 4, 4\)"),
+    ],
+)
+def test_bad_arrays(change, error, message):
+    with pytest.raises(error, match=message):
+        ArraySource(**{"x": X, **change})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["x", "x_test", "x_unlabeled"])
+def test_values_must_be_finite(name, value):
+    bad = X.copy()
+    bad[[3, 7], 0, 1, 1] = value
+    arrays = {"x": X, "y": Y, "x_test": X, "y_test": Y, "x_unlabeled": X}
+    with pytest.raises(ValueError, match=rf"{name} must be finite, but 2 of 12 .* is sample 3"):
+        ArraySource(**{**arrays, name: bad})
+
+
+def test_huge_but_finite_values_pass():
+    ArraySource(np.full((6, 3), 3e38, dtype=np.float32), np.arange(6) % 2)
+
+
+def test_labels_are_found_without_reading_the_images():
+    data = Pictures(np.arange(50) % 3)
+    assert labels_of(data).tolist() == data.targets
+    assert data.read == 2  # the first and the last, to see that they agree
+
+
+def test_labels_are_found_through_subsets_and_joined_sets():
+    data = Pictures()
+    joined = ConcatDataset(
+        [Subset(data, [2, 1]), TensorDataset(torch.zeros(2, 1), torch.tensor([0, 1]))]
+    )
+    assert labels_of(joined).tolist() == [2, 1, 0, 1]
+    assert data.read <= 2
+
+
+def test_labels_as_the_items_give_them():
+    assert labels_of(Pictures([7, 8, 9], target_transform=lambda t: t - 7)).tolist() == [0, 1, 2]
+    stale = Pictures()
+    stale.targets = [0] * 12
+    stale.__class__ = type(
+        "Relabeled", (Pictures,), {"__getitem__": lambda _, i: (X[i], int(Y[i]))}
+    )
+    assert labels_of(stale).tolist() == Y.tolist()
+    for kind in (int, np.int16, torch.tensor, np.array, lambda y: torch.tensor([y])):
+        assert labels_of(Listed([(X[i], kind(Y[i])) for i in range(12)])).tolist() == Y.tolist()
+
+
+def test_reading_labels_leaves_the_global_generators_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    labels_of(type("Random", (Listed,), {"__getitem__": lambda _, i: (torch.rand(1), i)})([0] * 4))
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("label", [None, 0.5, "cat", torch.tensor([0, 1])])
+def test_items_without_an_integer_label(label):
+    with pytest.raises(TypeError, match=r"an item of train must be .* integer label, but sample 1"):
+        labels_of(Listed([(X[0], 0), (X[1], label), (X[2], 0)]))
+    with pytest.raises(TypeError, match="but sample 0 is ndarray"):
+        labels_of(Listed([X[0]]))
+
+
+def test_dataset_source_takes_names_and_pictures():
+    source = DatasetSource(Pictures(), test=Pictures())
+    assert source.load().classes == ("red", "green", "blue")
+    images = fetch_inputs(source.load().train, np.array([4, 2]))
+    assert images.dtype == torch.uint8
+    assert images.shape == (2, 3, 4, 5)
+    assert images[:, 0, 0, 0].tolist() == [4, 2]
+    assert fetch_inputs(Pictures(mode="L"), np.array([7])).tolist() == [[[[7] * 5] * 4]]
+    assert fetch_inputs(Pictures(mode="CMYK"), np.array([7])).shape == (1, 3, 4, 5)
+
+
+def test_dataset_source_counts_classes_if_they_have_no_names():
+    plain = Listed([(X[i], int(Y[i])) for i in range(12)])
+    assert DatasetSource(plain).load().classes == ("0", "1", "2")
+    assert DatasetSource(plain, classes=["a", "b", "c"]).class_names() == ("a", "b", "c")
+
+
+def test_an_iterable_dataset_is_refused():
+    class Endless(IterableDataset):
+        def __iter__(self):
+            return iter([])
+
+    with pytest.raises(TypeError, match=r"map-style Dataset .* got Endless"):
+        DatasetSource(Endless())
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "message"),
+    [
+        (
+            [np.zeros((3, 4)), np.zeros((3, 5))],
+            ValueError,
+            r"sample 0 has \(3, 4\) and sample 1 has",
+        ),
+        (
+            [np.zeros(3), np.array([0, np.nan, 0])],
+            ValueError,
+            "inputs must be finite.* is sample 1",
+        ),
+        (["a.png", "b.png"], TypeError, "sample 0 is str"),
+        ([{"image": X[0]}] * 2, TypeError, "sample 0 is dict"),
+        ([(None, 1)] * 2, TypeError, "sample 0 is NoneType"),
+    ],
+)
+def test_bad_items(items, error, message):
+    with pytest.raises(error, match=message):
+        fetch_inputs(Listed(items), np.array([0, 1]))
+
+
+def test_items_may_be_inputs_alone_or_with_labels():
+    for item in (X[0], torch.from_numpy(X[0]), (X[0],), (X[0], 3), [X[0], "cat", None]):
+        assert torch.equal(fetch_inputs(Listed([item]), np.array([0]))[0], torch.from_numpy(X[0]))
+
+
+def test_a_set_that_fetches_many_items_at_once_is_asked_once():
+    class Many(Listed):
+        def __getitems__(self, indices):
+            return [(torch.tensor([float(i)]), 0) for i in indices]
+
+    assert fetch_inputs(Many([None] * 5), np.array([3, 1])).tolist() == [[3.0], [1.0]]
+
+
+def test_joined_sets_count_through():
+    sizes = (4, 1, 7)
+    parts = [TensorData(torch.arange(n)[:, None] + 100 * p) for p, n in enumerate(sizes)]
+    joined = JoinedData([*parts[:2], Listed(list(parts[2].inputs.float()))])
+    rows = np.array([11, 0, 4, 4, 5, 3, 10])
+    assert joined.fetch(rows[:1]).tolist() == [[206.0]]
+    expected = [[206], [0], [100], [100], [200], [3], [205]]
+    same_type = JoinedData(parts)
+    assert same_type.fetch(rows).tolist() == expected
+    assert [same_type[int(i)].tolist() for i in rows] == expected
+    assert len(joined) == 12
+    with pytest.raises(
+        ValueError, match=r"inputs of one shape and type, got .*float32 and .*int64"
+    ):
+        joined.fetch(rows)
+
+
+def test_samples_have_the_labels_given_and_no_others():
+    data = TensorData(torch.from_numpy(X), torch.from_numpy(Y))
+    hidden = Samples(data, np.array([5, 3]))
+    assert torch.equal(hidden[0], data.inputs[5])
+    assert torch.equal(hidden.__getitems__([0, 1]), data.inputs[[5, 3]])
+    labeled = Samples(data, np.array([5, 3]), np.array([8, 9]))
+    assert labeled[1][1] == 9
+    assert labeled.__getitems__([1, 0])[1].tolist() == [9, 8]
+
+
+def test_samples_with_ids():
+    samples = Samples(TensorData(torch.from_numpy(X)), np.array([5, 3, 8]), np.array([0, 0, 0]))
+    batch = next(iter(torch.utils.data.DataLoader(IdentifiedSamples(samples), 2, collate_fn=as_is)))
+    assert torch.equal(batch["inputs"], torch.from_numpy(X[[5, 3]]))
+    assert batch["ids"] == ["5", "3"]
+    named = IdentifiedSamples(samples, ["a", "b", "c"])[2]
+    assert (named["ids"], torch.equal(named["inputs"], torch.from_numpy(X[8]))) == ("c", True)
+
+
+def test_tensor_data_works_in_a_plain_loader():
+    data = TensorData(torch.from_numpy(X), torch.from_numpy(Y))
+    x, y = next(iter(torch.utils.data.DataLoader(data, batch_size=5)))
+    assert x.shape == (5, 1, 4, 4)
+    assert y.tolist() == Y[:5].tolist()
+    assert torch.equal(TensorData(torch.from_numpy(X))[2], torch.from_numpy(X[2]))
+
+
+def test_names_of_classes_are_text():
+    assert checked_classes([0, "one"]) == ("0", "one")
+
+
+def test_labels_stay_whole_numbers():
+    assert as_labels(np.array([2**40, 0]), "y", 2).tolist() == [2**40, 0]

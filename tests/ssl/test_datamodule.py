@@ -1,0 +1,608 @@
+import multiprocessing
+import random
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from PIL import Image
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from supercm_pl import SSLDataModule
+from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, GaussianNoise, Split
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint"),
+]
+
+
+class Linear(L.LightningModule):
+    """A model of ten lines, which writes down every batch that it is given."""
+
+    def __init__(self, fail_at=None):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.fail_at = fail_at
+        self.seen = {}
+
+    def training_step(self, batch, batch_idx):
+        (x, y), u = batch["labeled"], batch["unlabeled"]
+        step = self.trainer.fit_loop.total_batch_idx
+        self.seen[step] = (x.sum().item(), y.tolist(), u.double().sum().item())
+        if step == self.fail_at:
+            raise RuntimeError("power cut")
+        logits = self.layer(u.flatten(1))
+        return nn.functional.cross_entropy(self.layer(x.flatten(1)), y) + logits.square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("val", nn.functional.cross_entropy(self.layer(x.flatten(1)), y))
+
+    def test_step(self, batch, batch_idx):
+        self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch, batch_idx):
+        return self.layer(batch["inputs"].flatten(1)), batch["ids"]
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def digits(**options):
+    return SSLDataModule(
+        **{
+            "labels_per_class": 2,
+            "labeled_batch_size": 8,
+            "unlabeled_batch_size": 24,
+            "steps_per_epoch": 4,
+            "weak": AffineNoise(),
+            "seed": 1,
+            **options,
+        }
+    )
+
+
+def trainer(tmp_path, **options):
+    return L.Trainer(
+        **{
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 3,
+            "default_root_dir": tmp_path,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            "num_sanity_val_steps": 0,
+            **options,
+        }
+    )
+
+
+def fit(tmp_path, data, *, ckpt_path=None, module=None, callbacks=(), **options):
+    torch.manual_seed(0)
+    module = Linear() if module is None else module
+    options = {"callbacks": list(callbacks), "enable_checkpointing": bool(callbacks), **options}
+    trainer(tmp_path, **options).fit(
+        module, datamodule=data, ckpt_path=ckpt_path, weights_only=True
+    )
+    return module
+
+
+def every_step(folder):
+    return ModelCheckpoint(
+        folder, "step={step}", auto_insert_metric_name=False, every_n_train_steps=1, save_top_k=-1
+    )
+
+
+def same_weights(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def arrays(n=60, shape=(1, 4, 4), classes=3, dtype=np.float32):
+    generator = np.random.default_rng(0)
+    y = np.arange(n) % classes
+    return (generator.random((n, *shape)) * (255 if dtype == np.uint8 else 1)).astype(dtype), y
+
+
+def from_arrays(shape=(1, 4, 4), dtype=np.float32, **options):
+    (x, y), (x_test, y_test) = arrays(60, shape, dtype=dtype), arrays(12, shape, dtype=dtype)
+    options = {"labels_per_class": 2, "seed": 0, **options}
+    return SSLDataModule.from_arrays(x, y, x_test, y_test, **options)
+
+
+def first_batch(data, **views):
+    """As the training loop gets it, for a module that wants these views."""
+    module = Linear()
+    if views:
+        module.required_views = views
+    return batch_for(module, data)
+
+
+def plain_batch(data):
+    """As a loop of one's own gets it."""
+    return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+
+
+def batch_for(module, data):
+    data.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    data.trainer.strategy.connect(module)
+    return plain_batch(data)
+
+
+# The parts of the data.
+
+
+def test_description_and_properties():
+    data = SSLDataModule(labels_per_class=2, seed=0)
+    assert data.num_classes == 10  # known before the data are opened
+    expected = "20 labeled · 1,307 unlabeled · 20 validation · 450 test, 10 classes"
+    assert data.describe() == expected
+    assert data.classes == tuple("0123456789")
+    assert data.input_shape == (1, 8, 8)
+    assert data.has_test_data
+
+
+def test_it_is_described_once(tmp_path, caplog):
+    data = digits()
+    with caplog.at_level("INFO"):
+        for stage in ("fit", "fit", "test"):
+            data.setup(stage)
+    assert [r.message for r in caplog.records].count(data.describe()) == 1
+
+
+def test_the_run_seed_is_taken_where_none_is_given(monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    assert digits(seed=None).split == digits(seed=5).split != digits(seed=0).split
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+    assert digits(seed=None).split == digits(seed=0).split
+
+
+def test_batches_are_paired_in_any_ratio():
+    for labeled, unlabeled in ((3, 21), (16, 4)):
+        batch = first_batch(digits(labeled_batch_size=labeled, unlabeled_batch_size=unlabeled))
+        assert batch.keys() == {"labeled", "unlabeled"}
+        x, y = batch["labeled"]
+        assert x.shape == (labeled, 1, 8, 8)
+        assert y.shape == (labeled,)
+        assert y.dtype == torch.int64
+        assert batch["unlabeled"].shape == (unlabeled, 1, 8, 8)
+
+
+def test_streams_draw_from_their_own_rows_and_labels_fit():
+    data = digits(weak=None, steps_per_epoch=60)
+    train = Digits().load().train
+    where = {tuple(x.flatten().tolist()): i for i, x in enumerate(train.inputs)}
+    labeled, unlabeled = set(), set()
+    for batch in data.train_dataloader():
+        x, y = batch["labeled"]
+        rows = [where[tuple(image.flatten().tolist())] for image in x]
+        assert train.targets[rows].tolist() == y.tolist()
+        labeled |= set(rows)
+        unlabeled |= {where[tuple(image.flatten().tolist())] for image in batch["unlabeled"]}
+    assert labeled == set(data.split.labeled)
+    assert unlabeled == set(data.split.unlabeled)
+    held = {where[tuple(x.flatten().tolist())] for batch in data.val_dataloader() for x in batch[0]}
+    assert held == set(data.split.val)
+
+
+def test_the_labeled_samples_can_be_unlabeled_ones_too():
+    split = digits(unlabeled_includes_labeled=True).split
+    assert set(split.labeled) < set(split.unlabeled)
+
+
+def test_unlabeled_samples_of_the_source_join_the_others():
+    x, y = arrays()
+    extra = np.full((30, 1, 4, 4), 7, dtype=np.float32)
+    source = ArraySource(x, y, x_unlabeled=extra)
+    data = SSLDataModule(source, labels_per_class=2, unlabeled_batch_size=78, seed=0)
+    assert data.describe() == "6 labeled · 78 unlabeled · 6 validation · 0 test, 3 classes"
+    batch = next(iter(data.train_dataloader()))["unlabeled"]
+    assert (batch == 7).flatten(1).all(1).sum() == 30
+    everything = SSLDataModule(source, seed=0)
+    assert everything.describe() == "60 labeled · 30 unlabeled · 0 validation · 0 test, 3 classes"
+    assert everything.val_dataloader() == []
+    held_out = SSLDataModule(source, val_size=0.1, seed=0)
+    assert held_out.describe() == "54 labeled · 30 unlabeled · 6 validation · 0 test, 3 classes"
+
+
+def test_a_validation_set_of_the_source_is_used():
+    x, y = (torch.from_numpy(part) for part in arrays())
+    source = DatasetSource(TensorDataset(x, y), val=TensorDataset(x[:9], y[:9]))
+    data = SSLDataModule(source, labels_per_class=2, seed=0)
+    assert data.describe() == "6 labeled · 54 unlabeled · 9 validation · 0 test, 3 classes"
+    assert next(iter(data.val_dataloader()))[1].tolist() == y[:9].tolist()
+
+
+def test_evaluation_batches_are_in_order_and_complete():
+    data = digits(eval_batch_size=100)
+    test = list(data.test_dataloader())
+    assert [len(x) for x, _ in test] == [100, 100, 100, 100, 50]
+    reference = Digits().load().test
+    assert torch.equal(torch.cat([x for x, _ in test]), reference.inputs)
+    assert torch.equal(torch.cat([y for _, y in test]), reference.targets)
+
+
+def test_bytes_become_floats_on_the_device():
+    data = from_arrays(dtype=np.uint8)
+    raw = next(iter(data.train_dataloader()))
+    assert raw["unlabeled"].dtype == torch.uint8
+    batch = data.on_after_batch_transfer(dict(raw), 0)
+    assert torch.equal(batch["unlabeled"], raw["unlabeled"] / 255)
+    assert batch["labeled"][0].dtype == torch.float32
+    x, y = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+    assert x.max() <= 1
+
+
+def test_vectors_are_welcome():
+    data = from_arrays(shape=(5,), weak=GaussianNoise(0.1))
+    assert first_batch(data)["unlabeled"].shape == (128, 5)
+
+
+def test_from_folder(tmp_path):
+    for part, names in (("labeled", "ab"), ("test", "ab"), ("unlabeled", "u")):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(4):
+                image = Image.new("RGB", (9, 9), (40 * i, 0, 0))
+                image.save(tmp_path / part / name / f"{i}.png")
+    data = SSLDataModule.from_folder(
+        tmp_path / "labeled",
+        tmp_path / "unlabeled",
+        tmp_path / "test",
+        image_size=6,
+        val_size=2,
+        predict_path=tmp_path / "unlabeled",
+    )
+    assert data.describe() == "6 labeled · 4 unlabeled · 2 validation · 8 test, 2 classes"
+    assert data.classes == ("a", "b")
+    assert first_batch(data)["unlabeled"].shape == (128, 3, 6, 6)
+    (batch,) = data.predict_dataloader()
+    assert batch["ids"] == ["u/0.png", "u/1.png", "u/2.png", "u/3.png"]
+    assert batch["inputs"].shape == (4, 3, 6, 6)
+
+
+def test_predict_takes_the_test_data_or_a_folder_of_images(tmp_path):
+    batch = next(iter(digits(eval_batch_size=7).predict_dataloader()))
+    assert batch.keys() == {"inputs", "ids"}
+    assert batch["ids"] == [str(i) for i in range(7)]
+    Image.new("RGB", (30, 30), (255, 255, 255)).save(tmp_path / "one.png")
+    (batch,) = digits(predict_path=tmp_path).predict_dataloader()
+    assert batch["ids"] == ["one.png"]
+    assert batch["inputs"].shape == (1, 1, 8, 8)  # as the digits are
+
+
+# Views.
+
+
+def test_views_are_made_as_the_module_asks():
+    data = digits(strong=AffineNoise(0.5))
+    batch = first_batch(
+        data, weak=("SuperCM",), strong=("FixMatch",), strong_2=("X",), weak_2=("X",)
+    )
+    views = batch["unlabeled"]
+    assert list(views) == ["weak", "strong", "strong_2", "weak_2"]
+    assert all(view.shape == (24, 1, 8, 8) for view in views.values())
+    images = [tuple(view.flatten().tolist()) for view in views.values()]
+    assert len(set(images)) == 4  # each a draw of its own
+    assert isinstance(first_batch(data, weak=("SuperCM",))["unlabeled"], torch.Tensor)
+    assert list(first_batch(data, strong=("X",))["unlabeled"]) == ["strong"]
+
+
+def test_nothing_is_made_of_unlabeled_samples_that_nobody_wants():
+    module = Linear()
+    module.required_views = {}
+    assert batch_for(module, digits()).keys() == {"labeled"}
+
+
+def test_without_a_transform_the_weak_view_is_the_input():
+    data = digits(weak=None)
+    data.setup("fit")
+    raw = next(iter(data.train_dataloader()))
+    assert torch.equal(first_batch(data)["unlabeled"], raw["unlabeled"])
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ({"strong": ("FixMatch",)}, 'FixMatch wants the view "strong".* no transform .*strong='),
+        ({"strong_2": ("A", "B")}, 'A and B wants the view "strong_2"'),
+        ({"mixed": ("C",)}, 'C wants the view "mixed"; there are "weak" and "strong"'),
+    ],
+)
+def test_a_view_that_cannot_be_made_names_who_wants_it(views, message):
+    with pytest.raises(ValueError, match=message):
+        first_batch(digits(), **views)
+
+
+def test_a_transform_must_keep_the_samples():
+    class Half(nn.Module):
+        def forward(self, x):
+            return x[::2]
+
+    with pytest.raises(ValueError, match=r'view "weak" must give one output .* got 4 for 8'):
+        first_batch(digits(weak=Half()))
+
+
+def test_augmentation_is_a_function_of_seed_and_step_and_leaves_the_generators_alone():
+    class Any(nn.Module):
+        def forward(self, x):
+            return x + torch.rand(len(x), 1, 1, 1) + random.random() + np.random.rand()  # noqa: NPY002
+
+    data = digits(weak=Any())
+    torch.manual_seed(0)
+    one = plain_batch(data)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    two = plain_batch(data)
+    assert torch.equal(one["unlabeled"], two["unlabeled"])
+    assert torch.equal(one["labeled"][0], two["labeled"][0])
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(2), expected)
+    other = plain_batch(digits(weak=Any(), seed=2))
+    assert not torch.equal(one["unlabeled"], other["unlabeled"])
+
+
+def test_half_precision_input_is_augmented_in_full():
+    data = digits(weak=AffineNoise(noise=0.0))
+    batch = next(iter(data.train_dataloader()))
+    full = data.on_after_batch_transfer(dict(batch), 0)["unlabeled"]
+    half = {**batch, "unlabeled": batch["unlabeled"].bfloat16()}
+    assert torch.allclose(data.on_after_batch_transfer(half, 0)["unlabeled"], full, atol=0.01)
+
+
+def test_the_inputs_have_the_precision_of_the_module(tmp_path):
+    module = fit(tmp_path, digits(), precision="64-true", max_epochs=1)
+    assert len(module.seen) == 4
+
+
+# Training with Lightning.
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_resumes_bit_for_bit_from_every_step(tmp_path, workers):
+    full = fit(tmp_path, digits(), callbacks=[every_step(tmp_path / "all")])
+    assert len({str(seen) for seen in full.seen.values()}) == 12
+    for step in (1, 3, 4, 5, 8, 10, 11) if workers == 0 else (2, 4, 7):
+        rest = fit(
+            tmp_path,
+            digits(num_workers=workers),
+            ckpt_path=tmp_path / f"all/step={step}.ckpt",
+        )
+        assert {**rest.seen, **full.seen} == full.seen
+        assert sorted(rest.seen) == list(range(step, 12))
+        assert same_weights(rest, full)
+
+
+@pytest.mark.parametrize("step", [2, 3, 5, 6])
+def test_resume_with_epochs_cut_short_and_a_number_of_steps(tmp_path, step):
+    options = {"limit_train_batches": 3, "max_epochs": -1, "max_steps": 8}
+    full = fit(tmp_path, digits(), callbacks=[every_step(tmp_path / "all")], **options)
+    rest = fit(tmp_path, digits(), ckpt_path=tmp_path / f"all/step={step}.ckpt", **options)
+    assert sorted(rest.seen) == list(range(step, 8))
+    assert {**rest.seen, **full.seen} == full.seen
+    assert same_weights(rest, full)
+
+
+def test_resume_from_the_end_of_an_epoch(tmp_path):
+    saver = ModelCheckpoint(tmp_path / "epochs", "{epoch}", save_top_k=-1)
+    full = fit(tmp_path, digits(), callbacks=[saver])
+    rest = fit(tmp_path, digits(), ckpt_path=tmp_path / "epochs/epoch=0.ckpt")
+    assert sorted(rest.seen) == list(range(4, 12))
+    assert same_weights(rest, full)
+
+
+@pytest.mark.filterwarnings(r"ignore:.*fit\(ckpt_path=")  # Lightning, of OnExceptionCheckpoint
+def test_a_step_that_was_cut_off_is_done_again(tmp_path):
+    full = fit(tmp_path, digits())
+    torch.manual_seed(0)
+    broken = Linear(fail_at=6)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(tmp_path, digits(), module=broken, callbacks=[OnExceptionCheckpoint(tmp_path, "cut")])
+    rest = fit(tmp_path, digits(), ckpt_path=tmp_path / "cut.ckpt")
+    assert list(rest.seen.values()) == [full.seen[step] for step in range(6, 12)]
+    assert same_weights(rest, full)
+
+
+def test_resume_with_validation_in_the_middle_and_gradient_accumulation(tmp_path):
+    options = {"val_check_interval": 2, "accumulate_grad_batches": 2}
+    full = fit(tmp_path, digits(), callbacks=[every_step(tmp_path / "all")], **options)
+    rest = fit(tmp_path, digits(), ckpt_path=tmp_path / "all/step=3.ckpt", **options)
+    assert sorted(rest.seen) == list(range(6, 12))
+    assert same_weights(rest, full)
+
+
+def test_overfitting_sees_the_same_batches_in_every_epoch(tmp_path):
+    seen = list(fit(tmp_path, digits(val_size=0), overfit_batches=2).seen.values())
+    assert seen[0:2] == seen[2:4] == seen[4:6]
+    assert seen[0] != seen[1]
+
+
+def test_a_kornia_transform_serves_as_a_view():
+    augmentation = pytest.importorskip("kornia.augmentation")
+    data = digits(strong=augmentation.RandomErasing(p=1.0))
+    one, two = (first_batch(data, strong=("FixMatch",))["unlabeled"]["strong"] for _ in range(2))
+    assert torch.equal(one, two)
+    raw = next(iter(data.train_dataloader()))["unlabeled"]
+    erased = (one == 0) & (raw != 0)
+    assert len({tuple(image.flatten().tolist()) for image in erased}) > 12  # each its own place
+
+
+def test_a_resumed_run_must_have_the_same_split(tmp_path):
+    fit(tmp_path, digits(), callbacks=[every_step(tmp_path / "all")], max_epochs=1)
+    with pytest.raises(ValueError, match=r"another split, with seed 1, and this run has seed 2"):
+        fit(tmp_path, digits(seed=2), ckpt_path=tmp_path / "all/step=2.ckpt")
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path):
+    alone = fit(tmp_path, digits(), max_epochs=1)
+    assert same_weights(alone, fit(tmp_path, digits(num_workers=2), max_epochs=1))
+
+
+def test_workers_are_gone_after_training(tmp_path):
+    fit(tmp_path, digits(num_workers=2), max_epochs=2)
+    assert not multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(tmp_path, digits(num_workers=2), module=Linear(fail_at=1))
+    assert not multiprocessing.active_children()
+
+
+def test_another_seed_trains_otherwise(tmp_path):
+    runs = [fit(tmp_path, digits(seed=seed), max_epochs=1) for seed in (1, 1, 2)]
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
+
+
+def test_labels_that_are_hidden_change_nothing(tmp_path):
+    clean = Digits().load()
+    split = digits().split
+    split.save(tmp_path / "split.json")
+
+    def run(train_labels, test_labels):
+        source = ArraySource(
+            clean.train.inputs, train_labels, clean.test.inputs, test_labels, classes=clean.classes
+        )
+        options = {"labels_per_class": None, "labeled_indices": tmp_path / "split.json"}
+        return fit(tmp_path, digits(source=source, **options), max_epochs=2)
+
+    generator = torch.Generator().manual_seed(0)
+    poisoned = clean.train.targets.clone()
+    poisoned[split.unlabeled] = torch.randint(10, (len(split.unlabeled),), generator=generator)
+    honest = run(clean.train.targets, clean.test.targets)
+    fooled = run(poisoned, clean.test.targets * 0)
+    assert same_weights(honest, fooled)
+    assert honest.seen == fooled.seen
+
+
+def test_training_does_not_open_the_test_data(tmp_path):
+    class Sealed(TensorDataset):
+        def __getitem__(self, index):
+            raise AssertionError("the test data were looked at")
+
+    x, y = (torch.from_numpy(part) for part in arrays(60, (1, 8, 8), 10))
+    source = DatasetSource(TensorDataset(x, y), test=Sealed(x, y))
+    data = digits(source=source)
+    fit(tmp_path, data, max_epochs=1)
+    with pytest.raises(AssertionError, match="looked at"):
+        trainer(tmp_path).test(Linear(), datamodule=data, verbose=False)
+
+
+def test_fit_without_validation_then_test_and_predict(tmp_path):
+    data = digits(val_size=0)
+    module = fit(tmp_path, data, max_epochs=1)
+    engine = trainer(tmp_path)
+    assert engine.test(module, datamodule=data, verbose=False)[0]["val"] > 0
+    predictions = engine.predict(module, datamodule=data)
+    assert [name for _, ids in predictions for name in ids] == [str(i) for i in range(450)]
+    assert sum(len(logits) for logits, _ in predictions) == 450
+
+
+# Splits that come from files.
+
+
+def test_a_saved_split_settles_everything(tmp_path):
+    data = digits()
+    data.save_split(tmp_path / "split.json")
+    again = digits(labels_per_class=None, labeled_indices=str(tmp_path / "split.json"), seed=9)
+    assert again.split == data.split == Split.load(tmp_path / "split.json")
+
+
+def test_labeled_rows_from_a_list_or_a_text_file(tmp_path):
+    (tmp_path / "rows.txt").write_text("3\n1\n4\n")
+    for indices in ([3, 1, 4], tmp_path / "rows.txt"):
+        data = from_arrays(labels_per_class=None, labeled_indices=indices)
+        assert data.split.labeled.tolist() == [1, 3, 4]
+
+
+def test_the_split_of_other_data_is_refused(tmp_path):
+    digits().save_split(tmp_path / "split.json")
+    with pytest.raises(ValueError, match=r"for 1347 training samples, the data has 60"):
+        from_arrays(labels_per_class=None, labeled_indices=tmp_path / "split.json").load()
+    with pytest.raises(ValueError, match=r"split.json settles val_size"):
+        digits(labels_per_class=None, labeled_indices=tmp_path / "split.json", val_size=3).load()
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_labels": 20}, ValueError, "only one of .* got labels_per_class and num_labels"),
+        ({"labels_per_class": 0}, ValueError, "labels_per_class must be 1 or more, got 0"),
+        ({"labels_per_class": 2.5}, TypeError, "labels_per_class must be an int, got 2.5"),
+        ({"labels_per_class": True}, TypeError, "labels_per_class must be an int, got True"),
+        ({"labels_per_class": None, "num_labels": -5}, ValueError, "num_labels must be 1 or more"),
+        (
+            {"labels_per_class": None, "labeled_fraction": 1.5},
+            ValueError,
+            r"labeled_fraction must be in \(0, 1\]",
+        ),
+        ({"labeled_batch_size": 0}, ValueError, "labeled_batch_size must be 1 or more, got 0"),
+        (
+            {"unlabeled_batch_size": -3},
+            ValueError,
+            "unlabeled_batch_size must be 1 or more, got -3",
+        ),
+        ({"eval_batch_size": 0}, ValueError, "eval_batch_size must be 1 or more, got 0"),
+        ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be 1 or more, got 0"),
+        ({"num_workers": -1}, ValueError, "num_workers must be 0 or more, got -1"),
+        ({"seed": -1}, ValueError, "seed must be 0 or more, got -1"),
+        ({"seed": "lucky"}, TypeError, "seed must be an int, got 'lucky'"),
+    ],
+)
+def test_bad_options_are_refused_at_once(options, error, message):
+    with pytest.raises(error, match=message):
+        digits(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels_per_class": None}, "say which samples are labeled, by one of labels_per_class"),
+        ({"labels_per_class": 21}, "asked for 21 labels of a class, but class '0' has 20"),
+        ({"labels_per_class": 2, "val_size": 60}, "val_size asks for 60 samples"),
+    ],
+)
+def test_what_the_data_do_not_allow(options, message):
+    with pytest.raises(ValueError, match=message):
+        from_arrays(**options).setup("fit")
+
+
+def test_no_unlabeled_samples_are_left():
+    data = from_arrays(labels_per_class=None, labeled_fraction=1.0)
+    with pytest.raises(ValueError, match="no unlabeled samples are left"):
+        data.train_dataloader()
+
+
+def test_labels_of_the_data_outside_the_classes():
+    x, y = (torch.from_numpy(part) for part in arrays())
+    source = DatasetSource(TensorDataset(x, y), classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"labels of the training data must be in 0..1, got 2"):
+        SSLDataModule(source, labels_per_class=1).setup("fit")
+    fine = TensorDataset(x, y.clamp(max=1))
+    source = DatasetSource(fine, test=TensorDataset(x, y), classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"labels of the test data must be in 0..1, got 2"):
+        SSLDataModule(source, labels_per_class=1).test_dataloader()
+
+
+def test_test_and_predict_without_test_data():
+    x, y = arrays()
+    data = SSLDataModule.from_arrays(x, y, labels_per_class=2)
+    assert not data.has_test_data
+    with pytest.raises(ValueError, match="the source has no test data"):
+        data.test_dataloader()
+    with pytest.raises(ValueError, match="predict needs predict_path"):
+        data.predict_dataloader()
+
+
+def test_predict_from_a_folder_is_for_images(tmp_path):
+    with pytest.raises(ValueError, match=r"1 or 3 channels, this one has inputs of shape \(5,\)"):
+        from_arrays(shape=(5,), predict_path=tmp_path).predict_dataloader()
+    with pytest.raises(ValueError, match=r"predict_path folder .* has no images"):
+        from_arrays(predict_path=tmp_path).predict_dataloader()

@@ -1,0 +1,265 @@
+"""SSLModule: the objective, its logs, and what a checkpoint brings back."""
+
+from __future__ import annotations
+
+import lightning.pytorch as L
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from supercm_pl import SSLModule
+from supercm_pl.backbones import MLP
+from supercm_pl.clustering.functional import clustering_loss
+from supercm_pl.core.optim import WarmupCosineLR
+from supercm_pl.core.ramps import LinearRampUp
+from supercm_pl.core.term import TermValue
+from supercm_pl.ssl.regularizers import Regularizer, SSLStep
+
+
+def as_loader(x: torch.Tensor, y: torch.Tensor) -> DataLoader:
+    return DataLoader([(x, y)], batch_size=None)
+
+
+class Blobs:
+    """Paired batches of three separable classes, as a data module yields them."""
+
+    def __init__(self, steps: int = 8, views: tuple[str, ...] = ()) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.means = 4 * torch.randn(3, 4, generator=generator)
+        self.batches = []
+        for _ in range(steps):
+            labels = torch.randint(0, 3, (6,), generator=generator)
+            x = self.means[labels] + torch.randn(6, 4, generator=generator)
+            hidden = torch.randint(0, 3, (10,), generator=generator)
+            u = self.means[hidden] + torch.randn(10, 4, generator=generator)
+            unlabeled = {v: u + 0.1 * i for i, v in enumerate(views)} if views else u
+            self.batches.append({"labeled": (x, labels), "unlabeled": unlabeled})
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def evaluation(self):
+        batches = [b["labeled"] for b in self.batches]
+        return as_loader(torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))
+
+
+def build(**options) -> SSLModule:
+    torch.manual_seed(0)
+    return SSLModule(MLP(4, (8,)), 3, **options)
+
+
+def fit(module: SSLModule, data: Blobs, **options) -> L.Trainer:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"max_epochs": 1, **options},
+    )
+    trainer.fit(module, data)
+    return trainer
+
+
+class Gap(Regularizer):
+    """The mean difference of two views: simple enough to check by hand."""
+
+    views = ("weak", "strong")
+
+    def forward(self, step: SSLStep) -> TermValue:
+        weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
+        return TermValue((weak.logits - strong.logits).square().mean(), {"rows": step.labels.float().sum()})
+
+
+def test_the_loss_is_cross_entropy_plus_weighted_cm_on_all_rows():
+    module, batch = build(cm_weight=0.7), Blobs().batches[0]
+    (x, y), u = batch["labeled"], batch["unlabeled"]
+    loss = module.training_step(batch)
+
+    twin = build(cm_weight=0.7)
+    features = twin.backbone(torch.cat([x, u]))
+    logits, assignments = twin.head(features)
+    centroids = torch.stack([features[:6][y == k].mean(0) for k in range(3)]).detach()
+    expected = F.cross_entropy(logits[:6], y)
+    expected = expected + 0.7 * clustering_loss(features, assignments, centroids).total
+    torch.testing.assert_close(loss, expected)
+
+
+def test_without_weight_and_regularizer_the_unlabeled_rows_change_nothing():
+    module, batch = build(cm_weight=0.0), Blobs().batches[0]
+    loss = module.training_step(batch)
+    poisoned = {**batch, "unlabeled": torch.full_like(batch["unlabeled"], float("nan"))}
+    torch.testing.assert_close(build(cm_weight=0.0).training_step(poisoned), loss)
+    assert module.required_views == {}
+
+
+def test_the_cm_weight_follows_its_ramp():
+    data = Blobs(steps=4)
+    module = build(cm_weight=1.0, cm_ramp=LinearRampUp(end=1.0))
+    seen = []
+    factor = module.cm_ramp
+    module.cm_ramp = lambda progress: seen.append(progress) or factor(progress)
+    fit(module, data)
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_a_regularizer_adds_its_weighted_term_and_is_logged():
+    data = Blobs(steps=1, views=("weak", "strong"))
+    plain, with_gap = build(cm_weight=0.0), build(cm_weight=0.0, regularizers=Gap(weight=3.0))
+    plain.train(), with_gap.train()
+    batch = data.batches[0]
+    loss = with_gap.training_step(batch)
+
+    twin = build(cm_weight=0.0)
+    views = batch["unlabeled"]
+    logits = twin(torch.cat([batch["labeled"][0], views["weak"], views["strong"]]))
+    labeled, weak, strong = logits.split([6, 10, 10])
+    expected = F.cross_entropy(labeled, batch["labeled"][1]) + 3 * (weak - strong).square().mean()
+    torch.testing.assert_close(loss, expected)
+
+    trainer = fit(with_gap, data)
+    assert {"train/gap", "train/gap_rows", "train/ce", "train/loss"} <= set(
+        trainer.callback_metrics
+    )
+
+
+def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
+    module = build(regularizers=[Gap()])
+    with pytest.raises(
+        ValueError, match=r'no unlabeled view "strong", which gap needs; it has \[.weak.\]'
+    ):
+        module.training_step(Blobs().batches[0])
+
+
+def test_a_batch_of_another_form_is_described():
+    with pytest.raises(TypeError, match=r"\"labeled\": \(x, y\).*got list"):
+        build().training_step([torch.zeros(2, 4), torch.zeros(2)])
+
+
+@pytest.mark.parametrize("centroids", ["cumulative", "ema", "batch", "learnable"])
+def test_learns_in_every_centroid_mode_and_logs_by_the_documented_names(centroids):
+    data = Blobs(steps=30)
+    module = build(centroids=centroids, optimizer=lambda p: torch.optim.Adam(p, lr=0.02))
+    trainer = fit(module, data, max_epochs=3)
+    names = {"loss", "ce", "cm", "cm_reconstruction", "cm_sparsity", "cm_overlap", "cm_prior"}
+    assert {f"train/{name}" for name in names} <= set(trainer.callback_metrics)
+    metrics = trainer.validate(module, data.evaluation(), verbose=False)[0]
+    assert set(metrics) == {"val/acc", "val/nmi", "val/ari", "val/ece"}
+    assert metrics["val/acc"] > 0.9
+    assert set(trainer.test(module, data.evaluation(), verbose=False)[0]) == {
+        "test/acc",
+        "test/nmi",
+        "test/ari",
+        "test/ece",
+    }
+
+
+def test_top5_is_logged_from_six_classes_on():
+    module = SSLModule(MLP(4, (8,)), 6)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    x, y = torch.randn(60, 4), torch.arange(60) % 6
+    metrics = trainer.validate(module, as_loader(x, y), verbose=False)[0]
+    ranked = module.eval()(x).argsort(dim=1, descending=True)
+    assert metrics["val/top5"] == pytest.approx(
+        (ranked[:, :5] == y[:, None]).any(1).float().mean().item()
+    )
+    assert metrics["val/acc"] == pytest.approx((ranked[:, 0] == y).float().mean().item())
+
+
+def test_predict_returns_class_probability_assignments_and_features():
+    module = build(temperature=2.0).eval()
+    x = torch.randn(5, 4)
+    for batch in (x, (x, torch.zeros(5)), {"inputs": x, "ids": list("abcde")}):
+        prediction = module.predict_step(batch)
+        torch.testing.assert_close(prediction["assignments"], (module(x) / 2).softmax(1))
+        torch.testing.assert_close(prediction["features"], module.backbone(x))
+        assert prediction["class"].tolist() == module(x).argmax(1).tolist()
+        torch.testing.assert_close(prediction["probability"], prediction["assignments"].amax(1))
+    with pytest.raises(TypeError, match="tensor of inputs, got str"):
+        module.predict_step("images")
+
+
+def test_a_schedule_without_length_takes_the_runs():
+    module = build(lr_scheduler=lambda o: WarmupCosineLR(o, warmup_steps=2))
+    fit(module, Blobs(steps=6), max_epochs=2)
+    schedule = module.lr_schedulers()
+    assert schedule.total_steps == 12
+    assert schedule.last_epoch == 12
+
+
+def test_frozen_parameters_are_not_optimized():
+    module = build()
+    module.backbone.requires_grad_(False)
+    fit(module, Blobs(steps=1))
+    optimized = {id(p) for group in module.optimizers().param_groups for p in group["params"]}
+    assert optimized == {id(p) for p in module.head.parameters() if p.requires_grad}
+
+
+def test_a_module_built_in_python_loads_with_its_backbone_given_again(tmp_path):
+    data = Blobs()
+    module = build(cm_weight=0.3, centroids="ema", momentum=0.8)
+    trainer = fit(module, data)
+    path = tmp_path / "model.ckpt"
+    trainer.save_checkpoint(path)
+    loaded = SSLModule.load_from_checkpoint(path, backbone=MLP(4, (8,)), weights_only=True)
+    assert (loaded.cm_weight, loaded.head.momentum) == (0.3, 0.8)
+    x, _ = next(iter(data.evaluation()))
+    torch.testing.assert_close(loaded.eval()(x), module.eval()(x), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.head.centroids, module.head.centroids, rtol=0, atol=0)
+
+
+class Tailored(SSLModule):
+    """What a user writes: a subclass with an argument of its own."""
+
+    def __init__(self, width: int = 8, **options) -> None:
+        super().__init__(MLP(4, (width,)), 3, **options)
+
+
+def test_a_subclass_is_rebuilt_from_its_own_arguments(tmp_path):
+    module = Tailored(width=5, cm_weight=0.2)
+    trainer = fit(module, Blobs())
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    loaded = Tailored.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    assert loaded.backbone.out_features == 5
+    assert loaded.cm_weight == 0.2
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_accumulated_gradients_and_mixed_precision_stay_finite(precision):
+    module = build(centroids="batch", optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    fit(module, Blobs(steps=6), accumulate_grad_batches=2, precision=precision, max_epochs=2)
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+    assert module.head.centroids.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cm_weight": -1.0}, "cm_weight must be .* got -1.0"),
+        ({"cm_weight": float("nan")}, "cm_weight must be .* got nan"),
+        ({"num_classes": 1}, "num_classes must be 2 or more, got 1"),
+        ({"centroids": "median"}, "centroids"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"alpha": -1.0}, "alpha"),
+        ({"momentum": 1.0, "centroids": "ema"}, "momentum"),
+    ],
+)
+def test_a_value_out_of_range_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        SSLModule(**{"backbone": MLP(4, (8,)), "num_classes": 3, **options})
+
+
+def test_a_number_of_classes_that_is_no_integer_is_named():
+    with pytest.raises(TypeError, match=r"num_classes must be an int, got 3\.0"):
+        SSLModule(nn.Linear(4, 2), 3.0)
+
+
+def test_a_plateau_schedule_is_refused_with_the_way_out():
+    module = build(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
+    with pytest.raises(ValueError, match="override configure_optimizers"):
+        fit(module, Blobs())
