@@ -6,14 +6,12 @@ python -m benchmarks.embedding [--seed 0 --output docs/images/embedding.png]
 from __future__ import annotations
 
 import argparse
-import io
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
 from matplotlib import pyplot
 
-from supercm_pl.cli import SuperCMCLI
+from benchmarks.command import WITHOUT_FILES, run
 from supercm_pl.viz import plot_embedding
 
 CONFIGS = {
@@ -36,11 +34,8 @@ def main() -> None:
             "fit",
             f"--config={config}",
             f"--seed_everything={arguments.seed}",
-            "--trainer.logger=false",
         ]
-        words += ["--trainer.callbacks=null", "--trainer.enable_checkpointing=false"]
-        with redirect_stdout(io.StringIO()):
-            cli = SuperCMCLI(words)
+        cli = run([*words, *WITHOUT_FILES])
         accuracy = float(cli.trainer.callback_metrics["test/acc"])
         module = cli.model.eval()
         x, y = zip(*cli.datamodule.test_dataloader(), strict=True)

@@ -13,22 +13,24 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
+from torch import Tensor
 
-from supercm_pl.cli import SuperCMCLI
+from benchmarks.command import WITHOUT_FILES, run
 from supercm_pl.ssl.datamodule import SSLDataModule
 
 CONFIGS = {"digits": "configs/ssl/digits.yaml"}
@@ -42,7 +44,7 @@ TRAINED: dict[str, list[str]] = {
     "SuperCM": [],
 }
 
-CLASSICAL: dict[str, Callable[[], object]] = {
+CLASSICAL: dict[str, Callable[[], Any]] = {
     "logistic regression": lambda: LogisticRegression(max_iter=2000),
     "LabelSpreading (knn, 7)": lambda: LabelSpreading(kernel="knn", n_neighbors=7),
     "SelfTraining (SVC)": lambda: SelfTrainingClassifier(SVC(probability=True, gamma="scale")),
@@ -76,13 +78,10 @@ def train(data: str, labels: int, method: str, seed: int) -> Run:
         f"--config={CONFIGS[data]}",
         f"--seed_everything={seed}",
         f"--data.labels_per_class={labels}",
-        "--trainer.logger=false",
-        "--trainer.callbacks=null",
-        "--trainer.enable_checkpointing=false",
+        *WITHOUT_FILES,
         *TRAINED[method],
     ]
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        metrics = SuperCMCLI(words).trainer.callback_metrics
+    metrics = run(words).trainer.callback_metrics
     found = {name: float(metrics[f"test/{name}"]) for name in ("acc", "nmi", "ari")}
     return Run(data, labels, method, seed, **found, seconds=time.monotonic() - start)
 
@@ -91,19 +90,18 @@ def classify(data: str, labels: int, method: str, seed: int) -> Run:
     """Fit a classical method on the pixels of the same split."""
     start = time.monotonic()
     datamodule = SSLDataModule(labels_per_class=labels, seed=seed)
-    datamodule.setup("fit")
     datamodule.setup("test")
-    x, y = _arrays(datamodule.train_data)
-    x_test, y_test = _arrays(datamodule.test_data)
-    split = datamodule.split
-    labeled, unlabeled = np.asarray(split.labeled), np.asarray(split.unlabeled)
+    streams = {name: stream.samples for name, stream in datamodule.streams().items()}
+    x, y = _as_vectors(streams["labeled"].fetch(np.arange(len(streams["labeled"]))))
+    x_unlabeled = streams["unlabeled"].fetch(np.arange(len(streams["unlabeled"])))
+    x_test, y_test = _as_vectors(_whole(datamodule.test_dataloader()))
     model = CLASSICAL[method]()
-    if "logistic" in method:
-        model.fit(x[labeled], y[labeled])
-    else:
-        hidden = np.full(len(unlabeled), -1)
-        model.fit(np.concatenate([x[labeled], x[unlabeled]]), np.concatenate([y[labeled], hidden]))
-    predicted = model.predict(x_test)
+    if not isinstance(model, LogisticRegression):
+        x = np.concatenate([x, x_unlabeled.flatten(1).numpy()])
+        y = np.concatenate([y, np.full(len(x_unlabeled), -1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecations, and of rows that no neighbour reaches
+        predicted = model.fit(x, y).predict(x_test)
     return Run(
         data,
         labels,
@@ -124,19 +122,19 @@ def render(runs: Sequence[Run], against: str = "SuperCM") -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups: dict[tuple[str, int, str], dict[int, Run]] = {}
-    for run in runs:
-        groups.setdefault(run.key[:3], {})[run.seed] = run
+    for row in runs:
+        groups.setdefault(row.key[:3], {})[row.seed] = row
     order = [*CLASSICAL, *TRAINED]
     for data, labels, method in sorted(groups, key=lambda g: (g[0], g[1], order.index(g[2]))):
         group = groups[data, labels, method]
         ours = groups.get((data, labels, against), {})
-        gains = [ours[seed].acc - run.acc for seed, run in group.items() if seed in ours]
+        gains = [ours[seed].acc - row.acc for seed, row in group.items() if seed in ours]
         gain = "" if method == against or len(gains) < 2 else _interval(gains)
         cells = [
-            _spread([getattr(run, name) for run in group.values()])
+            _spread([getattr(row, name) for row in group.values()])
             for name in ("acc", "nmi", "ari")
         ]
-        seconds = statistics.mean(run.seconds for run in group.values())
+        seconds = statistics.mean(row.seconds for row in group.values())
         lines.append(
             f"| {data} | {labels} | {method} | {len(group)} | {' | '.join(cells)} | {gain} "
             f"| {seconds:.1f} |"
@@ -144,9 +142,14 @@ def render(runs: Sequence[Run], against: str = "SuperCM") -> str:
     return "\n".join(lines)
 
 
-def _arrays(dataset: object) -> tuple[np.ndarray, np.ndarray]:
-    x, y = dataset.__getitems__(range(len(dataset)))  # type: ignore[attr-defined,arg-type]
+def _as_vectors(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = batch
     return x.flatten(1).numpy(), y.numpy()
+
+
+def _whole(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    x, y = zip(*batches, strict=True)
+    return torch.cat(x), torch.cat(y)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -180,7 +183,7 @@ def _read(path: Path) -> list[Run]:
     ]
 
 
-def _append(path: Path, run: Run) -> None:
+def _append(path: Path, row: Run) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="") as file:
@@ -188,7 +191,7 @@ def _append(path: Path, run: Run) -> None:
         if new:
             writer.writeheader()
         writer.writerow(
-            {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(run).items()}
+            {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}
         )
 
 
@@ -204,17 +207,17 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="only render what the file holds")
     arguments = parser.parse_args()
 
-    done = {run.key for run in _read(arguments.csv)}
+    done = {row.key for row in _read(arguments.csv)}
     for data in [] if arguments.render else arguments.data:
         for labels in arguments.labels:
             for seed in arguments.seeds:
                 for method in arguments.methods:
                     if (data, labels, method, seed) in done:
                         continue
-                    run = (train if method in TRAINED else classify)(data, labels, method, seed)
-                    _append(arguments.csv, run)
+                    row = (train if method in TRAINED else classify)(data, labels, method, seed)
+                    _append(arguments.csv, row)
                     print(
-                        f"{data}, {labels} per class, {method}, seed {seed}: {run.acc:.4f}",
+                        f"{data}, {labels} per class, {method}, seed {seed}: {row.acc:.4f}",
                         flush=True,
                     )
     print(render(_read(arguments.csv)))

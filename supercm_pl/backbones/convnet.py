@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ConvNet(nn.Module):
-    """Blocks of convolution, batch norm and ReLU, halved between blocks, averaged at the end.
+    """Blocks of convolution, batch norm and SiLU, halved between blocks, averaged at the end.
 
     Made for images from 8×8 to 64×64 and for training within a minute on a laptop. A 2×2 max
     pooling stands between two blocks, so that images of 8×8 reach 2×2 with three blocks.
@@ -57,7 +57,7 @@ class ConvNet(nn.Module):
                 layers += [
                     nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
                     nn.BatchNorm2d(width),
-                    nn.ReLU(),
+                    nn.SiLU(),
                 ]
                 channels = width
         self.in_channels = in_channels

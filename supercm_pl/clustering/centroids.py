@@ -119,7 +119,8 @@ class ClassCentroids(nn.Module):
         differentiable = self.centroid_mode == "batch" and self.training and torch.is_grad_enabled()
         with torch.set_grad_enabled(differentiable), full_precision(features.device):
             sums, counts = self._class_sums_over_ranks(features, labels, mask)
-            present = (counts > 0) & sums.isfinite().all(dim=1)
+            # Adding up a row is the cheapest way to find a value that is not finite.
+            present = (counts > 0) & sums.detach().sum(dim=1).isfinite()
         with torch.no_grad():
             self.centroid_updates.add_(present)
             self.centroid_counts.add_(torch.where(present, counts, 0).long())
@@ -133,8 +134,8 @@ class ClassCentroids(nn.Module):
             means = torch.where(present.unsqueeze(1), means, stored)
             self._batch_centroids = means if differentiable else None
         with torch.no_grad():
-            rate = self._update_rate(means.dtype).unsqueeze(1)
-            self.centroids.copy_(torch.lerp(stored, means, rate))
+            rate = self._update_rate().unsqueeze(1)
+            self.centroids.lerp_(means.to(rate.dtype), rate)
 
     @torch.no_grad()
     def nearest_centroid(self, features: Tensor) -> Tensor:
@@ -191,9 +192,9 @@ class ClassCentroids(nn.Module):
         total = sum_over_ranks(local)
         return ClassSums(total[:, :-1], total[:, -1].detach())
 
-    def _update_rate(self, dtype: torch.dtype) -> Tensor:
+    def _update_rate(self) -> Tensor:
         # The weight of this update's mean against the stored centroid, for classes present in it.
-        updates = self.centroid_updates.clamp(min=1).to(dtype)
+        updates = self.centroid_updates.clamp(min=1).to(self.centroids.dtype)
         if self.centroid_mode == "cumulative":
             return updates.reciprocal()
         first = torch.ones_like(updates)

@@ -28,8 +28,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     """Training batches of several streams, augmented on the device; plain ones for evaluation.
 
     Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`. A subclass
-    implements :meth:`load`, :meth:`streams`, :meth:`fingerprint` and :meth:`describe`, and gives
-    its evaluation sets to :meth:`evaluation_loader`.
+    implements :meth:`load`, :meth:`streams`, :meth:`fingerprint`, :meth:`describe` and
+    :attr:`has_val_data`, and gives its evaluation sets to :meth:`evaluation_loader`.
 
     Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
     stream with labels gets the weak view. A stream without labels gets the views that
@@ -85,11 +85,15 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> None:
-        """Open the data and choose the split; called once, before any loader is made."""
+        """Open the data and choose the split, unless that is done; called before all else."""
 
     @abstractmethod
     def streams(self) -> dict[str, Stream]:
         """The training streams, by their key in a batch."""
+
+    def __str__(self) -> str:
+        # Lightning's own would make every loader.
+        return f"{type(self).__name__}(seed={self.seed})"
 
     @abstractmethod
     def fingerprint(self) -> str:

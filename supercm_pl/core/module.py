@@ -164,7 +164,8 @@ class SuperCMModule(L.LightningModule):
 
     def _log_and_reset(self, metrics: EvaluationMetrics, prog_bar: str | None = None) -> None:
         for name, value in metrics.compute().items():
-            self.log(name, value, prog_bar=name == prog_bar)
+            # Already the same on every rank; Lightning would warn that it can't know.
+            self.log(name, value, prog_bar=name == prog_bar, sync_dist=True)
         metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -85,7 +85,7 @@ def test_hidden_files_are_passed_over(folders):
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16", "I", "YCbCr"])
 @pytest.mark.parametrize("grayscale", [True, False])
 def test_any_kind_of_pixel(tmp_path, mode, grayscale):
-    suffix = "tif" if mode in ("CMYK", "I", "YCbCr") else "png"
+    suffix = {"CMYK": "jpg", "YCbCr": "jpg", "I": "tif"}.get(mode, "png")
     color = {"I;16": 257 * 99, "I": 257 * 99, "1": 1, "L": 99, "LA": (99, 255), "P": 3}.get(mode)
     if color is None:
         color = (99, 99, 99, 255)[: len(Image.new(mode, (1, 1)).getbands())]

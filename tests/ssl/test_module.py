@@ -73,7 +73,9 @@ class Gap(Regularizer):
 
     def forward(self, step: SSLStep) -> TermValue:
         weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
-        return TermValue((weak.logits - strong.logits).square().mean(), {"rows": step.labels.float().sum()})
+        return TermValue(
+            (weak.logits - strong.logits).square().mean(), {"rows": step.labels.float().sum()}
+        )
 
 
 def test_the_loss_is_cross_entropy_plus_weighted_cm_on_all_rows():

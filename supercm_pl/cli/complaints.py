@@ -7,21 +7,21 @@ import ast
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 
-from supercm_pl.core.module import SuperCMModule
-from supercm_pl.mistakes import is_about_checkpoint, origin_of, without_worker_traceback
-from supercm_pl.suggestions import (
+from supercm_pl.cli.mistakes import is_about_checkpoint, origin_of, without_worker_traceback
+from supercm_pl.cli.suggestions import (
     argument_names,
     did_you_mean,
     nearest_class,
     nearest_file,
     object_at,
 )
+from supercm_pl.cli.words import config_files, option_value, position_of_key
+from supercm_pl.core.module import SuperCMModule
 
 _TOP_LEVEL = (
     *("config", "seed_everything", "trainer", "model", "data", "output", "test_after_fit"),
@@ -102,12 +102,13 @@ def _items(text: str) -> Iterator[_Item]:
 def _syntax(text: str, words: Sequence[str]) -> str:
     if "parsing config" not in text and "Unexpected config" not in text:
         return ""
-    for path in _config_files(words):
+    for path in config_files(words):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            return f"{path}, line {mark.line + 1 if mark else '?'} is not YAML: {error.problem}"
+            mark, start = error.problem_mark, error.context_mark
+            line = f"{path}, line {mark.line + 1 if mark else '?'} is not YAML: {error.problem}"
+            return f"{line}, {error.context} from line {start.line + 1}" if start else line
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             return f"{path} is not YAML: {' '.join(str(error).split())}"
         except OSError:
@@ -133,7 +134,7 @@ def _unknown(text: str, words: Sequence[str]) -> str:
         name = name if first in _TOP_LEVEL else first
         hint, takes = did_you_mean(name, _options()), ""
     key = f"{item.key}.{name}" if item.key else name
-    return f"unknown key {key}{_position(first if owner else name, words)}{hint or takes}"
+    return f"unknown key {key}{position_of_key(first if owner else name, words)}{hint or takes}"
 
 
 def _missing(text: str, words: Sequence[str]) -> str:
@@ -153,7 +154,8 @@ def _file(text: str, words: Sequence[str]) -> str:
     match = _NO_FILE.search(text)
     if match is None or "dot import path" in text:
         return ""
-    typed = [word for word in _values(words) if os.path.abspath(word) == os.path.abspath(match[1])]
+    values = [word.rpartition("=")[2] for word in words]
+    typed = [value for value in values if os.path.abspath(value) == os.path.abspath(match[1])]
     path = typed[0] if typed else match[1]
     if os.path.isdir(path):
         return f"{path} is a folder, where a file is needed"
@@ -171,6 +173,8 @@ def _class(text: str, words: Sequence[str]) -> str:
     if wanted:
         return f"{item.key} must be a {wanted}, got {other or _given(text)}"
     class_path = name_alone or item.class_path
+    if object_at(class_path) is not None:  # of the class above: the wrong one is the value
+        class_path = _given(text)
     if missing_module and not f"{class_path}.".startswith(f"{missing_module}."):
         return f"{item.key}: {class_path} can't be imported: {item.line}"
     if not class_path or object_at(class_path) is not None:
@@ -222,7 +226,7 @@ def _option(text: str, words: Sequence[str]) -> str:
 
 def _checkpoint(error: BaseException, words: Sequence[str]) -> str:
     text = str(error)
-    path = _option_value(words, "--ckpt_path") or "the checkpoint"
+    path = option_value(words, "--ckpt_path") or "the checkpoint"
     if "loading state_dict" in text:
         detail = text.partition("\n")[2].strip().partition("\n")[0].rstrip(".")
         return f"{path} does not fit the model of this configuration: {detail}"
@@ -260,50 +264,6 @@ def _data_modules() -> list[type]:
         found.append(rest.pop())
         rest += found[-1].__subclasses__()
     return [each for each in found if each.__module__.startswith("supercm_pl.")]
-
-
-def _position(name: str, words: Sequence[str]) -> str:
-    """``" (file, line n)"`` of the only place where a key of that name is in the named files."""
-    leaf = name.rpartition(".")[2]
-    places = []
-    for path in _config_files(words):
-        try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        places += [f" ({path}, line {line})" for line in _lines_of(leaf, root)]
-    return places[0] if len(places) == 1 else ""
-
-
-def _lines_of(name: str, node: yaml.Node | None) -> Iterator[int]:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _lines_of(name, item)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == name:
-                yield key.start_mark.line + 1
-            yield from _lines_of(name, value)
-
-
-def _config_files(words: Sequence[str]) -> list[Path]:
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    spaced = [Path(value) for word, value in pairs if word in ("--config", "-c")]
-    joined = [Path(word.partition("=")[2]) for word in words if word.startswith("--config=")]
-    return spaced + joined
-
-
-def _values(words: Sequence[str]) -> list[str]:
-    return [word.rpartition("=")[2] for word in words]
-
-
-def _option_value(words: Sequence[str], option: str) -> str:
-    for word, value in zip(words, [*words[1:], ""], strict=True):
-        if word == option:
-            return value
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return ""
 
 
 def _type_name(text: str) -> str:

@@ -262,10 +262,10 @@ def closing_table(
 
     Example:
         >>> closing_table("supercm fit", {"test/acc": 0.9, "val/acc": 0.8}, 1.5, {"logs": "runs/0"})
-        supercm fit    test     val
-        ───────────────────────────
-        accuracy     0.9000  0.8000
-        seconds         1.5
+        supercm fit     test      val
+        ─────────────────────────────
+        accuracy      0.9000   0.8000
+        seconds          1.5
         logs         runs/0
     """
     cells: dict[str, dict[str, str]] = {}
@@ -297,4 +297,4 @@ def short_path(path: str | Path) -> str:
 
 
 def _line(label: str, values: list[str], width: int) -> str:
-    return "".join([f"{label:<{width}}", *(f"{value:>8}" for value in values)]).rstrip()
+    return "".join([f"{label:<{width}}", *(f"{value:>9}" for value in values)]).rstrip()

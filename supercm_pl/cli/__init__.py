@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With status 2 and one line on standard error for a mistake of the user's, 130
             where the user stops it. Success returns.
     """
+    started = time.monotonic()  # before the imports: they count for who waits
     words = [_long_form(word) for word in (sys.argv[1:] if args is None else args)]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_HELP, end="")
@@ -65,17 +67,17 @@ def main(args: Sequence[str] | None = None) -> None:
     elif words[0] not in _COMMANDS:
         _stop(_unknown_command(words[0]))
     else:
-        _run(words)
+        _run(words, started)
 
 
-def _run(words: list[str]) -> None:
-    from supercm_pl.complaints import plain_line
-    from supercm_pl.lightning_cli import SuperCMCLI
-    from supercm_pl.mistakes import is_users_mistake
+def _run(words: list[str], started: float) -> None:
+    from supercm_pl.cli.command import SuperCMCLI
+    from supercm_pl.cli.complaints import plain_line
+    from supercm_pl.cli.mistakes import is_users_mistake
 
     with _quiet(), _argv(words):
         try:
-            SuperCMCLI()
+            SuperCMCLI(started)
         except Exception as error:
             if os.environ.get("SUPERCM_DEBUG") or not is_users_mistake(error):
                 raise

@@ -14,10 +14,11 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from supercm_pl.console import ModelLine, closing_table, progress_bar, short_path
+from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
+from supercm_pl.cli.suggestions import nearest_file
+from supercm_pl.cli.words import without_option
 from supercm_pl.core.module import SuperCMModule
 from supercm_pl.core.predictions import PredictionCSV
-from supercm_pl.suggestions import nearest_file
 
 # What Lightning understands for `--ckpt_path` beside a path.
 _CHECKPOINT_NAMES = ("best", "last", "hpc")
@@ -35,10 +36,14 @@ class SuperCMCLI(LightningCLI):
     """The commands ``fit``, ``validate``, ``test`` and ``predict`` of any model and data.
 
     ``model.num_classes`` is taken from the data where these know it, and may be given all the same.
+
+    Args:
+        started: The reading of ``time.monotonic()`` from which the closing table counts; ``None``
+            is now.
     """
 
-    def __init__(self) -> None:
-        self.started = time.monotonic()
+    def __init__(self, started: float | None = None) -> None:
+        self.started = time.monotonic() if started is None else started
         _drop_tips()
         options = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
@@ -136,7 +141,8 @@ class SuperCMCLI(LightningCLI):
             for name, value in self.trainer.callback_metrics.items()
             if name.startswith("val/")
         }
-        facts = {"checkpoint": self._last_checkpoint(), "logs": self.trainer.log_dir}
+        logs = self.trainer.log_dir if self.trainer.loggers else None
+        facts = {"checkpoint": self._last_checkpoint(), "logs": logs}
         if self._option("test_after_fit") and getattr(self.datamodule, "has_test_data", True):
             with self._saying_how_to_go_on():
                 self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
@@ -201,7 +207,7 @@ class SuperCMCLI(LightningCLI):
         if saved is None:
             line += "; no checkpoint was saved yet"
         else:
-            words = ["supercm", *_without_option(sys.argv[1:], "--ckpt_path")]
+            words = ["supercm", *without_option(sys.argv[1:], "--ckpt_path")]
             line += f"; go on with\n  {shlex.join([*words, '--ckpt_path', short_path(saved)])}"
         print(line, file=sys.stderr)
 
@@ -215,14 +221,18 @@ class SuperCMCLI(LightningCLI):
 class _SaveRun(SaveConfigCallback):
     """Saves beside the logs what makes a second run the same: the configuration and the split."""
 
-    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if not trainer.loggers:  # then there is no folder of the run's own
+            return
+        super().setup(trainer, pl_module, stage)
+        folder = trainer.log_dir  # asked of every rank, for the first one broadcasts it
         save_split = getattr(getattr(trainer, "datamodule", None), "save_split", None)
-        if stage == "fit" and save_split is not None and trainer.log_dir is not None:
-            save_split(Path(trainer.log_dir) / "split.json")
+        if stage == "fit" and save_split and folder is not None and trainer.is_global_zero:
+            save_split(Path(folder) / "split.json")
 
 
 def _drop_tips() -> None:
-    # Advertisements, accelerators that nobody asked for, and what this command says in its own words.
+    # Advertisements, accelerators that nobody asked for, and what this command says itself.
     unwanted = (
         "Tip:",
         "TPU available: False",
@@ -236,12 +246,3 @@ def _drop_tips() -> None:
 
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     log.filters[:] = [is_wanted]
-
-
-def _without_option(words: list[str], option: str) -> list[str]:
-    kept, skip = [], False
-    for word in words:
-        if not skip and word != option and not word.startswith(f"{option}="):
-            kept.append(word)
-        skip = word == option
-    return kept
