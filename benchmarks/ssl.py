@@ -5,8 +5,8 @@ weights and batches; the weights of the last step are tested. Classical methods 
 Runs are appended to a CSV file, and runs that it already holds are not done again; the table is
 rendered from it.
 
-    python -m benchmarks.ssl [--labels 1 2 4 --seeds 0 1 2 3 4 --csv
-    benchmarks/results/ssl_digits.csv] python -m benchmarks.ssl --render
+    python -m benchmarks.ssl [--labels 1 2 4 --seeds 0 1 2 3 4]
+    python -m benchmarks.ssl --render
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ CONFIGS = {"digits": "configs/ssl/digits.yaml"}
 TRAINED: dict[str, list[str]] = {
     "supervised": ["--model.cm_weight=0"],
     "supervised, as many rows": ["--model.cm_weight=0", "--data.labeled_batch_size=160"],
+    "SuperCM, no prior": ["--model.alpha=1.0"],
+    "SuperCM, batch centroids": ["--model.centroids=batch"],
     "SuperCM": [],
 }
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from supercm_pl.backbones import MLP, ConvNet
+from supercm_pl.backbones import MLP, ConvNet, WideResNet
 
 
 @pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
@@ -61,3 +61,22 @@ def test_convnet_names_what_is_out_of_range(arguments):
 def test_mlp_names_what_is_out_of_range(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         MLP(**{"in_features": 4, **arguments})
+
+
+def test_wide_resnet_28_2_is_the_published_one():
+    backbone = WideResNet()
+    assert backbone(torch.rand(2, 3, 32, 32)).shape == (2, 128)
+    with_classifier = sum(p.numel() for p in backbone.parameters()) + 128 * 10 + 10
+    assert with_classifier == 1_467_610  # as printed by implementations of FixMatch
+    assert len([m for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)]) == 28
+    norm = next(m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert (norm.momentum, norm.eps) == (0.001, 0.001)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"depth": 27}, {"depth": 4}, {"width": 0}, {"in_channels": 0}, {"batch_norm_momentum": 0.0}],
+)
+def test_wide_resnet_names_what_is_out_of_range(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        WideResNet(**arguments)
