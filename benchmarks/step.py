@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--labeled", type=int, default=50)
     parser.add_argument("--unlabeled", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--arms", nargs="+", default=None, help="only these, such as plain SuperCM")
     parser.add_argument("--json", default=None, help="also write the figures to this file")
     arguments = parser.parse_args()
 
@@ -112,6 +113,7 @@ def main() -> None:
             True,
         ),
     }
+    arms = {name: arm for name, arm in arms.items() if name in (arguments.arms or arms)}
     seconds = interleave(arms, arguments.rounds)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     over_plain = {name: ratio(times, seconds["plain"]) for name, times in seconds.items()}
