@@ -27,9 +27,9 @@ Views = Mapping[str, tuple[str, ...]]
 class SuperCMDataModule(L.LightningDataModule, ABC):
     """Training batches of several streams, augmented on the device; plain ones for evaluation.
 
-    Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`. A subclass
-    implements :meth:`load`, :meth:`streams`, :meth:`fingerprint`, :meth:`describe` and
-    :attr:`has_val_data`, and gives its evaluation sets to :meth:`evaluation_loader`.
+    Base of :class:`~supercm_pl.SSLDataModule`. A subclass implements :meth:`load`, :meth:`streams`,
+    :meth:`fingerprint`, :meth:`describe` and :attr:`has_val_data`, and gives its evaluation sets to
+    :meth:`evaluation_loader`.
 
     Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
     stream with labels gets the weak view. A stream without labels gets the views that

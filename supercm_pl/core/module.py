@@ -48,9 +48,9 @@ Prediction = TypedDict(
 class SuperCMModule(L.LightningModule):
     r"""A backbone and a :class:`~supercm_pl.ClusteringHead` that are trained together.
 
-    Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`; see there for a
-    description of the arguments. A subclass for another task implements ``training_step`` with the
-    help of :meth:`rows` and :meth:`clustering_term`.
+    Base of :class:`~supercm_pl.SSLModule`; see there for the arguments. A subclass for another task
+    implements ``training_step`` with the help of :meth:`rows`, :meth:`clustering_term` and
+    :meth:`weighted_sum`.
     """
 
     def __init__(
