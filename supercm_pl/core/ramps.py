@@ -18,14 +18,6 @@ class Ramp(ABC):
         """The factor at ``progress``, the fraction of optimizer steps already taken."""
 
 
-class Constant(Ramp):
-    """No ramp: the factor is 1 from the start."""
-
-    def __call__(self, progress: float) -> float:
-        """Always 1."""
-        return 1.0
-
-
 class _UpTo(Ramp):
     """A ramp that reaches 1 at the fraction ``end`` of training and stays there."""
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from supercm_pl.core.ramps import Constant, LinearRampUp, SigmoidRampUp
+from supercm_pl.core.ramps import LinearRampUp, SigmoidRampUp
 
 
-@pytest.mark.parametrize("ramp", [Constant(), LinearRampUp(0.3), SigmoidRampUp(0.4)])
+@pytest.mark.parametrize("ramp", [LinearRampUp(0.3), SigmoidRampUp(0.4)])
 def test_grows_to_one_and_stays(ramp):
     values = [ramp(p / 100) for p in range(101)]
     assert values == sorted(values)
