@@ -19,9 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.data.datasets import as_is
 from supercm_pl.data.seeding import derive_seed, isolated_rng
-from supercm_pl.data.streams import POSITION, PairedLoader, Stream
+from supercm_pl.data.streams import NUMBERS, POSITION, PairedLoader, Stream
 
 Views = Mapping[str, tuple[str, ...]]
+INDEX = "index"
+"""The view of a stream that is the numbers of its samples."""
 
 
 class SuperCMDataModule(L.LightningDataModule, ABC):
@@ -32,11 +34,11 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     :meth:`evaluation_loader`.
 
     Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
-    stream with labels gets the weak view. A stream without labels gets the views that
-    ``trainer.lightning_module.required_views`` names, a mapping from each view to the names of
-    those who want it: a tensor if that is ``"weak"`` alone, else a mapping from view to tensor;
-    nothing wanted leaves the stream out. ``"weak_2"`` and ``"strong_2"`` are further independent
-    draws.
+    stream gets the views that ``trainer.lightning_module.required_views`` names for it, a mapping
+    from stream to view to the names of those who want it; a stream that is not in it gets
+    ``"weak"``. The inputs are a tensor if that is ``"weak"`` alone, else a mapping from view to
+    tensor; nothing wanted leaves the stream out. ``"weak_2"`` and ``"strong_2"`` are further
+    independent draws, and ``"index"`` is ``(B,)``, which samples of the stream these are.
 
     Every draw is a function of seed, step, rank, stream and view alone: a resumed run sees the same
     images, and the global random number generators are left as they were.
@@ -129,9 +131,12 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     def train_dataloader(self) -> PairedLoader:
         """The training streams, side by side; see :class:`~supercm_pl.data.PairedLoader`."""
         self.load()
-        self._check_views(self._required_views())
+        streams = self.streams()
+        for name in streams:
+            self._check_views(self._required_views(name))
         return PairedLoader(
-            self.streams(),
+            streams,
+            numbered=[name for name in streams if INDEX in self._required_views(name)],
             seed=self.run_seed,
             steps_per_epoch=self.steps_per_epoch,
             num_workers=self.num_workers,
@@ -179,21 +184,23 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     @torch.no_grad()
     def _augmented(self, batch: dict[str, Any]) -> dict[str, Any]:
-        position = batch.pop(POSITION)
-        wanted = self._required_views()
-        self._check_views(wanted)
+        position, numbers = batch.pop(POSITION), batch.pop(NUMBERS, {})
         ready: dict[str, Any] = {}
         with isolated_rng(_device_of(batch)) as reseed:
             for name, part in batch.items():
                 inputs, *labels = (part,) if isinstance(part, Tensor) else part
+                wanted = self._required_views(name)
+                self._check_views(wanted)
                 views = {}
-                for view in ("weak",) if labels else wanted:
+                for view in wanted:
+                    if view == INDEX:
+                        views[view] = numbers[name]
+                        continue
                     reseed(derive_seed(self.run_seed, "view", position, _rank(), name, view))
                     views[view] = self._view(view, inputs)
-                if labels:
-                    ready[name] = (views["weak"], *labels)
-                elif views:
-                    ready[name] = views["weak"] if list(views) == ["weak"] else views
+                if views:
+                    augmented = views["weak"] if list(views) == ["weak"] else views
+                    ready[name] = (augmented, *labels) if labels else augmented
         return ready
 
     def _view(self, view: str, inputs: Tensor) -> Tensor:
@@ -219,15 +226,17 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         known = isinstance(dtype, torch.dtype) and dtype.is_floating_point
         return inputs.to(dtype) if known and inputs.is_floating_point() else inputs
 
-    def _required_views(self) -> Views:
+    def _required_views(self, stream: str) -> Views:
         module = None if self.trainer is None else self.trainer.lightning_module
-        views: Views = getattr(module, "required_views", {"weak": ()})
-        return views
+        views: Mapping[str, Views] = getattr(module, "required_views", {})
+        return views.get(stream, {"weak": ()})
 
     def _check_views(self, wanted: Views) -> None:
         for view, askers in wanted.items():
             who = " and ".join(askers) or "the module"
             kind = _kind(view)
+            if view == INDEX:
+                continue
             if kind not in self.transforms:
                 raise ValueError(f'{who} wants the view "{view}"; there are "weak" and "strong"')
             if kind == "strong" and self.transforms[kind] is None:

@@ -1,4 +1,4 @@
-"""The size of a backbone's features, found without a forward pass."""
+"""The features that the head sees: their size, and a bottleneck that makes them fewer."""
 
 from __future__ import annotations
 
@@ -35,3 +35,19 @@ def feature_size(backbone: nn.Module) -> int:
         f"can't tell the number of features of backbone {type(backbone).__name__}: give it an "
         "integer attribute `out_features`, or pass `feature_size=...` to the module"
     )
+
+
+class Bottleneck(nn.Sequential):
+    """Linear layer, batch norm and ReLU between a backbone and the head, as in domain adaptation.
+
+    Args:
+        in_features: Of the backbone.
+        out_features: Features that the head sees.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        if out_features < 1:
+            raise ValueError(f"bottleneck must be 1 or more features, got {out_features}")
+        super().__init__(
+            nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), nn.ReLU()
+        )

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from types import FrameType
-from typing import Any, NamedTuple, TypedDict
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import lightning.pytorch as L
-from lightning.pytorch.core.mixins import hparams_mixin
-from lightning.pytorch.utilities.parsing import collect_init_args
+import torch
+import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.core.features import Bottleneck
 from supercm_pl.core.features import feature_size as find_feature_size
+from supercm_pl.core.hyperparameters import save_hyperparameters
 from supercm_pl.core.metrics import EvaluationMetrics
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
+from supercm_pl.core.step import Rows, Step
 from supercm_pl.core.term import Term
 
+Part = tuple[str, str]
+"""A stream and a view of it."""
 
-class Rows(NamedTuple):
-    """What one forward pass gives for a set of ``N`` samples.
+
+class Inputs(NamedTuple):
+    """A training batch taken apart.
 
     Attributes:
-        inputs: ``(N, ...)``, as the backbone received them.
-        features: ``(N, d)``.
-        logits: ``(N, K)``.
-        assignments: ``(N, K)``, rows sum to 1.
+        labeled: Inputs ``(N_l, ...)`` by view.
+        labels: ``(N_l,)`` int64.
+        unlabeled: Inputs ``(N_u, ...)`` by view.
+        numbers: ``(N_u,)`` int64, which samples of their stream the unlabeled ones are.
     """
 
-    inputs: Tensor
-    features: Tensor
-    logits: Tensor
-    assignments: Tensor
+    labeled: dict[str, Tensor]
+    labels: Tensor
+    unlabeled: dict[str, Tensor]
+    numbers: Tensor | None
 
 
 # The functional form, because `class` is a keyword.
@@ -48,15 +54,19 @@ Prediction = TypedDict(
 class SuperCMModule(L.LightningModule):
     r"""A backbone and a :class:`~supercm_pl.ClusteringHead` that are trained together.
 
-    Base of :class:`~supercm_pl.SSLModule`; see there for the arguments. A subclass for another task
-    implements ``training_step`` with the help of :meth:`rows`, :meth:`clustering_term` and
-    :meth:`weighted_sum`.
+    Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`; see there for the
+    arguments. A subclass says what its streams are called in ``labeled_stream`` and
+    ``unlabeled_stream``, and implements :meth:`forward_parts`.
     """
+
+    labeled_stream: ClassVar[str]
+    unlabeled_stream: ClassVar[str]
 
     def __init__(
         self,
         backbone: nn.Module,
         num_classes: int,
+        terms: Term | Sequence[Term],
         *,
         cm_weight: float,
         cm_ramp: Ramp | None,
@@ -66,9 +76,12 @@ class SuperCMModule(L.LightningModule):
         alpha: float | Sequence[float],
         orthonormal: bool,
         normalize: bool,
+        centroid_threshold: float | None,
+        bottleneck: int | None,
         feature_size: int | None,
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
+        backbone_lr_factor: float,
     ) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int):
@@ -77,13 +90,20 @@ class SuperCMModule(L.LightningModule):
             raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
         if not 0.0 <= cm_weight < float("inf"):
             raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight}")
-        self._save_hyperparameters_of(inspect.currentframe())
+        if centroid_threshold is not None and not 0.0 < centroid_threshold < 1.0:
+            raise ValueError(f"centroid_threshold must lie in (0, 1), got {centroid_threshold}")
+        if not 0.0 <= backbone_lr_factor < float("inf"):
+            raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor}")
+        save_hyperparameters(self, inspect.currentframe())
         self.backbone = backbone
         self.num_classes = num_classes
         self.cm_weight = cm_weight
         self.cm_ramp = cm_ramp
+        self.centroid_threshold = centroid_threshold
+        size = find_feature_size(backbone) if feature_size is None else feature_size
+        self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
         self.head = ClusteringHead(
-            find_feature_size(backbone) if feature_size is None else feature_size,
+            size if bottleneck is None else bottleneck,
             num_classes,
             centroids=centroids,
             momentum=momentum,
@@ -92,19 +112,24 @@ class SuperCMModule(L.LightningModule):
             orthonormal=orthonormal,
             normalize=normalize,
         )
+        self.base_methods = nn.ModuleList([terms] if isinstance(terms, Term) else terms)
+        for term in self.terms:
+            term.attach(self.feature_extractor, self.head)
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
+        self._backbone_lr_factor = backbone_lr_factor
 
-    def _save_hyperparameters_of(self, frame: FrameType | None) -> None:
-        if frame is None or hparams_mixin._given_hyperparameters.get() is not None:
-            # From a configuration Lightning has class paths and plain values: they rebuild all.
-            self.save_hyperparameters()
-            return
-        # From Python there are live objects, which a file loaded with `weights_only=True` can't
-        # hold. They are left out and given again: `load_from_checkpoint(path, backbone=...)`.
-        # The last of the constructors' arguments are those of the class that will be rebuilt.
-        arguments = collect_init_args(frame, [], classes=(L.LightningModule,))[-1]
-        self.save_hyperparameters({k: v for k, v in arguments.items() if _is_plain(v)})
+    @property
+    def feature_extractor(self) -> nn.Module:
+        """Maps inputs ``(N, ...)`` to features ``(N, d)``: the backbone, and its bottleneck."""
+        if isinstance(self.bottleneck, nn.Identity):
+            return self.backbone
+        return nn.Sequential(self.backbone, self.bottleneck)
+
+    @property
+    def terms(self) -> list[Term]:
+        """The base methods' terms of the objective."""
+        return list(self.base_methods)  # type: ignore[arg-type]  # a ModuleList forgets their type
 
     @property
     def progress(self) -> float:
@@ -114,47 +139,157 @@ class SuperCMModule(L.LightningModule):
         total = self.trainer.estimated_stepping_batches
         return min(self.trainer.global_step / total, 1.0)
 
+    @property
+    def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Views that a training batch must have, by stream and view, each with who asks for it."""
+        labeled: dict[str, tuple[str, ...]] = {"weak": ("cross-entropy",)}
+        unlabeled: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
+        for term in self.terms:
+            for view in term.labeled_views:
+                labeled[view] = (*labeled.get(view, ()), term.name)
+            asked = dict.fromkeys((*term.views, *term.input_views))
+            for view in (*asked, *(["index"] if term.needs_index else [])):
+                unlabeled[view] = (*unlabeled.get(view, ()), term.name)
+        return {self.labeled_stream: labeled, self.unlabeled_stream: unlabeled}
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits ``(N, K)`` of inputs ``(N, ...)``."""
-        logits: Tensor = self.head(self.backbone(inputs)).logits
-        return logits
+        return self.rows(inputs).logits
 
     def rows(self, inputs: Tensor) -> Rows:
         """One forward pass: features, logits and assignments of inputs ``(N, ...)``."""
-        features = self.backbone(inputs)
+        features = self.bottleneck(self.backbone(inputs))
         return Rows(inputs, features, *self.head(features))
 
-    def clustering_term(self, features: Tensor, assignments: Tensor) -> Tensor:
-        """The weighted CM loss, its terms logged.
+    def joint_rows(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
+        """One forward pass of all parts together."""
+        if not parts:
+            return {}
+        sizes = [len(inputs) for inputs in parts.values()]
+        inputs = list(parts.values())
+        joined = self.rows(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
+        split = zip(*(torch.split(part, sizes) for part in joined), strict=True)
+        return dict(zip(parts, (Rows(*part) for part in split), strict=True))
 
-        Args:
-            features: ``(N, d)``, of labeled and unlabeled (source and target) rows.
-            assignments: ``(N, K)``, rows sum to 1.
+    @abstractmethod
+    def forward_parts(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
+        """The step's forward pass, or passes, where parts are to be normalised apart."""
+
+    def extra_rows(self, inputs: Tensor) -> Rows:
+        """A further forward pass, which a term asks for in a step."""
+        return self.rows(inputs)
+
+    def make_step(self, batch: Mapping[str, Any], **known: Any) -> Step:
+        """What the terms get to see; a subclass may add to it."""
+        return Step(**known)
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int = 0) -> Tensor:
+        """The objective of one batch, its terms logged."""
+        inputs = self.take_apart(batch)
+        supervised = not any(term.replaces_supervised for term in self.terms)
+        needed = ["weak"] if self.cm_weight > 0 else []
+        labeled_views = [*needed, *(["weak"] if supervised else [])]
+        labeled_views += [view for term in self.terms for view in term.labeled_views]
+        unlabeled_views = needed + [view for term in self.terms for view in term.views]
+        parts = {(self.labeled_stream, v): inputs.labeled[v] for v in labeled_views}
+        parts |= {(self.unlabeled_stream, v): inputs.unlabeled[v] for v in unlabeled_views}
+        rows = self.forward_parts(parts)
+        step = self.make_step(
+            batch,
+            labels=inputs.labels,
+            labeled={view: rows[self.labeled_stream, view] for view in labeled_views},
+            unlabeled={view: rows[self.unlabeled_stream, view] for view in unlabeled_views},
+            labeled_inputs=inputs.labeled,
+            unlabeled_inputs=inputs.unlabeled,
+            progress=self.progress,
+            rows=self.extra_rows,
+            index=inputs.numbers,
+            num_unlabeled=self._num_unlabeled(),
+        )
+
+        total = self.clustering_term(step) if self.cm_weight > 0 else 0.0
+        losses = [F.cross_entropy(step.labeled["weak"].logits, step.labels)] if supervised else []
+        for term in self.terms:
+            value = term(step)
+            self.log_training({term.name: value.loss})
+            self.log_training({f"{term.name}_{key}": log for key, log in value.logs.items()})
+            total = total + term.weight_at(step.progress) * value.loss
+            if value.supervised is not None:
+                losses.append(value.supervised)
+        cross_entropy = sum(losses[1:], losses[0])
+        loss = cross_entropy + total
+        self.log_training({"ce": cross_entropy})
+        self.log_training({"loss": loss}, prog_bar=True)
+        return loss
+
+    def clustering_term(self, step: Step) -> Tensor:
+        """Take the labeled rows into the centroids; the weighted CM loss, its terms logged.
 
         Returns:
-            ``cm_weight * cm_ramp(progress) * CM``, a scalar.
+            ``cm_weight * cm_ramp(progress) * CM`` of labeled and unlabeled rows, a scalar.
         """
-        terms = self.head.loss(features, assignments)
+        labeled, unlabeled = step.labeled["weak"], step.unlabeled["weak"]
+        features = torch.cat([labeled.features, unlabeled.features])
+        if self.centroid_threshold is None:
+            self.head.update_centroids(labeled.features, step.labels)
+        else:
+            confidence, found = unlabeled.assignments.detach().max(dim=1)
+            labels = torch.cat([step.labels, found])
+            known = torch.ones_like(step.labels, dtype=torch.bool)
+            mask = torch.cat([known, confidence > self.centroid_threshold])
+            self.head.update_centroids(features, labels, mask=mask)
+        terms = self.head.loss(features, torch.cat([labeled.assignments, unlabeled.assignments]))
         self.log_training({"cm": terms.total})
         self.log_training(
             {f"cm_{name}": value for name, value in terms._asdict().items() if name != "total"}
         )
-        factor = 1.0 if self.cm_ramp is None else self.cm_ramp(self.progress)
+        factor = 1.0 if self.cm_ramp is None else self.cm_ramp(step.progress)
         return self.cm_weight * factor * terms.total
 
-    def weighted_sum(self, terms: Iterable[Term], step: object, progress: float) -> Tensor | float:
-        """Sum of the weighted terms of a step, each logged by its name; 0 where there is none."""
-        total: Tensor | float = 0.0
-        for term in terms:
-            loss, logs = term(step)
-            name = term.name
-            self.log_training({name: loss, **{f"{name}_{key}": logs[key] for key in logs}})
-            total = total + term.weight_at(progress) * loss
-        return total
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the optimizer, after which the terms follow the model."""
+        super().optimizer_step(*args, **kwargs)
+        for term in self.terms:
+            term.after_step(self.feature_extractor, self.head)
+
+    def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
+        """The views that are needed of a training batch.
+
+        Raises:
+            TypeError: If the batch is not of the documented form.
+            ValueError: If a view is missing; it names who needs it.
+        """
+        if not isinstance(batch, Mapping) or self.labeled_stream not in batch:
+            raise TypeError(
+                f'a training batch must be {{"{self.labeled_stream}": (x, y), '
+                f'"{self.unlabeled_stream}": x}}, as the data module yields it, '
+                f"got {_describe(batch)}"
+            )
+        inputs, labels, *_ = batch[self.labeled_stream]
+        labeled = self._views(self.labeled_stream, inputs)
+        unlabeled = self._views(self.unlabeled_stream, batch.get(self.unlabeled_stream, {}))
+        return Inputs(labeled, labels, unlabeled, unlabeled.pop("index", None))
+
+    def _views(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if isinstance(given, Tensor):
+            given = {"weak": given}
+        views = {}
+        for view, askers in self.required_views[stream].items():
+            if view not in given:
+                raise ValueError(
+                    f'the batch has no {stream} view "{view}", which {" and ".join(askers)} '
+                    f"needs; it has {sorted(given) or 'none'}"
+                )
+            views[view] = given[view]
+        return views
+
+    def _num_unlabeled(self) -> int | None:
+        datamodule = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        return getattr(datamodule, "num_unlabeled", None)
 
     def log_training(self, values: Mapping[str, Tensor], *, prog_bar: bool = False) -> None:
         """Log scalars under ``train/``; Lightning waits for the device only when it writes."""
-        if self._trainer is not None:
+        if self._trainer is not None and values:
             named = {f"train/{name}": value.detach() for name, value in values.items()}
             self.log_dict(named, prog_bar=prog_bar)
 
@@ -170,7 +305,7 @@ class SuperCMModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over the parameters that take gradients; its schedule steps with it."""
-        optimizer = self._optimizer(p for p in self.parameters() if p.requires_grad)
+        optimizer = self._build_optimizer()
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
@@ -186,6 +321,20 @@ class SuperCMModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        if self._backbone_lr_factor == 1.0:
+            return self._optimizer(parameters)
+        slow = set(self.backbone.parameters())
+        groups = [
+            {"params": [p for p in parameters if p not in slow]},
+            {"params": [p for p in parameters if p in slow]},
+        ]
+        optimizer = self._optimizer([group for group in groups if group["params"]])
+        if groups[1]["params"]:
+            optimizer.param_groups[-1]["lr"] *= self._backbone_lr_factor
+        return optimizer
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Prediction:
         """Class, its probability, assignments and features of a batch.
@@ -222,9 +371,7 @@ def _inputs_of(batch: Any) -> Tensor:
     return batch
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_plain(item) for pair in value.items() for item in pair)
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)
+def _describe(batch: object) -> str:
+    if isinstance(batch, Mapping):
+        return f"a mapping with {sorted(map(str, batch))}"
+    return type(batch).__name__

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 # Defined here, not imported from `lightning.pytorch.cli`, which needs jsonargparse.
-OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+"""Takes parameters, or groups of them."""
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
@@ -80,4 +81,37 @@ class WarmupCosineLR(LRScheduler):
     def get_lr(self) -> list[float]:  # type: ignore[override]  # newer torch says float | Tensor
         """Learning rate of each parameter group at the current step."""
         factor = self.factor(self.last_epoch)
+        return [float(base) * factor for base in self.base_lrs]
+
+
+class InverseDecayLR(LRScheduler):
+    r"""The decay of domain adaptation: at step :math:`t`, :math:`(1 + a t)^{-b}` of the base rate.
+
+    Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2, where
+    :math:`a t = 10 p` for progress :math:`p`, and :math:`b = 0.75`.
+
+    Args:
+        optimizer: The optimizer whose rates are scheduled.
+        gamma: ``a``, ``>= 0``, for a step.
+        power: ``b``, ``>= 0``.
+        last_epoch: As in every PyTorch schedule: the step to resume from.
+
+    Raises:
+        ValueError: If a value is negative.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, gamma: float = 1e-3, power: float = 0.75, last_epoch: int = -1
+    ) -> None:
+        if gamma < 0:
+            raise ValueError(f"gamma must be 0 or more, got {gamma}")
+        if power < 0:
+            raise ValueError(f"power must be 0 or more, got {power}")
+        self.gamma = gamma
+        self.power = power
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]  # newer torch says float | Tensor
+        """Learning rate of each parameter group at the current step."""
+        factor = (1 + self.gamma * self.last_epoch) ** -self.power
         return [float(base) * factor for base in self.base_lrs]

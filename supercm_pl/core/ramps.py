@@ -67,3 +67,29 @@ class SigmoidRampUp(_UpTo):
     def __call__(self, progress: float) -> float:
         """The factor at ``progress``."""
         return math.exp(-5.0 * (1.0 - min(progress / self.end, 1.0)) ** 2)
+
+
+class AdversarialRampUp(Ramp):
+    r"""The ramp of adversarial adaptation, :math:`2 / (1 + e^{-\gamma p}) - 1` at progress :math:`p`.
+
+    Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2.
+
+    Args:
+        gamma: Steepness, ``> 0``.
+
+    Raises:
+        ValueError: If ``gamma`` is not above 0.
+
+    Example:
+        >>> [round(AdversarialRampUp()(p), 3) for p in (0.0, 0.1, 1.0)]
+        [0.0, 0.462, 1.0]
+    """
+
+    def __init__(self, gamma: float = 10.0) -> None:
+        if gamma <= 0.0:
+            raise ValueError(f"gamma must be above 0, got {gamma}")
+        self.gamma = gamma
+
+    def __call__(self, progress: float) -> float:
+        """The factor at ``progress``."""
+        return 2.0 / (1.0 + math.exp(-self.gamma * progress)) - 1.0

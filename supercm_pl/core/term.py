@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from supercm_pl.clustering import ClusteringHead
 from supercm_pl.core.ramps import Ramp
 
 
@@ -18,10 +19,13 @@ class TermValue(NamedTuple):
     Attributes:
         loss: A scalar, not yet weighted.
         logs: More scalars, logged under ``train/<name>_<key>``.
+        supervised: The labeled samples' own loss, a scalar, of a term that
+            ``replaces_supervised``.
     """
 
     loss: Tensor
     logs: Mapping[str, Tensor] = {}
+    supervised: Tensor | None = None
 
 
 class Term(nn.Module, ABC):
@@ -29,6 +33,8 @@ class Term(nn.Module, ABC):
 
     Its parameters and buffers are trained and saved with the model because it is a module. It never
     touches the optimizer, the trainer or the data, and takes its schedule from ``step.progress``.
+
+    A subclass implements ``forward(step)``, and says in class attributes what it needs.
 
     Args:
         weight: Weight of the term, ``>= 0``.
@@ -38,12 +44,39 @@ class Term(nn.Module, ABC):
         ValueError: If ``weight`` is negative or not finite.
     """
 
+    views: tuple[str, ...] = ("weak",)
+    """Unlabeled views that go through the step's forward pass, with gradients: ``"weak"`` and
+    ``"strong"``; ``"weak_2"`` is a second, independent draw of the weak view."""
+
+    labeled_views: tuple[str, ...] = ()
+    """Labeled views that go through the step's forward pass."""
+
+    input_views: tuple[str, ...] = ()
+    """Unlabeled views of which the inputs alone are needed."""
+
+    needs_index: bool = False
+    """Whether ``step.index`` is needed."""
+
+    replaces_supervised: bool = False
+    """Whether the value's ``supervised`` takes the place of the labeled rows' cross-entropy."""
+
     def __init__(self, weight: float = 1.0, ramp: Ramp | None = None) -> None:
         super().__init__()
         if not 0.0 <= weight < float("inf"):
             raise ValueError(f"weight must be a number of 0 or more, got {weight}")
         self.weight = weight
         self.ramp = ramp
+
+    def attach(self, backbone: nn.Module, head: ClusteringHead) -> None:
+        """Make what depends on the model, as copies and buffers; called once, when it is built.
+
+        Args:
+            backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``. Not to be kept.
+            head: Knows ``in_features``, ``d``, and ``num_classes``, ``K``. Not to be kept.
+        """
+
+    def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:
+        """Follow the model, as a moving average does; called after every optimizer step."""
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ from supercm_pl.data.seeding import derive_seed, isolated_rng, permutation
 
 POSITION = "position"
 """Key of a batch under which its number in the run stands."""
+NUMBERS = "numbers"
+"""Key of a batch under which the numbers of its samples stand, by stream."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class PairedLoader:
         completed: Gives the number of batches that the caller has finished in the whole run, where
             the caller keeps that count and ends the epochs, as Lightning does. Each epoch then
             starts at this count, and a state names it in place of the batches handed out.
+        numbered: Streams of which a batch also says which samples it holds: ``(B,)`` int64 under
+            ``batch["numbers"][name]``.
 
     Raises:
         ValueError: If a stream is empty or a number is out of range.
@@ -115,6 +119,7 @@ class PairedLoader:
         world_size: int | None = None,
         rank: int | None = None,
         completed: Callable[[], int] | None = None,
+        numbered: Collection[str] = (),
     ) -> None:
         for name, stream in streams.items():
             if stream.batch_size < 1:
@@ -134,7 +139,7 @@ class PairedLoader:
         self._completed = completed
         self._steps = _Steps(self._streams, seed)
         self._loader: DataLoader[Any] = DataLoader(
-            _StepData(self._streams, seed),
+            _StepData(self._streams, seed, frozenset(numbered)),
             batch_size=None,
             sampler=self._steps,
             collate_fn=as_is,
@@ -250,7 +255,10 @@ class _StepData(Dataset[Any]):
     its message in the text of a traceback.
     """
 
-    def __init__(self, streams: Mapping[str, Stream], seed: int) -> None:
+    def __init__(
+        self, streams: Mapping[str, Stream], seed: int, numbered: Collection[str]
+    ) -> None:
+        self._numbered = numbered
         self._samples = {name: stream.samples for name, stream in streams.items()}
         self._seed = seed
         # Saving and restoring the generators costs more than fetching a batch from memory.
@@ -273,4 +281,7 @@ class _StepData(Dataset[Any]):
                 if reseed is not None:
                     reseed(derive_seed(self._seed, "items", name, step.position, step.rank))
                 batch[name] = self._samples[name].fetch(rows)
+        if self._numbered:
+            numbers = {name: step.rows[name] for name in step.rows if name in self._numbered}
+            batch[NUMBERS] = {name: torch.from_numpy(rows) for name, rows in numbers.items()}
         return {**batch, POSITION: step.position}

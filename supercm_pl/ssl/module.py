@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supercm_pl.clustering import CentroidMode
+from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import Rows, SuperCMModule
+from supercm_pl.core.module import Part, SuperCMModule
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
-from supercm_pl.ssl.regularizers.base import Regularizer, SSLStep
+from supercm_pl.core.step import Rows
+from supercm_pl.core.term import Term
+from supercm_pl.ssl.regularizers.base import BatchNormPolicy, Regularizer
 
 
 class SSLModule(SuperCMModule):
@@ -32,8 +34,8 @@ class SSLModule(SuperCMModule):
     is plain supervised training, and the unlabeled rows are not looked at.
 
     A training batch is ``{"labeled": (x, y), "unlabeled": x}``, or with several views
-    ``{"labeled": (x, y), "unlabeled": {"weak": x, "strong": x}}``. Evaluation batches are ``(x,
-    y)``.
+    ``{"labeled": (x, y), "unlabeled": {"weak": x, "strong": x}}``, as the methods need them.
+    Evaluation batches are ``(x, y)``.
 
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
@@ -49,10 +51,22 @@ class SSLModule(SuperCMModule):
             prior.
         orthonormal: Use the orthonormal variant of the CM loss.
         normalize: Divide the CM loss by ``N * d``.
-        feature_size: ``d``; ``None`` reads it off the backbone.
+        centroid_threshold: Confidence in ``(0, 1)`` above which unlabeled samples join the labeled
+            ones of their pseudo-label in the centroids, as in the papers' ablation; ``None``:
+            labeled samples alone.
+        batch_norm: What batch norm does with unlabeled rows. ``"all"``: one forward pass,
+            normalised by the statistics of all its rows, and all of them move the running ones.
+            ``"labeled"``: labeled rows in a pass of their own, and they alone move the running
+            statistics. ``"frozen"``: labeled rows and the weak view together move them; other views
+            and further forward passes are normalised by their own batch and move nothing. ``None``:
+            the choice of the first regularizer's paper, ``"all"`` without one.
+        bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
+            ``None``: no such layer.
+        feature_size: What the backbone returns; ``None`` reads it off the backbone.
         optimizer: Builds the optimizer from the parameters.
         lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
             step.
+        backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
@@ -65,11 +79,14 @@ class SSLModule(SuperCMModule):
         torch.Size([2, 3])
     """
 
+    labeled_stream = "labeled"
+    unlabeled_stream = "unlabeled"
+
     def __init__(
         self,
         backbone: nn.Module,
         num_classes: int,
-        regularizers: Regularizer | Sequence[Regularizer] = (),
+        regularizers: Term | Sequence[Term] = (),
         *,
         cm_weight: float = 0.5,
         cm_ramp: Ramp | None = None,
@@ -79,13 +96,18 @@ class SSLModule(SuperCMModule):
         alpha: float | Sequence[float] = 1.0,
         orthonormal: bool = False,
         normalize: bool = True,
+        centroid_threshold: float | None = None,
+        batch_norm: BatchNormPolicy | None = None,
+        bottleneck: int | None = None,
         feature_size: int | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
+        backbone_lr_factor: float = 1.0,
     ) -> None:
         super().__init__(
             backbone,
             num_classes,
+            regularizers,
             cm_weight=cm_weight,
             cm_ramp=cm_ramp,
             centroids=centroids,
@@ -94,45 +116,46 @@ class SSLModule(SuperCMModule):
             alpha=alpha,
             orthonormal=orthonormal,
             normalize=normalize,
+            centroid_threshold=centroid_threshold,
+            bottleneck=bottleneck,
             feature_size=feature_size,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
+            backbone_lr_factor=backbone_lr_factor,
         )
-        terms = [regularizers] if isinstance(regularizers, Regularizer) else list(regularizers)
-        self.regularizers = nn.ModuleList(terms)
+        if batch_norm not in (None, *get_args(BatchNormPolicy)):
+            raise ValueError(
+                f"batch_norm must be one of {get_args(BatchNormPolicy)} or None, got {batch_norm!r}"
+            )
+        self._batch_norm = batch_norm
         self.val_metrics = EvaluationMetrics(num_classes, prefix="val/")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/")
 
     @property
-    def required_views(self) -> dict[str, tuple[str, ...]]:
-        """Views of the unlabeled rows that a batch must have, each with who asks for it."""
-        views: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
-        for regularizer in self._terms():
-            for view in regularizer.views:
-                views[view] = (*views.get(view, ()), regularizer.name)
-        return views
+    def batch_norm(self) -> BatchNormPolicy:
+        """The policy in force."""
+        if self._batch_norm is not None:
+            return self._batch_norm
+        chosen = [term.batch_norm for term in self.terms if isinstance(term, Regularizer)]
+        return chosen[0] if chosen else "all"
 
-    def training_step(self, batch: Mapping[str, Any], batch_idx: int = 0) -> Tensor:
-        """The objective of one batch, its terms logged."""
-        inputs, labels, views = self._parts(batch)
-        # One forward pass of everything: batch norm sees labeled and unlabeled rows together.
-        rows = self.rows(torch.cat([inputs, *views.values()]))
-        sizes = [len(inputs), *(len(view) for view in views.values())]
-        labeled, *unlabeled = (
-            Rows(*parts) for parts in zip(*(torch.split(part, sizes) for part in rows), strict=True)
-        )
+    def forward_parts(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
+        """One forward pass; or two, of which the second moves no statistics of batch norm."""
+        policy = self.batch_norm
+        if policy == "all":
+            return self.joint_rows(parts)
+        first = {part: parts[part] for part in parts if _comes_first(part, policy)}
+        second = {part: parts[part] for part in parts if part not in first}
+        rows = self.joint_rows(first)
+        with fixed_statistics(self.feature_extractor):
+            return rows | self.joint_rows(second)
 
-        loss = F.cross_entropy(labeled.logits, labels)
-        self.log_training({"ce": loss})
-        if self.cm_weight > 0:
-            self.head.update_centroids(labeled.features, labels)
-            pooled = sizes[0] + sizes[1]  # the labeled rows and the weak view, which comes first
-            loss = loss + self.clustering_term(rows.features[:pooled], rows.assignments[:pooled])
-        by_view = dict(zip(views, unlabeled, strict=True))
-        step = SSLStep(labeled, labels, by_view, self.progress, self.rows)
-        loss = loss + self.weighted_sum(self._terms(), step, step.progress)
-        self.log_training({"loss": loss}, prog_bar=True)
-        return loss
+    def extra_rows(self, inputs: Tensor) -> Rows:
+        """A further forward pass; under ``"labeled"`` and ``"frozen"`` it moves no statistics."""
+        if self.batch_norm == "all":
+            return self.rows(inputs)
+        with fixed_statistics(self.feature_extractor):
+            return self.rows(inputs)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
         """Add a batch ``(x, y)`` to the metrics of validation."""
@@ -150,32 +173,6 @@ class SSLModule(SuperCMModule):
         """Log the same metrics as validation does, under ``test/``."""
         self._log_and_reset(self.test_metrics)
 
-    def _terms(self) -> list[Regularizer]:
-        # A ModuleList forgets the type of its items.
-        return list(self.regularizers)  # type: ignore[arg-type]
 
-    def _parts(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        if not isinstance(batch, Mapping) or "labeled" not in batch:
-            raise TypeError(
-                'a training batch must be {"labeled": (x, y), "unlabeled": x}, as SSLDataModule '
-                f"yields it, got {_describe(batch)}"
-            )
-        inputs, labels = batch["labeled"]
-        given = batch.get("unlabeled", {})
-        if isinstance(given, Tensor):
-            given = {"weak": given}
-        views = {}
-        for view, askers in self.required_views.items():
-            if view not in given:
-                raise ValueError(
-                    f'the batch has no unlabeled view "{view}", which {" and ".join(askers)} '
-                    f"needs; it has {sorted(given) or 'none'}"
-                )
-            views[view] = given[view]
-        return inputs, labels, views
-
-
-def _describe(batch: object) -> str:
-    if isinstance(batch, Mapping):
-        return f"a mapping with {sorted(map(str, batch))}"
-    return type(batch).__name__
+def _comes_first(part: Part, policy: BatchNormPolicy) -> bool:
+    return part[0] == "labeled" or (policy == "frozen" and part[1] == "weak")

@@ -15,7 +15,7 @@ from supercm_pl.clustering.functional import clustering_loss
 from supercm_pl.core.optim import WarmupCosineLR
 from supercm_pl.core.ramps import LinearRampUp
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers import Regularizer, SSLStep
+from supercm_pl.ssl.regularizers import Regularizer, Step
 
 
 def as_loader(x: torch.Tensor, y: torch.Tensor) -> DataLoader:
@@ -71,7 +71,7 @@ class Gap(Regularizer):
 
     views = ("weak", "strong")
 
-    def forward(self, step: SSLStep) -> TermValue:
+    def forward(self, step: Step) -> TermValue:
         weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
         return TermValue(
             (weak.logits - strong.logits).square().mean(), {"rows": step.labels.float().sum()}
@@ -97,7 +97,7 @@ def test_without_weight_and_regularizer_the_unlabeled_rows_change_nothing():
     loss = module.training_step(batch)
     poisoned = {**batch, "unlabeled": torch.full_like(batch["unlabeled"], float("nan"))}
     torch.testing.assert_close(build(cm_weight=0.0).training_step(poisoned), loss)
-    assert module.required_views == {}
+    assert module.required_views["unlabeled"] == {}
 
 
 def test_the_cm_weight_follows_its_ramp():

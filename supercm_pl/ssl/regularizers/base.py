@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Literal
 
-from torch import Tensor
-
-from supercm_pl.core.module import Rows
+from supercm_pl.core.step import Step
 from supercm_pl.core.term import Term, TermValue
 
-
-@dataclass(frozen=True)
-class SSLStep:
-    """What a training step has, handed to every regularizer.
-
-    Attributes:
-        labeled: The labeled rows, weak view.
-        labels: ``(N_l,)`` int64.
-        unlabeled: The unlabeled rows of each view, by the view's name; the same samples in the same
-            order.
-        progress: Fraction of the run's optimizer steps already taken, in ``[0, 1]``.
-        rows: Another forward pass of inputs ``(N, ...)`` with gradients, for methods that need one.
-    """
-
-    labeled: Rows
-    labels: Tensor
-    unlabeled: Mapping[str, Rows]
-    progress: float
-    rows: Callable[[Tensor], Rows]
+BatchNormPolicy = Literal["all", "labeled", "frozen"]
 
 
 class Regularizer(Term):
     """A term on the unlabeled rows.
 
-    A subclass says which views of the unlabeled rows it needs, and implements :meth:`forward`.
+    A subclass says in class attributes which views it needs, and implements :meth:`forward`. What
+    it makes of the model, as a teacher, it makes in ``attach``.
     """
 
-    views: tuple[str, ...] = ("weak",)
-    """``"weak"`` and ``"strong"``; ``"weak_2"`` is a second, independent draw of the weak view."""
+    batch_norm: BatchNormPolicy = "all"
+    """What batch norm does with unlabeled rows in the method's paper; see
+    :class:`~supercm_pl.SSLModule`."""
 
     @abstractmethod
-    def forward(self, step: SSLStep) -> TermValue:
+    def forward(self, step: Step) -> TermValue:
         """The term on this step's rows."""
