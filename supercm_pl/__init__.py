@@ -14,14 +14,25 @@ if TYPE_CHECKING:
     from supercm_pl.clustering import ClusteringHead
     from supercm_pl.ssl.datamodule import SSLDataModule
     from supercm_pl.ssl.module import SSLModule
+    from supercm_pl.uda.datamodule import UDADataModule
+    from supercm_pl.uda.module import UDAModule
 
-__all__ = ["ClusteringHead", "SSLDataModule", "SSLModule", "__version__"]
+__all__ = [
+    "ClusteringHead",
+    "SSLDataModule",
+    "SSLModule",
+    "UDADataModule",
+    "UDAModule",
+    "__version__",
+]
 
 # Imported when they are asked for: the clustering head must not cost, or need, Lightning.
 _HOMES = {
     "ClusteringHead": "supercm_pl.clustering",
     "SSLDataModule": "supercm_pl.ssl.datamodule",
     "SSLModule": "supercm_pl.ssl.module",
+    "UDADataModule": "supercm_pl.uda.datamodule",
+    "UDAModule": "supercm_pl.uda.module",
 }
 
 

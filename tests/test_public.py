@@ -17,6 +17,8 @@ def test_every_public_name_is_there():
         "ClusteringHead",
         "SSLDataModule",
         "SSLModule",
+        "UDADataModule",
+        "UDAModule",
         "__version__",
     }
     assert all(getattr(supercm_pl, name) is not None for name in supercm_pl.__all__)

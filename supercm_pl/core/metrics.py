@@ -50,6 +50,11 @@ class EvaluationMetrics(nn.Module):
         """Every metric over what was added since the last reset, by its prefixed name."""
         return {**self.scores.compute(), **self.partitions.compute()}
 
+    @property
+    def has_data(self) -> bool:
+        """Whether anything was added since the last reset."""
+        return any(metric.update_called for metric in self.partitions.values())
+
     def reset(self) -> None:
         """Forget what was added."""
         self.scores.reset()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import lightning.pytorch as L
 import torch
@@ -28,20 +29,21 @@ Part = tuple[str, str]
 """A stream and a view of it."""
 
 
-class Inputs(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
     """A training batch taken apart.
 
     Attributes:
         labeled: Inputs ``(N_l, ...)`` by view.
         labels: ``(N_l,)`` int64.
         unlabeled: Inputs ``(N_u, ...)`` by view.
-        numbers: ``(N_u,)`` int64, which samples of their stream the unlabeled ones are.
+        index: ``(N_u,)`` int64, which samples of their stream the unlabeled ones are.
     """
 
-    labeled: dict[str, Tensor]
+    labeled: Mapping[str, Tensor]
     labels: Tensor
-    unlabeled: dict[str, Tensor]
-    numbers: Tensor | None
+    unlabeled: Mapping[str, Tensor]
+    index: Tensor | None
 
 
 # The functional form, because `class` is a keyword.
@@ -172,14 +174,14 @@ class SuperCMModule(L.LightningModule):
         return dict(zip(parts, (Rows(*part) for part in split), strict=True))
 
     @abstractmethod
-    def forward_parts(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
+    def forward_parts(self, parts: Mapping[Part, Tensor], inputs: Inputs) -> dict[Part, Rows]:
         """The step's forward pass, or passes, where parts are to be normalised apart."""
 
     def extra_rows(self, inputs: Tensor) -> Rows:
         """A further forward pass, which a term asks for in a step."""
         return self.rows(inputs)
 
-    def make_step(self, batch: Mapping[str, Any], **known: Any) -> Step:
+    def make_step(self, inputs: Inputs, **known: Any) -> Step:
         """What the terms get to see; a subclass may add to it."""
         return Step(**known)
 
@@ -193,9 +195,9 @@ class SuperCMModule(L.LightningModule):
         unlabeled_views = needed + [view for term in self.terms for view in term.views]
         parts = {(self.labeled_stream, v): inputs.labeled[v] for v in labeled_views}
         parts |= {(self.unlabeled_stream, v): inputs.unlabeled[v] for v in unlabeled_views}
-        rows = self.forward_parts(parts)
+        rows = self.forward_parts(parts, inputs)
         step = self.make_step(
-            batch,
+            inputs,
             labels=inputs.labels,
             labeled={view: rows[self.labeled_stream, view] for view in labeled_views},
             unlabeled={view: rows[self.unlabeled_stream, view] for view in unlabeled_views},
@@ -203,7 +205,7 @@ class SuperCMModule(L.LightningModule):
             unlabeled_inputs=inputs.unlabeled,
             progress=self.progress,
             rows=self.extra_rows,
-            index=inputs.numbers,
+            index=inputs.index,
             num_unlabeled=self._num_unlabeled(),
         )
 
@@ -253,11 +255,22 @@ class SuperCMModule(L.LightningModule):
             term.after_step(self.feature_extractor, self.head)
 
     def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
-        """The views that are needed of a training batch.
+        """The views that are needed of a training batch."""
+        self.check_form(batch)
+        inputs, labels = batch[self.labeled_stream]
+        unlabeled = self.views_of(self.unlabeled_stream, batch.get(self.unlabeled_stream, {}))
+        return Inputs(
+            labeled=self.views_of(self.labeled_stream, inputs),
+            labels=labels,
+            index=unlabeled.pop("index", None),
+            unlabeled=unlabeled,
+        )
+
+    def check_form(self, batch: object) -> None:
+        """Refuse what is no training batch.
 
         Raises:
-            TypeError: If the batch is not of the documented form.
-            ValueError: If a view is missing; it names who needs it.
+            TypeError: If it is not of the documented form.
         """
         if not isinstance(batch, Mapping) or self.labeled_stream not in batch:
             raise TypeError(
@@ -265,12 +278,13 @@ class SuperCMModule(L.LightningModule):
                 f'"{self.unlabeled_stream}": x}}, as the data module yields it, '
                 f"got {_describe(batch)}"
             )
-        inputs, labels, *_ = batch[self.labeled_stream]
-        labeled = self._views(self.labeled_stream, inputs)
-        unlabeled = self._views(self.unlabeled_stream, batch.get(self.unlabeled_stream, {}))
-        return Inputs(labeled, labels, unlabeled, unlabeled.pop("index", None))
 
-    def _views(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def views_of(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The needed views of a stream's inputs; a tensor alone is the weak view.
+
+        Raises:
+            ValueError: If one is missing; it names who needs it.
+        """
         if isinstance(given, Tensor):
             given = {"weak": given}
         views = {}

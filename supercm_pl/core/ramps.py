@@ -70,7 +70,7 @@ class SigmoidRampUp(_UpTo):
 
 
 class AdversarialRampUp(Ramp):
-    r"""The ramp of adversarial adaptation, :math:`2 / (1 + e^{-\gamma p}) - 1` at progress :math:`p`.
+    r"""The ramp of adversarial adaptation: at progress :math:`p`, :math:`2/(1 + e^{-\gamma p}) - 1`.
 
     Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supercm_pl.clustering import CentroidMode
 from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import Part, SuperCMModule
+from supercm_pl.core.module import Inputs, Part, SuperCMModule
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows
@@ -139,7 +139,7 @@ class SSLModule(SuperCMModule):
         chosen = [term.batch_norm for term in self.terms if isinstance(term, Regularizer)]
         return chosen[0] if chosen else "all"
 
-    def forward_parts(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
+    def forward_parts(self, parts: Mapping[Part, Tensor], inputs: Inputs) -> dict[Part, Rows]:
         """One forward pass; or two, of which the second moves no statistics of batch norm."""
         policy = self.batch_norm
         if policy == "all":

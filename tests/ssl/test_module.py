@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl import SSLModule
+from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.clustering.functional import clustering_loss
 from supercm_pl.core.optim import WarmupCosineLR
@@ -265,3 +265,145 @@ def test_a_plateau_schedule_is_refused_with_the_way_out():
     module = build(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
     with pytest.raises(ValueError, match="override configure_optimizers"):
         fit(module, Blobs())
+
+
+class Normalised(nn.Sequential):
+    """A backbone with batch norm, and nothing after it."""
+
+    out_features = 8
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 8), nn.BatchNorm1d(8))
+
+
+def build_normalised(**options) -> SSLModule:
+    torch.manual_seed(0)
+    return SSLModule(Normalised(), 3, cm_weight=0.0, **options)
+
+
+class Keeper(Gap):
+    """Asks for a further forward pass, and keeps what it got."""
+
+    batch_norm = "frozen"
+
+    def forward(self, step: Step) -> TermValue:
+        self.step, self.further = step, step.rows(step.unlabeled_inputs["strong"])
+        return super().forward(step)
+
+
+@pytest.mark.parametrize(
+    ("policy", "passes", "moving"),
+    [
+        ("all", [["labeled", "weak", "strong"]], ["labeled", "weak", "strong"]),
+        ("labeled", [["labeled"], ["weak", "strong"]], ["labeled"]),
+        ("frozen", [["labeled", "weak"], ["strong"]], ["labeled", "weak"]),
+    ],
+)
+def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes, moving):
+    batch = Blobs(views=("weak", "strong")).batches[0]
+    parts = {"labeled": batch["labeled"][0], **batch["unlabeled"]}
+    module = build_normalised(batch_norm=policy, regularizers=Keeper())
+    module.training_step(batch)
+    step = module.terms[0].step
+    found = {"labeled": step.labeled["weak"], **step.unlabeled}
+
+    linear = build_normalised().backbone[0]
+    for together in passes:
+        values = linear(torch.cat([parts[name] for name in together]))
+        normal = nn.BatchNorm1d(8)(values).split([len(parts[name]) for name in together])
+        for name, expected in zip(together, normal, strict=True):
+            torch.testing.assert_close(found[name].features, expected)
+    mean = 0.1 * linear(torch.cat([parts[name] for name in moving])).mean(0)
+    if policy == "all":  # the further pass moves the statistics as well
+        mean = 0.9 * mean + 0.1 * linear(parts["strong"]).mean(0)
+    torch.testing.assert_close(module.backbone[1].running_mean, mean)
+    alone = nn.BatchNorm1d(8)(linear(parts["strong"]))
+    torch.testing.assert_close(module.terms[0].further.features, alone)
+
+
+def test_the_policy_of_batch_norm_is_that_of_the_first_regularizer_unless_named():
+    assert build().batch_norm == "all"
+    assert build(regularizers=[Keeper(), Gap()]).batch_norm == "frozen"
+    assert build(regularizers=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"
+    with pytest.raises(ValueError, match="batch_norm must be one of .* got 'none'"):
+        build(batch_norm="none")
+
+
+def test_confident_unlabeled_samples_join_the_centroids_above_the_threshold():
+    batch = Blobs().batches[0]
+    module, twin = build(centroid_threshold=0.5), build()
+    module.training_step(batch)
+    labeled, unlabeled = twin.joint_rows(
+        {("l", ""): batch["labeled"][0], ("u", ""): batch["unlabeled"]}
+    ).values()
+    confidence, found = unlabeled.assignments.max(1)
+    chosen = confidence > 0.5
+    assert 0 < chosen.sum() < 10
+    twin.head.update_centroids(
+        torch.cat([labeled.features, unlabeled.features[chosen]]),
+        torch.cat([batch["labeled"][1], found[chosen]]),
+    )
+    torch.testing.assert_close(module.head.centroids, twin.head.centroids)
+    assert torch.equal(module.head.centroid_counts, twin.head.centroid_counts)
+
+
+class InPlaceOfCrossEntropy(Regularizer):
+    """Brings a loss of its own for the labeled rows, and forwards everything itself."""
+
+    views = ()
+    input_views = ("weak",)
+    replaces_supervised = True
+
+    def forward(self, step: Step) -> TermValue:
+        assert not step.labeled and not step.unlabeled
+        logits = step.rows(step.labeled_inputs["weak"]).logits
+        return TermValue(logits.sum() * 0, supervised=2 * F.cross_entropy(logits, step.labels))
+
+
+def test_a_term_may_bring_the_loss_of_the_labeled_rows_and_nothing_else_is_forwarded():
+    batch = Blobs().batches[0]
+    loss = build(cm_weight=0.0, regularizers=InPlaceOfCrossEntropy()).training_step(batch)
+    expected = F.cross_entropy(build()(batch["labeled"][0]), batch["labeled"][1])
+    torch.testing.assert_close(loss, 2 * expected)
+
+
+class Counter(Gap):
+    """Counts what it was told, and shares nothing with the model."""
+
+    attached = stepped = 0
+
+    def attach(self, backbone, head) -> None:
+        self.attached += 1
+        self.sizes = head.in_features, head.num_classes
+
+    def after_step(self, backbone, head) -> None:
+        self.stepped += 1
+
+
+def test_terms_are_attached_once_and_told_of_every_optimizer_step():
+    counter = Counter()
+    module = build(regularizers=counter)
+    fit(module, Blobs(steps=6, views=("weak", "strong")), accumulate_grad_batches=3)
+    assert (counter.attached, counter.sizes, counter.stepped) == (1, (8, 3), 2)
+
+
+class Which(Regularizer):
+    """Keeps which samples it got."""
+
+    needs_index = True
+
+    def forward(self, step: Step) -> TermValue:
+        self.seen = step.index, step.unlabeled["weak"].inputs, step.num_unlabeled
+        return TermValue(step.unlabeled["weak"].logits.sum() * 0)
+
+
+def test_a_term_can_ask_which_samples_of_the_unlabeled_stream_it_got():
+    data = SSLDataModule(labels_per_class=2, seed=0, steps_per_epoch=3)
+    which = Which()
+    torch.manual_seed(0)
+    module = SSLModule(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10, which, cm_weight=0.0)
+    fit(module, data)
+    index, inputs, num_unlabeled = which.seen
+    samples = data.streams()["unlabeled"].samples
+    assert num_unlabeled == len(samples)
+    assert torch.equal(inputs, samples.fetch(index.numpy()))

@@ -1,0 +1,246 @@
+"""SuperCM for domain adaptation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from supercm_pl.clustering import CentroidMode
+from supercm_pl.core.metrics import EvaluationMetrics
+from supercm_pl.core.module import Inputs, Part, SuperCMModule
+from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
+from supercm_pl.core.ramps import Ramp
+from supercm_pl.core.step import Rows
+from supercm_pl.core.term import Term
+from supercm_pl.uda.adapters.base import UDAStep
+from supercm_pl.uda.batch_norm import DomainBatchNorm, SourceStatistics
+from supercm_pl.uda.validators import Validator
+
+_SOURCE, _TARGET, _LABELED_TARGET = "source", "target", "labeled_target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs(Inputs):
+    num_source: int
+    domains: Tensor | None
+
+
+class UDAModule(SuperCMModule):
+    r"""Trains a classifier for a target domain from a labeled source domain.
+
+    The objective of a step is
+
+    .. math::
+        L = \mathrm{CE}(\text{source})
+            + \beta\, r(p)\, \mathrm{CM}(\text{source} \cup \text{target})
+            + \sum_j w_j\, r_j(p)\, A_j(\text{source}, \text{target}),
+
+    with the centroids of the CM loss computed from the source features of the same forward pass
+    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no adapter it is
+    training on the source only.
+
+    A training batch is ``{"source": (x, y), "target": x}``; from several sources ``"source": (x, y,
+    domain)``. In semi-supervised adaptation ``"labeled_target": (x, y)`` is there as well: its rows
+    join the source's in the cross-entropy and in the centroids. Each ``x`` may be a mapping of
+    views. Validation has two loaders, of source batches ``(x, y)`` and of target batches ``x``; a
+    test batch is ``(x, y)`` of the target.
+
+    Args:
+        backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
+        num_classes: Number of classes ``K``, at least 2.
+        adapters: Base methods whose terms are added; none, one or several. The regularizers of
+            :mod:`supercm_pl.ssl.regularizers` train on the target by itself.
+        validators: What is measured in validation without a label of the target, as
+            ``val/<name>``; the accuracy on the source always is.
+        cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
+        cm_ramp: How ``β`` grows over training; ``None``: full from the start.
+        centroids: How centroids follow the labeled features, see
+            :class:`~supercm_pl.ClusteringHead`.
+        momentum: Of the ``"ema"`` centroids, in ``(0, 1)``.
+        temperature: ``T > 0`` that divides the logits in the assignments.
+        alpha: Dirichlet prior on the mean assignment, ``> 0``, one number or one per class; 1 is no
+            prior.
+        orthonormal: Use the orthonormal variant of the CM loss.
+        normalize: Divide the CM loss by ``N * d``.
+        centroid_threshold: Confidence in ``(0, 1)`` above which target samples join the labeled
+            ones of their pseudo-label in the centroids; ``None``: labeled samples alone.
+        batch_norm: What batch norm does with two domains. ``"mixed"``: one forward pass of both.
+            ``"separate"``: one for each domain, normalised apart; both move the running statistics.
+            ``"domain"``: the same, but each domain moves running statistics of its own, and the
+            target is tested with its own.
+        bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
+            ``None``: no such layer.
+        feature_size: What the backbone returns; ``None`` reads it off the backbone.
+        optimizer: Builds the optimizer from the parameters.
+        lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
+            step.
+        backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
+
+    Raises:
+        TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
+        ValueError: If a value is out of range, or a view that an adapter needs is missing.
+
+    Example:
+        >>> from supercm_pl.backbones import MLP
+        >>> module = UDAModule(MLP(4, hidden_features=(8,)), num_classes=3)
+        >>> module.eval()(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+
+    labeled_stream = _SOURCE
+    unlabeled_stream = _TARGET
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        adapters: Term | Sequence[Term] = (),
+        *,
+        validators: Validator | Sequence[Validator] = (),
+        cm_weight: float = 0.1,
+        cm_ramp: Ramp | None = None,
+        centroids: CentroidMode = "cumulative",
+        momentum: float = 0.9,
+        temperature: float = 1.0,
+        alpha: float | Sequence[float] = 1.0,
+        orthonormal: bool = False,
+        normalize: bool = True,
+        centroid_threshold: float | None = None,
+        batch_norm: DomainBatchNorm = "mixed",
+        bottleneck: int | None = None,
+        feature_size: int | None = None,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        backbone_lr_factor: float = 1.0,
+    ) -> None:
+        super().__init__(
+            backbone,
+            num_classes,
+            adapters,
+            cm_weight=cm_weight,
+            cm_ramp=cm_ramp,
+            centroids=centroids,
+            momentum=momentum,
+            temperature=temperature,
+            alpha=alpha,
+            orthonormal=orthonormal,
+            normalize=normalize,
+            centroid_threshold=centroid_threshold,
+            bottleneck=bottleneck,
+            feature_size=feature_size,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            backbone_lr_factor=backbone_lr_factor,
+        )
+        if batch_norm not in get_args(DomainBatchNorm):
+            raise ValueError(
+                f"batch_norm must be one of {get_args(DomainBatchNorm)}, got {batch_norm!r}"
+            )
+        self.batch_norm = batch_norm
+        self.source_statistics = (
+            SourceStatistics(self.feature_extractor) if batch_norm == "domain" else None
+        )
+        self.validators = nn.ModuleList(
+            [validators] if isinstance(validators, Validator) else validators
+        )
+        self.source_metrics = EvaluationMetrics(num_classes, prefix="val/source_")
+        self.oracle_metrics = EvaluationMetrics(num_classes, prefix="val/oracle_target_")
+        self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")
+
+    def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
+        """The views that are needed, with labeled target rows after those of the source."""
+        self.check_form(batch)
+        inputs, labels, *domains = batch[_SOURCE]
+        labeled = self.views_of(_SOURCE, inputs)
+        target = self.views_of(_TARGET, batch.get(_TARGET, {}))
+        num_source = len(labels)
+        if _LABELED_TARGET in batch:
+            inputs, target_labels = batch[_LABELED_TARGET]
+            more = self.views_of(_LABELED_TARGET, inputs)
+            labeled = {view: torch.cat([labeled[view], more[view]]) for view in labeled}
+            labels = torch.cat([labels, target_labels])
+        return _Inputs(
+            labeled=labeled,
+            labels=labels,
+            index=target.pop("index", None),
+            unlabeled=target,
+            num_source=num_source,
+            domains=domains[0] if domains else None,
+        )
+
+    @property
+    def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Views that a training batch must have, by stream and view, each with who asks for it."""
+        views = super().required_views
+        return {**views, _LABELED_TARGET: views[_SOURCE]}
+
+    def forward_parts(self, parts: Mapping[Part, Tensor], inputs: Inputs) -> dict[Part, Rows]:
+        """One forward pass, or one for each domain."""
+        if self.batch_norm == "mixed":
+            return self.joint_rows(parts)
+        assert isinstance(inputs, _Inputs)
+        count = inputs.num_source
+        labeled = [part for part in parts if part[0] == _SOURCE]
+        with self._source():
+            source = self.joint_rows({part: parts[part][:count] for part in labeled})
+        rest = {part: parts[part][count:] for part in labeled if len(parts[part]) > count}
+        unlabeled = {part: parts[part] for part in parts if part not in source}
+        rows = self.joint_rows(rest | unlabeled)
+        for part in rest:
+            rows[part] = Rows(*map(torch.cat, zip(source[part], rows[part], strict=True)))
+        return source | rows
+
+    def make_step(self, inputs: Inputs, **known: Any) -> UDAStep:
+        """The step, with what is the source's in it."""
+        assert isinstance(inputs, _Inputs)
+        return UDAStep(**known, num_source=inputs.num_source, domains=inputs.domains)
+
+    def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> None:
+        """Add a batch of the source ``(x, y)`` (loader 0) or of the target ``x`` (loader 1)."""
+        if dataloader_idx == 0:
+            inputs, labels, *_ = batch
+            with self._source():
+                rows = self.rows(inputs)
+            self.source_metrics.update(rows.assignments, labels)
+            for validator in self._validators():
+                validator.update(
+                    rows.features, rows.assignments, labels, domain="source", head=self.head
+                )
+            return
+        inputs, *oracle = (batch,) if isinstance(batch, Tensor) else batch
+        rows = self.rows(inputs)
+        for validator in self._validators():
+            validator.update(rows.features, rows.assignments, domain="target", head=self.head)
+        if oracle:
+            self.oracle_metrics.update(rows.assignments, oracle[0])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/source_acc`` and ``val/<validator>``; and ``val/oracle_target_acc`` if asked."""
+        self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
+        for validator in self._validators():
+            # Already the same on every rank; Lightning would warn that it can't know.
+            self.log(f"val/{validator.name}", validator.compute(), sync_dist=True)
+            validator.reset()
+        if self.oracle_metrics.has_data:
+            self._log_and_reset(self.oracle_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
+        """Add a batch ``(x, y)`` of the target to the metrics of the test."""
+        self._evaluate(batch, self.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/target_acc``, ``test/target_nmi`` and the other metrics."""
+        self._log_and_reset(self.test_metrics)
+
+    def _source(self) -> AbstractContextManager[None]:
+        if self.source_statistics is None:
+            return nullcontext()
+        return self.source_statistics.in_use(self.feature_extractor)
+
+    def _validators(self) -> list[Validator]:
+        return list(self.validators)  # type: ignore[arg-type]  # a ModuleList forgets their type
