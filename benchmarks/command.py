@@ -20,6 +20,12 @@ WITHOUT_FILES = (
 )
 
 
+def built(words: Sequence[str]) -> SuperCMCLI:
+    """Trainer, model and data as ``supercm`` makes them of these words, and nothing done yet."""
+    with patch.object(SuperCMCLI, "_run_subcommand", lambda self, subcommand: None):
+        return run(words)
+
+
 def run(words: Sequence[str]) -> SuperCMCLI:
     """Do what ``supercm`` does with these words, silently; return trainer, model and data."""
     with (

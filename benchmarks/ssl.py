@@ -1,24 +1,23 @@
-"""Accuracy of semi-supervised learning: methods x label budgets x seeds.
+"""Accuracy of semi-supervised learning: methods with and without SuperCM x data x labels x seeds.
 
-Each run is what ``supercm fit --config ...`` does with another seed, which draws other labels,
-weights and batches; the weights of the last step are tested. Classical methods see the same splits.
-Runs are appended to a CSV file, and runs that it already holds are not done again; the table is
-rendered from it.
+Each run is what ``supercm fit --config configs/ssl/DATA.yaml`` does, with the method's file from
+``configs/ssl/methods`` as a second one, and another seed, which draws other labels, weights and
+batches; the weights of the last step are tested. The arm without SuperCM is the same run with
+``--model.cm_weight=0``. Classical methods see the pixels of the same splits. Runs are appended to a
+CSV file, and runs that it already holds are not done again; the table is rendered from it.
 
-    python -m benchmarks.ssl [--labels 1 2 4 --seeds 0 1 2 3 4]
+    python -m benchmarks.ssl --data digits --labels 1 2 4 --seeds 0 1 2 3 4
+    python -m benchmarks.ssl --data mnist5k --labels 4 --methods none fixmatch
     python -m benchmarks.ssl --render
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import math
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +29,19 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 from torch import Tensor
 
-from benchmarks.command import WITHOUT_FILES, run
-from supercm_pl.ssl.datamodule import SSLDataModule
+from benchmarks.command import WITHOUT_FILES, built, run
+from benchmarks.results import Results, interval, paired, spread
 
-CONFIGS = {"digits": "configs/ssl/digits.yaml"}
+CONFIGS = Path("configs/ssl")
+KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
+METRICS = ("acc", "nmi", "ari")
 
-# Words added to the data set's configuration. Both supervised arms are the same network,
-# augmentation and steps: the first sees 32 labeled rows a step, the second as many rows as SuperCM
-# does, all of them labeled.
-TRAINED: dict[str, list[str]] = {
-    "supervised": ["--model.cm_weight=0"],
-    "supervised, as many rows": ["--model.cm_weight=0", "--data.labeled_batch_size=160"],
-    "SuperCM, no prior": ["--model.alpha=1.0"],
-    "SuperCM, batch centroids": ["--model.centroids=batch"],
-    "SuperCM": [],
+# Named like the files in configs/ssl/methods; these have none.
+WITHOUT_FILE: dict[str, list[str]] = {
+    "none": [],
+    # Supervised with as many rows in a step as SuperCM has, all of them labeled.
+    "none, as many rows": ["--data.labeled_batch_size=160"],
 }
-
 CLASSICAL: dict[str, Callable[[], Any]] = {
     "logistic regression": lambda: LogisticRegression(max_iter=2000),
     "LabelSpreading (knn, 7)": lambda: LabelSpreading(kernel="knn", n_neighbors=7),
@@ -53,100 +49,100 @@ CLASSICAL: dict[str, Callable[[], Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """One row of the result file."""
-
-    data: str
-    labels_per_class: int
-    method: str
-    seed: int
-    acc: float
-    nmi: float
-    ari: float
-    seconds: float
-
-    @property
-    def key(self) -> tuple[str, int, str, int]:
-        """What the run is, apart from what came out."""
-        return self.data, self.labels_per_class, self.method, self.seed
+def methods() -> list[str]:
+    """The methods that have a configuration."""
+    return sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
 
 
-def train(data: str, labels: int, method: str, seed: int) -> Run:
-    """Run the shipped configuration through the command's own machinery."""
-    start = time.monotonic()
+def train(data: str, labels: int, method: str, supercm: bool, seed: int) -> dict[str, float]:
+    """Run the shipped configurations through the command's own machinery."""
+    files = [CONFIGS / f"{data}.yaml"]
+    if method not in WITHOUT_FILE:
+        files.append(CONFIGS / "methods" / f"{method}.yaml")
     words = [
         "fit",
-        f"--config={CONFIGS[data]}",
+        *(f"--config={file}" for file in files),
         f"--seed_everything={seed}",
         f"--data.labels_per_class={labels}",
         *WITHOUT_FILES,
-        *TRAINED[method],
+        *WITHOUT_FILE.get(method, []),
+        *([] if supercm else ["--model.cm_weight=0"]),
     ]
     metrics = run(words).trainer.callback_metrics
-    found = {name: float(metrics[f"test/{name}"]) for name in ("acc", "nmi", "ari")}
-    return Run(data, labels, method, seed, **found, seconds=time.monotonic() - start)
+    return {name: float(metrics[f"test/{name}"]) for name in METRICS}
 
 
-def classify(data: str, labels: int, method: str, seed: int) -> Run:
+def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]:
     """Fit a classical method on the pixels of the same split."""
-    start = time.monotonic()
-    datamodule = SSLDataModule(labels_per_class=labels, seed=seed)
+    words = ["fit", f"--config={CONFIGS / data}.yaml", f"--seed_everything={seed}"]
+    datamodule = built([*words, f"--data.labels_per_class={labels}", *WITHOUT_FILES]).datamodule
     datamodule.setup("test")
     streams = {name: stream.samples for name, stream in datamodule.streams().items()}
-    x, y = _as_vectors(streams["labeled"].fetch(np.arange(len(streams["labeled"]))))
+    x, y = streams["labeled"].fetch(np.arange(len(streams["labeled"])))
     x_unlabeled = streams["unlabeled"].fetch(np.arange(len(streams["unlabeled"])))
-    x_test, y_test = _as_vectors(_whole(datamodule.test_dataloader()))
+    x_test, y_test = _whole(datamodule.test_dataloader())
     model = CLASSICAL[method]()
+    inputs, targets = _vectors(x), y.numpy()
     if not isinstance(model, LogisticRegression):
-        x = np.concatenate([x, x_unlabeled.flatten(1).numpy()])
-        y = np.concatenate([y, np.full(len(x_unlabeled), -1)])
+        inputs = np.concatenate([inputs, _vectors(x_unlabeled)])
+        targets = np.concatenate([targets, np.full(len(x_unlabeled), -1)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecations, and of rows that no neighbour reaches
-        predicted = model.fit(x, y).predict(x_test)
-    return Run(
-        data,
-        labels,
-        method,
-        seed,
-        acc=float((predicted == y_test).mean()),
-        nmi=float(normalized_mutual_info_score(y_test, predicted)),
-        ari=float(adjusted_rand_score(y_test, predicted)),
-        seconds=time.monotonic() - start,
-    )
+        found = model.fit(inputs, targets).predict(_vectors(x_test))
+    true = y_test.numpy()
+    return {
+        "acc": float((found == true).mean()),
+        "nmi": float(normalized_mutual_info_score(true, found)),
+        "ari": float(adjusted_rand_score(true, found)),
+    }
 
 
-def render(runs: Sequence[Run], against: str = "SuperCM") -> str:
-    """A Markdown table: mean ± standard deviation over seeds, and what ``against`` gains."""
+def render(results: Results) -> str:
+    """Markdown: a table for each data set and number of labels, and a summary of what is gained."""
+    text = []
+    for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
+        rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
+        text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", _table(rows), ""]
+    return "\n".join(text)
+
+
+def _table(rows: Sequence[dict[str, str]]) -> str:
     lines = [
-        "| data | labels per class | method | seeds | test accuracy | NMI | ARI "
-        f"| {against} gains (95 % interval) | s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| method | alone | with SuperCM | gain (95 % interval) | seeds | s alone | s with |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    groups: dict[tuple[str, int, str], dict[int, Run]] = {}
-    for row in runs:
-        groups.setdefault(row.key[:3], {})[row.seed] = row
-    order = [*CLASSICAL, *TRAINED]
-    for data, labels, method in sorted(groups, key=lambda g: (g[0], g[1], order.index(g[2]))):
-        group = groups[data, labels, method]
-        ours = groups.get((data, labels, against), {})
-        gains = [ours[seed].acc - row.acc for seed, row in group.items() if seed in ours]
-        gain = "" if method == against or len(gains) < 2 else _interval(gains)
-        cells = [
-            _spread([getattr(row, name) for row in group.values()])
-            for name in ("acc", "nmi", "ari")
+    found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
+    order = [*CLASSICAL, *WITHOUT_FILE, *methods()]
+    gains, better, compared = [], 0, 0
+    for method in sorted({row["method"] for row in rows}, key=order.index):
+        arms = [found.get((method, supercm), {}) for supercm in (False, True)]
+        alone, joint = ({seed: float(row["acc"]) for seed, row in arm.items()} for arm in arms)
+        gain = paired(joint, alone)
+        if gain and method not in WITHOUT_FILE:
+            compared += 1
+            better += statistics.mean(gain) > 0
+            gains.append(statistics.mean(gain))
+        seconds = [
+            f"{statistics.mean(float(row['seconds']) for row in arm.values()):.0f}" if arm else ""
+            for arm in arms
         ]
-        seconds = statistics.mean(row.seconds for row in group.values())
-        lines.append(
-            f"| {data} | {labels} | {method} | {len(group)} | {' | '.join(cells)} | {gain} "
-            f"| {seconds:.1f} |"
-        )
+        cells = [spread(list(alone.values())), spread(list(joint.values())), interval(gain)]
+        number = len(joint or alone)
+        lines.append(f"| {method} | {' | '.join(cells)} | {number} | {' | '.join(seconds)} |")
+    if compared:
+        mean = statistics.mean(gains)
+        lines += [
+            "",
+            f"Better with SuperCM: {better} of {compared} methods; mean gain {mean:+.3f}.",
+        ]
     return "\n".join(lines)
 
 
-def _as_vectors(batch: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    x, y = batch
-    return x.flatten(1).numpy(), y.numpy()
+def _vectors(x: Tensor) -> np.ndarray:
+    flat = x.flatten(1)
+    return (flat.float() / 255 if flat.dtype == torch.uint8 else flat).numpy()
 
 
 def _whole(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -154,75 +150,46 @@ def _whole(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(x), torch.cat(y)
 
 
-def _spread(values: Sequence[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{deviation}"
-
-
-def _interval(gains: Sequence[float]) -> str:
-    from scipy.stats import t
-
-    mean = statistics.mean(gains)
-    half = float(t.ppf(0.975, len(gains) - 1)) * statistics.stdev(gains) / math.sqrt(len(gains))
-    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
-
-
-def _read(path: Path) -> list[Run]:
-    if not path.exists():
-        return []
-    kinds = {
-        "labels_per_class": int,
-        "seed": int,
-        "acc": float,
-        "nmi": float,
-        "ari": float,
-        "seconds": float,
-    }
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        Run(**{name: kinds.get(name, str)(value) for name, value in row.items()}) for row in rows
-    ]
-
-
-def _append(path: Path, row: Run) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Run)])
-        if new:
-            writer.writeheader()
-        writer.writerow(
-            {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="+", default=["digits"], choices=CONFIGS)
-    parser.add_argument("--labels", nargs="+", type=int, default=[1, 2, 4], help="labels per class")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--methods", nargs="+", default=[*CLASSICAL, *TRAINED])
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/ssl_digits.csv"))
+    parser.add_argument("--data", nargs="+", default=["digits"], help="files in configs/ssl")
+    parser.add_argument("--labels", nargs="+", type=int, default=[1, 2, 4], help="per class")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[*CLASSICAL, *WITHOUT_FILE, *methods()],
+        choices=[*CLASSICAL, *WITHOUT_FILE, *methods()],
+    )
+    parser.add_argument("--arms", nargs="+", type=int, default=[0, 1], help="0 without SuperCM, 1")
+    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/ssl.csv"))
     parser.add_argument("--render", action="store_true", help="only render what the file holds")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
 
-    done = {row.key for row in _read(arguments.csv)}
-    for data in [] if arguments.render else arguments.data:
-        for labels in arguments.labels:
-            for seed in arguments.seeds:
-                for method in arguments.methods:
-                    if (data, labels, method, seed) in done:
-                        continue
-                    row = (train if method in TRAINED else classify)(data, labels, method, seed)
-                    _append(arguments.csv, row)
-                    print(
-                        f"{data}, {labels} per class, {method}, seed {seed}: {row.acc:.4f}",
-                        flush=True,
-                    )
-    print(render(_read(arguments.csv)))
+    results = Results(given.csv, KEYS)
+    runs = (
+        dict(zip(KEYS, (data, labels, method, supercm, seed), strict=True))
+        for data in given.data
+        for labels in given.labels
+        for seed in given.seeds
+        for method in given.methods
+        for supercm in given.arms
+        if not (supercm and (method in CLASSICAL or method == "none, as many rows"))
+    )
+    for key in () if given.render else runs:
+        if key in results:
+            continue
+        start = time.monotonic()
+        if key["method"] in CLASSICAL:
+            names = [name for name in KEYS if name != "supercm"]
+            metrics = classify(*(key[name] for name in names))
+        else:
+            metrics = train(*key.values())
+        results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
+        print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
+    print(render(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sums over the ranks of the default process group, through which gradients flow."""
+"""Sums over the ranks of the default process group, and rows of all of them."""
 
 from __future__ import annotations
 
@@ -38,6 +38,26 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
         return tensor
     total: Tensor = _SumOverRanks.apply(tensor)
     return total
+
+
+def gather_over_ranks(rows: Tensor) -> Tensor:
+    """Concatenate the rows of all ranks, in one all-gather, without a gradient.
+
+    Every rank has to call this, in the same order, with a tensor of the same shape. With one
+    process, or without a process group, the tensor comes back as it is.
+
+    Args:
+        rows: Shape (N, ...), any dtype; it is left unchanged.
+
+    Returns:
+        Shape (W·N, ...) with W ranks, in the order of the ranks, the same on every rank.
+    """
+    if not is_distributed():
+        return rows.detach()
+    rows = rows.detach().contiguous()
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows)
+    return torch.cat(parts)
 
 
 class _SumOverRanks(torch.autograd.Function):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as L
+import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,6 +21,7 @@ from supercm_pl.data.datasets import as_is
 from supercm_pl.data.seeding import derive_seed, isolated_rng
 from supercm_pl.data.streams import NUMBERS, POSITION, PairedLoader, Stream
 
+_CHUNK = 1024
 Views = Mapping[str, tuple[str, ...]]
 INDEX = "index"
 """The view of a stream that is the numbers of its samples."""
@@ -47,6 +48,9 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
             inputs as they are.
         strong: Transform that makes the strong view; needed where a method wants one.
+        preprocess: Transform of all inputs, in training before the views and in evaluation, such as
+            :class:`~supercm_pl.data.ZCA`. One that has a method ``fit`` and is not ``fitted`` is
+            fitted to the training inputs when it is first used, and saved in checkpoints.
         steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest stream.
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
@@ -63,6 +67,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         *,
         weak: nn.Module | None,
         strong: nn.Module | None,
+        preprocess: nn.Module | None,
         steps_per_epoch: int | None,
         eval_batch_size: int,
         num_workers: int,
@@ -77,6 +82,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         if seed is not None:
             check_at_least("seed", seed, 0)
         self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
+        self.preprocess = preprocess
         self.steps_per_epoch = steps_per_epoch
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -163,18 +169,29 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Turn ``uint8`` into floats, and augment a training batch."""
         if isinstance(batch, dict) and POSITION in batch:
             return self._augmented(batch)
-        return apply_to_collection(batch, Tensor, self._finished)
+        # Inputs alone, or first, or by that name; labels need nothing.
+        if isinstance(batch, Mapping):
+            return {**batch, "inputs": self._evaluated(batch["inputs"])}
+        if isinstance(batch, Tensor):
+            return self._evaluated(batch)
+        inputs, *others = batch
+        return (self._evaluated(inputs), *others)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run is checked against."""
-        return {"fingerprint": self.fingerprint(), "seed": self.run_seed}
+        state = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
+        if self._is_fitted() and self.preprocess is not None:
+            state["preprocess"] = self.preprocess.state_dict()
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to resume training on another split.
+        """Take over what the transform was fitted to; refuse to resume on another split.
 
         Raises:
             ValueError: If the split differs from that of the checkpoint.
         """
+        if "preprocess" in state_dict and self.preprocess is not None:
+            self.preprocess.load_state_dict(state_dict["preprocess"])
         fitting = self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and state_dict["fingerprint"] != self.fingerprint():
             raise ValueError(
@@ -204,7 +221,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return ready
 
     def _view(self, view: str, inputs: Tensor) -> Tensor:
-        images = _as_float(inputs)
+        images = self._preprocessed(_as_float(inputs))
         transform = self.transforms[_kind(view)]
         if transform is None:
             return self._finished(images)
@@ -218,9 +235,31 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             )
         return self._finished(augmented)
 
+    @torch.no_grad()
+    def _evaluated(self, inputs: Tensor) -> Tensor:
+        return self._finished(self._preprocessed(_as_float(inputs)))
+
+    def _preprocessed(self, inputs: Tensor) -> Tensor:
+        if self.preprocess is None:
+            return inputs
+        if not self._is_fitted():
+            self.preprocess.fit(self._training_inputs())  # type: ignore[operator]
+        done: Tensor = self.preprocess.to(inputs.device)(inputs)
+        return done
+
+    def _is_fitted(self) -> bool:
+        return not hasattr(self.preprocess, "fit") or bool(getattr(self.preprocess, "fitted", True))
+
+    def _training_inputs(self) -> Iterator[Tensor]:
+        for stream in self.streams().values():
+            for rows in np.array_split(
+                np.arange(len(stream.samples)), -(-len(stream.samples) // _CHUNK)
+            ):
+                batch = stream.samples.fetch(rows)
+                yield batch if isinstance(batch, Tensor) else batch[0]
+
     def _finished(self, inputs: Tensor) -> Tensor:
-        """Floats of the module's own precision; labels stay integers."""
-        inputs = _as_float(inputs)
+        """Floats of the module's own precision."""
         module = None if self.trainer is None else self.trainer.lightning_module
         dtype = getattr(module, "dtype", None)
         known = isinstance(dtype, torch.dtype) and dtype.is_floating_point

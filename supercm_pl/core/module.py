@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.features import Bottleneck
 from supercm_pl.core.features import feature_size as find_feature_size
 from supercm_pl.core.hyperparameters import save_hyperparameters
@@ -84,6 +85,7 @@ class SuperCMModule(L.LightningModule):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
         backbone_lr_factor: float,
+        channels_last: bool,
     ) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int):
@@ -98,6 +100,9 @@ class SuperCMModule(L.LightningModule):
             raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor}")
         save_hyperparameters(self, inspect.currentframe())
         self.backbone = backbone
+        self.channels_last = channels_last
+        if channels_last:
+            backbone.to(memory_format=torch.channels_last)
         self.num_classes = num_classes
         self.cm_weight = cm_weight
         self.cm_ramp = cm_ramp
@@ -160,6 +165,8 @@ class SuperCMModule(L.LightningModule):
 
     def rows(self, inputs: Tensor) -> Rows:
         """One forward pass: features, logits and assignments of inputs ``(N, ...)``."""
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         features = self.bottleneck(self.backbone(inputs))
         return Rows(inputs, features, *self.head(features))
 
@@ -180,6 +187,11 @@ class SuperCMModule(L.LightningModule):
     def extra_rows(self, inputs: Tensor) -> Rows:
         """A further forward pass, which a term asks for in a step."""
         return self.rows(inputs)
+
+    def frozen_rows(self, inputs: Tensor) -> Rows:
+        """A forward pass that moves no statistics of batch norm."""
+        with fixed_statistics(self.backbone, self.bottleneck):
+            return self.rows(inputs)
 
     def make_step(self, inputs: Inputs, **known: Any) -> Step:
         """What the terms get to see; a subclass may add to it."""
@@ -205,6 +217,7 @@ class SuperCMModule(L.LightningModule):
             unlabeled_inputs=inputs.unlabeled,
             progress=self.progress,
             rows=self.extra_rows,
+            frozen_rows=self.frozen_rows,
             index=inputs.index,
             num_unlabeled=self._num_unlabeled(),
         )

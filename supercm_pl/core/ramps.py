@@ -69,8 +69,30 @@ class SigmoidRampUp(_UpTo):
         return math.exp(-5.0 * (1.0 - min(progress / self.end, 1.0)) ** 2)
 
 
+class CosineRampUp(_UpTo):
+    r"""Half a cosine: at progress :math:`p`, :math:`(1 - \cos(\pi \min(p / \text{end}, 1))) / 2`.
+
+    Berthelot et al., *AdaMatch: A Unified Approach to Semi-Supervised Learning and Domain
+    Adaptation* (ICLR 2022), section 3.4, where ``end = 0.5``.
+
+    Args:
+        end: Fraction of training at which the full weight is reached, in ``(0, 1]``.
+
+    Example:
+        >>> [round(CosineRampUp()(p), 3) for p in (0.0, 0.25, 0.5, 1.0)]
+        [0.0, 0.5, 1.0, 1.0]
+    """
+
+    def __init__(self, end: float = 0.5) -> None:
+        super().__init__(end)
+
+    def __call__(self, progress: float) -> float:
+        """The factor at ``progress``."""
+        return (1.0 - math.cos(math.pi * min(progress / self.end, 1.0))) / 2.0
+
+
 class AdversarialRampUp(Ramp):
-    r"""The ramp of adversarial adaptation: at progress :math:`p`, :math:`2/(1 + e^{-\gamma p}) - 1`.
+    r"""The ramp of adversarial adaptation: :math:`2/(1 + e^{-\gamma p}) - 1` at progress :math:`p`.
 
     Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2.
 

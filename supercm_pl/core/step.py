@@ -46,6 +46,7 @@ class Step:
         progress: Fraction of the run's optimizer steps already taken, in ``[0, 1]``.
         rows: Another forward pass of inputs ``(N, ...)``, with gradients unless the caller turns
             them off; batch norm treats these rows as the module's ``batch_norm`` says.
+        frozen_rows: The same, and no statistics of batch norm move whatever the module's says.
     """
 
     labels: Tensor
@@ -55,5 +56,6 @@ class Step:
     unlabeled_inputs: Mapping[str, Tensor]
     progress: float
     rows: Callable[[Tensor], Rows]
+    frozen_rows: Callable[[Tensor], Rows]
     index: Tensor | None = None
     num_unlabeled: int | None = None

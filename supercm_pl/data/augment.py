@@ -2,7 +2,8 @@
 
 Each class takes and gives images ``(B, C, H, W)`` with values in ``[0, 1]``, never waits for the
 device, and draws from the global generator of that device, which a data module seeds for every
-step. Any other module of that kind serves as well, kornia's for example, by its class path.
+step. :mod:`supercm_pl.data.strong` has stronger ones. Any other module of that kind serves as well,
+kornia's for example, by its class path.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class AffineNoise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Transform images ``(B, C, H, W)``."""
-        _check_images(images)
+        check_images(images)
         batch, _, height, width = images.shape
         angle, right, down, size = torch.rand(4, batch, device=images.device).mul_(2).sub_(1)
         # The grid maps output to input, both in [-1, 1] along each axis; so angle and size are
@@ -114,7 +115,7 @@ class FlipCrop(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Transform images ``(B, C, H, W)``; the padding mirrors them."""
-        _check_images(images)
+        check_images(images)
         batch, channels, height, width = images.shape
         if self.padding >= min(height, width):
             raise ValueError(
@@ -156,7 +157,12 @@ class GaussianNoise(nn.Module):
         return inputs + self.std * torch.randn_like(inputs) if self.std else inputs
 
 
-def _check_images(images: Tensor) -> None:
+def check_images(images: Tensor) -> None:
+    """Refuse what is no batch of images.
+
+    Raises:
+        ValueError: If ``images`` has not four dimensions.
+    """
     if images.ndim != 4:
         raise ValueError(
             f"this transform takes images (B, C, H, W), got shape {tuple(images.shape)}; "

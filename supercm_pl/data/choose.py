@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from supercm_pl.data.datasets import Indices
+from supercm_pl.data.distortion import Distortion, long_tail, new_numbers, wrong_labels
 from supercm_pl.data.seeding import permutation
 from supercm_pl.data.split import Split, check_rows, hash_labels
 
@@ -23,6 +24,7 @@ def choose_split(
     labeled_indices: Sequence[int] | str | Path | None = None,
     val_size: int | float | str = "labels",
     unlabeled_includes_labeled: bool = False,
+    distortion: Distortion | None = None,
     seed: int = 0,
 ) -> Split:
     """Choose labeled, unlabeled and validation rows, stratified; the same for one seed anywhere.
@@ -43,6 +45,8 @@ def choose_split(
             ``"10%"``; or ``"labels"``, as many as there are labeled ones but at most half of what
             these leave.
         unlabeled_includes_labeled: Let the labeled rows be unlabeled rows as well.
+        distortion: Makes the data worse. The numbers above are those before an imbalance takes
+            rows away, and of the classes that are known.
         seed: 0 or more.
 
     Raises:
@@ -53,47 +57,51 @@ def choose_split(
         >>> len(split.labeled), len(split.val), len(split.unlabeled)
         (4, 4, 12)
     """
-    label = np.asarray(labels, dtype=np.int64)
-    size, num_classes = len(label), len(classes)
+    own = np.asarray(labels, dtype=np.int64)
     if isinstance(labeled_indices, str | Path):
-        if Path(labeled_indices).suffix == ".json":
-            settled = val_size != "labels" or unlabeled_includes_labeled
-            return _saved_split(Path(labeled_indices), label, settled)
+        if is_saved_split(labeled_indices):
+            settled = val_size != "labels" or unlabeled_includes_labeled or distortion is not None
+            return _saved_split(Path(labeled_indices), own, classes, settled)
         labeled_indices = read_indices(labeled_indices)
+    plan = (Distortion() if distortion is None else distortion).numbered(classes)
+    known = plan.known_classes(classes)
+    # From here on, classes are the known ones, and -1 is the class of the other rows.
+    label = new_numbers(known, len(classes))[own]
     if labeled_indices is not None:
-        labeled = np.sort(np.asarray(labeled_indices, dtype=np.int64).reshape(-1))
-        check_rows(labeled, size, "labeled_indices")
+        labeled = _given_rows(labeled_indices, label, plan)
     else:
-        available = np.bincount(label, minlength=num_classes)
-        if labels_per_class is not None:
-            wanted = np.full(num_classes, labels_per_class)
-        elif num_labels is not None:
-            wanted = _evenly(num_labels, available, seed)
-        elif labeled_fraction is not None:
-            total = round(parse_fraction(labeled_fraction, "labeled_fraction") * size)
-            wanted = np.minimum(np.maximum(_proportionally(total, available), 1), available)
-        else:
-            wanted = available
-        _check_available(wanted, available, classes)
-        labeled = _first_of_each(permutation(size, seed, "labeled"), label, wanted)
-
+        available = np.bincount(label[label >= 0], minlength=len(known))
+        wanted = _wanted_labels(
+            available, labels_per_class, num_labels, labeled_fraction, seed=seed
+        )
+        _check_available(wanted, available, [classes[k] for k in known])
+        wanted = _tailed(wanted, plan.labeled_imbalance)
+        labeled = _first_of_each(permutation(len(own), seed, "labeled"), label, wanted)
     # Where every row is labeled, validation can only be taken from these.
-    all_labeled = labeled_indices is None and len(labeled) == size
-    rest = np.setdiff1d(np.arange(size), [] if all_labeled else labeled).astype(np.int64)
-    if val_size == "labels":
-        val_total = 0 if all_labeled else min(len(labeled), len(rest) // 2)
-    else:
-        val_total = _val_total(val_size, size)
-    if val_total > len(rest) - all_labeled:
-        left = len(rest) - all_labeled
-        raise ValueError(f"val_size asks for {val_total} samples, but only {left} can be held out")
-    wanted_val = _proportionally(val_total, np.bincount(label[rest], minlength=num_classes))
-    val_order = permutation(size, seed, "val")
-    val = _first_of_each(val_order[np.isin(val_order, rest)], label, wanted_val)
+    all_labeled = labeled_indices is None and len(labeled) == np.count_nonzero(label >= 0)
+    val = _held_out(val_size, label, labeled, all_labeled, seed)
     labeled = np.setdiff1d(labeled, val)
-    hidden = val if unlabeled_includes_labeled else np.concatenate([val, labeled])
-    unlabeled = np.setdiff1d(np.arange(size), hidden).astype(np.int64)
-    return Split(labeled, unlabeled, val, size, hash_labels(label, labeled, val))
+    unlabeled = np.setdiff1d(np.arange(len(own)), np.concatenate([val, labeled])).astype(np.int64)
+    unlabeled = _tailed_rows(unlabeled, label, plan.unlabeled_imbalance, seed)
+    if unlabeled_includes_labeled:
+        unlabeled = np.union1d(unlabeled, labeled)
+    noisy = None
+    if plan.label_noise > 0:
+        noisy = known[wrong_labels(label[labeled], plan.label_noise, len(known), seed)]
+    return Split(
+        labeled,
+        unlabeled,
+        val,
+        num_samples=len(own),
+        label_hash=hash_labels(own, labeled, val),
+        distortion=None if plan == Distortion() else plan,
+        noisy_labels=noisy,
+    )
+
+
+def is_saved_split(path: object) -> bool:
+    """Whether ``labeled_indices`` names a file as written by :meth:`Split.save`."""
+    return isinstance(path, str | Path) and Path(path).suffix == ".json"
 
 
 def parse_fraction(value: float | str, name: str) -> float:
@@ -129,19 +137,92 @@ def read_indices(path: str | Path) -> list[int]:
         raise ValueError(f"labeled_indices: can't read row numbers from {path}: {error}") from error
 
 
-def _saved_split(path: Path, labels: Indices, settled: bool) -> Split:
+def _saved_split(path: Path, labels: Indices, classes: Sequence[str], settled: bool) -> Split:
     if settled:
         raise ValueError(
-            f"the saved split {path} settles val_size and unlabeled_includes_labeled, "
+            f"the saved split {path} settles val_size, unlabeled_includes_labeled and distortion, "
             "which can't be given beside it"
         )
     split = Split.load(path)
     split.check_belongs_to(labels, str(path))
+    if split.distortion is not None and split.noisy_labels is not None:
+        strange = np.setdiff1d(split.noisy_labels, split.distortion.known_classes(classes))
+        if len(strange):
+            raise ValueError(
+                f"noisy_labels of {path} must be numbers of known classes, got {strange[0]}"
+            )
     return split
 
 
+def _given_rows(rows: Sequence[int], labels: Indices, plan: Distortion) -> Indices:
+    labeled = np.sort(np.asarray(rows, dtype=np.int64).reshape(-1))
+    check_rows(labeled, len(labels), "labeled_indices")
+    if plan.labeled_imbalance > 1:
+        raise ValueError(
+            "labeled_indices says which rows are labeled, labeled_imbalance can't be given beside "
+            f"it, got {plan.labeled_imbalance}"
+        )
+    unknown = labeled[labels[labeled] < 0]
+    if len(unknown):
+        raise ValueError(
+            f"labeled_indices must not name samples of unknown_classes, got {unknown[0]}"
+        )
+    return labeled
+
+
+def _wanted_labels(
+    available: NDArray[np.int64],
+    labels_per_class: int | None,
+    num_labels: int | None,
+    labeled_fraction: float | str | None,
+    seed: int,
+) -> NDArray[np.int64]:
+    if labels_per_class is not None:
+        return np.full_like(available, labels_per_class)
+    if num_labels is not None:
+        return _evenly(num_labels, available, seed)
+    if labeled_fraction is not None:
+        total = round(parse_fraction(labeled_fraction, "labeled_fraction") * int(available.sum()))
+        return np.minimum(np.maximum(_proportionally(total, available), 1), available)
+    return available
+
+
+def _held_out(
+    val_size: int | float | str, labels: Indices, labeled: Indices, all_labeled: bool, seed: int
+) -> Indices:
+    """Validation rows; of known classes, and labeled ones only if there are no others."""
+    can_be_labeled = np.flatnonzero(labels >= 0)
+    rest = np.setdiff1d(can_be_labeled, [] if all_labeled else labeled).astype(np.int64)
+    if val_size == "labels":
+        total = 0 if all_labeled else min(len(labeled), len(rest) // 2)
+    else:
+        total = _val_total(val_size, len(can_be_labeled))
+    left = len(rest) - all_labeled
+    if total > left:
+        raise ValueError(f"val_size asks for {total} samples, but only {left} can be held out")
+    wanted = _proportionally(total, np.bincount(labels[rest]))
+    order = permutation(len(labels), seed, "val")
+    return _first_of_each(order[np.isin(order, rest)], labels, wanted)
+
+
+def _tailed(counts: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
+    if ratio == 1:
+        return counts
+    return np.minimum(counts, long_tail(int(counts[0]), len(counts), ratio))
+
+
+def _tailed_rows(rows: Indices, labels: Indices, ratio: float, seed: int) -> Indices:
+    """Of rows ``(n,)``, a long tail of those of known classes, and all others."""
+    known = rows[labels[rows] >= 0]
+    counts = _tailed(np.bincount(labels[known], minlength=int(labels.max()) + 1), ratio)
+    order = permutation(len(labels), seed, "unlabeled")
+    kept = _first_of_each(order[np.isin(order, known)], labels, counts)
+    return np.union1d(rows[labels[rows] < 0], kept)
+
+
 def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -> Indices:
-    """From each class ``k``, the first ``wanted[k]`` rows in the order given; sorted."""
+    """From each class ``k`` of 0 or more, the first ``wanted[k]`` rows in the order given."""
+    order = order[labels[order] >= 0]
     by_class = order[np.argsort(labels[order], kind="stable")]
     found = labels[by_class]
     rank = np.arange(len(found)) - np.searchsorted(found, found)

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from supercm_pl.data.seeding import isolated_rng
+
 Indices = NDArray[np.int64]
 
 
@@ -77,12 +79,7 @@ class JoinedData(Dataset[Tensor]):
         ]
         if len(batches) == 1:
             return batches[0]
-        kinds = {(tuple(batch.shape[1:]), batch.dtype) for batch in batches}
-        if len(kinds) > 1:
-            raise ValueError(
-                "the labeled and the unlabeled data must have inputs of one shape and type, got "
-                + " and ".join(f"{shape} {dtype}" for shape, dtype in sorted(kinds, key=str))
-            )
+        _check_kinds(batches)
         positions = np.concatenate([np.flatnonzero(part == p) for p in used])
         return torch.cat(batches)[torch.from_numpy(np.argsort(positions))]
 
@@ -195,6 +192,18 @@ def fetch_inputs(dataset: Dataset[Any], indices: Indices) -> Tensor:
     return inputs
 
 
+def check_alike(labeled: Dataset[Any], unlabeled: Dataset[Any]) -> None:
+    """Refuse two data sets whose first inputs differ in shape or type.
+
+    Raises:
+        ValueError: Naming both.
+    """
+    first = np.zeros(1, dtype=np.int64)
+    with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
+        reseed(0)
+        _check_kinds([fetch_inputs(dataset, first) for dataset in (labeled, unlabeled)])
+
+
 def check_finite(inputs: Tensor, name: str, rows: Indices | None = None) -> None:
     """Refuse NaN and infinite values.
 
@@ -223,6 +232,15 @@ def image_tensor(image: Image.Image) -> Tensor:
     array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     tensor = torch.from_numpy(array)
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
+
+
+def _check_kinds(batches: Sequence[Tensor]) -> None:
+    kinds = {(tuple(batch.shape[1:]), batch.dtype) for batch in batches}
+    if len(kinds) > 1:
+        raise ValueError(
+            "the labeled and the unlabeled data must have inputs of one shape and type, got "
+            + " and ".join(f"{shape} {dtype}" for shape, dtype in sorted(kinds, key=str))
+        )
 
 
 def _items(dataset: Dataset[Any], indices: Indices) -> list[Any]:

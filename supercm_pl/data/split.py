@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from supercm_pl.data.datasets import Indices
+from supercm_pl.data.distortion import Distortion
 
 _FORMAT = "supercm_pl split 1"
+_FORMAT_DISTORTED = "supercm_pl split 2"  # with a distortion, which readers of the first lack
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,9 @@ class Split:
         num_samples: Number of rows of the training set.
         label_hash: SHA-256 of the labels of the ``labeled`` and ``val`` rows, by which a split is
             known to belong to a data set.
+        distortion: How the data were made worse, with ``unknown_classes`` by number; ``None``: not.
+        noisy_labels: ``(n,)`` labels that the ``labeled`` rows are given in place of their own,
+            numbered as the data set does; ``None`` where there is no label noise.
     """
 
     labeled: Indices
@@ -35,6 +40,8 @@ class Split:
     val: Indices
     num_samples: int
     label_hash: str
+    distortion: Distortion | None = None
+    noisy_labels: Indices | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -64,13 +71,29 @@ class Split:
         """
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
-            if held["format"] != _FORMAT:
+            if held["format"] not in (_FORMAT, _FORMAT_DISTORTED):
                 raise ValueError(f"its format is {held['format']!r}, not {_FORMAT!r}")
             rows = {
                 role: np.asarray(held[role], dtype=np.int64)
                 for role in ("labeled", "val", "unlabeled")
             }
-            split = cls(**rows, num_samples=held["num_samples"], label_hash=held["label_hash"])
+            distortion = noisy_labels = None
+            if held["format"] == _FORMAT_DISTORTED:
+                distortion = Distortion(**held["distortion"])
+                if held["noisy_labels"] is not None:
+                    noisy_labels = np.asarray(held["noisy_labels"], dtype=np.int64)
+                    if len(noisy_labels) != len(rows["labeled"]):
+                        raise ValueError(
+                            f"it has {len(noisy_labels)} noisy_labels for {len(rows['labeled'])} "
+                            "labeled rows"
+                        )
+            split = cls(
+                **rows,
+                num_samples=held["num_samples"],
+                label_hash=held["label_hash"],
+                distortion=distortion,
+                noisy_labels=noisy_labels,
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a saved split: {error}") from error
         for role, values in rows.items():
@@ -103,13 +126,17 @@ class Split:
 
     def _text(self) -> str:
         fields: dict[str, Any] = {
-            "format": _FORMAT,
+            "format": _FORMAT if self.distortion is None else _FORMAT_DISTORTED,
             "num_samples": self.num_samples,
             "label_hash": self.label_hash,
             "labeled": self.labeled.tolist(),
             "val": self.val.tolist(),
             "unlabeled": self.unlabeled.tolist(),
         }
+        if self.distortion is not None:
+            noisy = self.noisy_labels
+            fields["distortion"] = asdict(self.distortion)
+            fields["noisy_labels"] = None if noisy is None else noisy.tolist()
         lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
 

@@ -255,9 +255,7 @@ class _StepData(Dataset[Any]):
     its message in the text of a traceback.
     """
 
-    def __init__(
-        self, streams: Mapping[str, Stream], seed: int, numbered: Collection[str]
-    ) -> None:
+    def __init__(self, streams: Mapping[str, Stream], seed: int, numbered: Collection[str]) -> None:
         self._numbered = numbered
         self._samples = {name: stream.samples for name, stream in streams.items()}
         self._seed = seed

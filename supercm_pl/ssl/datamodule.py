@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from supercm_pl.core.datamodule import SuperCMDataModule, check_at_least
-from supercm_pl.data.choose import choose_split, parse_fraction
-from supercm_pl.data.datasets import (
-    IdentifiedSamples,
-    Indices,
-    JoinedData,
-    Samples,
-    dataset_length,
-    fetch_inputs,
-)
+from supercm_pl.data.choose import choose_split, is_saved_split, parse_fraction
+from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
+from supercm_pl.data.distortion import Distortion
 from supercm_pl.data.folder import FolderSource, PathLike, images_to_predict
 from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.sources import Array, ArraySource, Digits, Source, SourceData
+from supercm_pl.data.sources import Array, ArraySource, Digits, Source
 from supercm_pl.data.split import Split
 from supercm_pl.data.streams import Stream
+from supercm_pl.ssl.parts import Parts, known_names
 
 _CHOICES = ("labels_per_class", "num_labels", "labeled_fraction", "labeled_indices")
 
@@ -34,11 +28,9 @@ class SSLDataModule(SuperCMDataModule):
     """Paired batches ``{"labeled": (x, y), "unlabeled": x}`` of any ratio, from any source.
 
     Of the training data some rows keep their labels, some are held out for validation, and the
-    others are
-    unlabeled: their labels are not in the stream at all. A set of unlabeled samples that the source
-        has of its
-    own joins them. Test data are looked at by ``test``, and by ``predict`` where no folder is
-    given, alone.
+    others are unlabeled: their labels are not in the stream at all. A set of unlabeled samples that
+    the source has of its own joins them. Test data are looked at by ``test``, and by ``predict``
+    where no folder is given, alone; of those with unknown classes, the labels are counted.
 
     Exactly one of ``labels_per_class``, ``num_labels``, ``labeled_fraction`` and
     ``labeled_indices`` says which rows keep their labels. Only where the source has unlabeled
@@ -57,12 +49,17 @@ class SSLDataModule(SuperCMDataModule):
             ``0.1`` or ``"10%"``, or ``"labels"``, as many as are labeled (none where all are). Not
             used where the source has a validation set.
         unlabeled_includes_labeled: Let the labeled samples be in the unlabeled stream as well.
-        labeled_batch_size: Labeled samples of a step on each device.
-        unlabeled_batch_size: Unlabeled samples of a step on each device.
+        distortion: Makes the training data worse, for experiments: wrong labels, long tails,
+            classes without labels.
+        labeled_batch_size: Labeled samples of a step on each device. A set that is smaller repeats
+            within a batch; at any time of a run, its samples were drawn equally often, up to one.
+        unlabeled_batch_size: Unlabeled samples of a step on each device; the same holds of it.
         steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longer stream.
         weak: Transform that makes the weak view, for labeled and unlabeled samples; ``None`` is
             none.
         strong: Transform that makes the strong view, where a method wants one.
+        preprocess: Transform of all inputs before the views and in evaluation, such as
+            :class:`~supercm_pl.data.ZCA`, which is then fitted to the training inputs.
         eval_batch_size: Samples of a batch in validation, test and prediction.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
         pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
@@ -92,11 +89,13 @@ class SSLDataModule(SuperCMDataModule):
         labeled_indices: list[int] | str | Path | None = None,
         val_size: int | float | str = "labels",
         unlabeled_includes_labeled: bool = False,
+        distortion: Distortion | None = None,
         labeled_batch_size: int = 32,
         unlabeled_batch_size: int = 128,
         steps_per_epoch: int | None = None,
         weak: nn.Module | None = None,
         strong: nn.Module | None = None,
+        preprocess: nn.Module | None = None,
         eval_batch_size: int = 256,
         num_workers: int = 0,
         pin_memory: bool | None = None,
@@ -106,6 +105,7 @@ class SSLDataModule(SuperCMDataModule):
         super().__init__(
             weak=weak,
             strong=strong,
+            preprocess=preprocess,
             steps_per_epoch=steps_per_epoch,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
@@ -133,11 +133,12 @@ class SSLDataModule(SuperCMDataModule):
         self.labeled_indices = labeled_indices
         self.val_size = val_size
         self.unlabeled_includes_labeled = unlabeled_includes_labeled
+        self.distortion = distortion
         self.labeled_batch_size = labeled_batch_size
         self.unlabeled_batch_size = unlabeled_batch_size
         self.predict_path = None if predict_path is None else Path(predict_path)
         self._chosen = bool(given)
-        self._loaded: _Loaded | None = None
+        self._loaded: Parts | None = None
 
     @classmethod
     def from_folder(
@@ -177,8 +178,13 @@ class SSLDataModule(SuperCMDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; known before :meth:`setup`."""
-        return self.source.class_names() if self._loaded is None else self._data.classes
+        """Names of the classes that there are labels of; known before :meth:`setup`."""
+        if self._loaded is not None:
+            return self._loaded.classes
+        distortion, indices = self.distortion, self.labeled_indices
+        if isinstance(indices, str | Path) and is_saved_split(indices):
+            distortion = Split.load(indices).distortion
+        return known_names(self.source.class_names(), distortion)
 
     @property
     def num_classes(self) -> int:
@@ -188,23 +194,28 @@ class SSLDataModule(SuperCMDataModule):
     @property
     def split(self) -> Split:
         """Which rows of the training data play which part."""
-        self.load()
-        return self._state.split
+        return self._parts.split
+
+    @property
+    def num_unlabeled(self) -> int:
+        """Samples of the unlabeled stream."""
+        return self._parts.num_unlabeled
 
     @property
     def has_val_data(self) -> bool:
         """Whether samples are held out, or the source has a validation set."""
-        return self._data.val is not None or len(self.split.val) > 0
+        return self._parts.has_val
 
     @property
     def has_test_data(self) -> bool:
         """Whether the source has a labeled test set."""
-        return self._data.test is not None
+        return self._parts.data.test is not None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the batch: ``(C, H, W)`` or ``(D,)``."""
-        return tuple(fetch_inputs(self._data.train, np.zeros(1, dtype=np.int64)).shape[1:])
+        inputs = fetch_inputs(self._parts.data.train, np.zeros(1, dtype=np.int64))
+        return tuple(inputs.shape[1:])
 
     def prepare_data(self) -> None:
         """Download what the source needs; Lightning calls it on one process of each machine."""
@@ -231,66 +242,45 @@ class SSLDataModule(SuperCMDataModule):
             labeled_indices=self.labeled_indices,
             val_size=self.val_size if data.val is None else 0,
             unlabeled_includes_labeled=self.unlabeled_includes_labeled,
+            distortion=self.distortion,
             seed=self.run_seed,
         )
-        self._loaded = _Loaded(data, labels, split)
+        self._loaded = Parts(data, labels, split)
 
     def streams(self) -> dict[str, Stream]:
         """``labeled`` with labels and ``unlabeled`` without."""
-        split, data = self.split, self._data
-        labeled = Samples(data.train, split.labeled, self._state.labels[split.labeled])
-        unlabeled = Samples(data.train, split.unlabeled)
-        if data.unlabeled is not None:
-            own = len(self._state.labels) + np.arange(dataset_length(data.unlabeled))
-            rows = np.concatenate([split.unlabeled, own])
-            unlabeled = Samples(JoinedData([data.train, data.unlabeled]), rows)
-        if not len(unlabeled):
+        parts = self._parts
+        if not parts.num_unlabeled:
             raise ValueError(
                 "no unlabeled samples are left: label fewer, or set unlabeled_includes_labeled=True"
             )
         return {
-            "labeled": Stream(labeled, self.labeled_batch_size),
-            "unlabeled": Stream(unlabeled, self.unlabeled_batch_size),
+            "labeled": Stream(parts.labeled, self.labeled_batch_size),
+            "unlabeled": Stream(parts.unlabeled, self.unlabeled_batch_size),
         }
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Batches ``(x, y)`` for validation; an empty list where there are no samples for it."""
-        if not self.has_val_data:
-            return []
-        if self._data.val is not None:
-            return self.evaluation_loader(self._labeled_set(self._data.val, "val"))
-        rows = self.split.val
-        return self.evaluation_loader(Samples(self._data.train, rows, self._state.labels[rows]))
+        return self.evaluation_loader(self._parts.val) if self.has_val_data else []
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Batches ``(x, y)`` of the test data."""
-        self.load()
-        if self._data.test is None:
-            raise ValueError("the source has no test data")
-        return self.evaluation_loader(self._labeled_set(self._data.test, "test"))
+        return self.evaluation_loader(self._parts.test)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches ``{"inputs": x, "ids": [...]}``; ids are paths, or rows of the test data."""
-        self.load()
-        if self.predict_path is None:
-            if self._data.test is None:
-                raise ValueError(
-                    "predict needs predict_path, a folder of images, or a source with test data"
-                )
-            return self.evaluation_loader(IdentifiedSamples(Samples(self._data.test)))
-        return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
+        if self.predict_path is not None:
+            return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
+        test = self._parts.data.test
+        if test is None:
+            raise ValueError(
+                "predict needs predict_path, a folder of images, or a source with test data"
+            )
+        return self.evaluation_loader(IdentifiedSamples(Samples(test)))
 
     def describe(self) -> str:
         """One line: ``20 labeled · 1,307 unlabeled · 20 validation · 450 test, 10 classes``."""
-        split, data = self.split, self._data
-        unlabeled, val, test = (
-            0 if dataset is None else dataset_length(dataset)
-            for dataset in (data.unlabeled, data.val, data.test)
-        )
-        return (
-            f"{len(split.labeled):,} labeled · {len(split.unlabeled) + unlabeled:,} unlabeled · "
-            f"{len(split.val) + val:,} validation · {test:,} test, {len(data.classes):,} classes"
-        )
+        return self._parts.describe()
 
     def save_split(self, path: str | Path) -> None:
         """Write the split to a file that ``labeled_indices`` of another run can name."""
@@ -301,23 +291,7 @@ class SSLDataModule(SuperCMDataModule):
         return self.split.digest
 
     @property
-    def _state(self) -> _Loaded:
+    def _parts(self) -> Parts:
         self.load()
         assert self._loaded is not None
         return self._loaded
-
-    @property
-    def _data(self) -> SourceData:
-        return self._state.data
-
-    def _labeled_set(self, dataset: Dataset[Any], name: str) -> Samples:
-        labels = labels_of(dataset, name)
-        check_labels(labels, len(self._data.classes), f"the {name} data")
-        return Samples(dataset, targets=labels)
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    data: SourceData
-    labels: Indices
-    split: Split

@@ -67,6 +67,8 @@ class SSLModule(SuperCMModule):
         lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
             step.
         backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
+        channels_last: Keep images and the backbone's filters with channels last in memory, which
+            makes most convolutions faster; results differ by rounding alone.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
@@ -103,6 +105,7 @@ class SSLModule(SuperCMModule):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
         backbone_lr_factor: float = 1.0,
+        channels_last: bool = False,
     ) -> None:
         super().__init__(
             backbone,
@@ -122,12 +125,20 @@ class SSLModule(SuperCMModule):
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             backbone_lr_factor=backbone_lr_factor,
+            channels_last=channels_last,
         )
         if batch_norm not in (None, *get_args(BatchNormPolicy)):
             raise ValueError(
                 f"batch_norm must be one of {get_args(BatchNormPolicy)} or None, got {batch_norm!r}"
             )
         self._batch_norm = batch_norm
+        for term in self.terms:
+            # Else nothing but its further passes, which then move no statistics, would be left.
+            if term.replaces_supervised and not term.labeled_views and self.batch_norm != "all":
+                raise ValueError(
+                    f'batch_norm must be "all" with {term.name}, which forwards the labeled rows '
+                    f"itself, got {self.batch_norm!r}"
+                )
         self.val_metrics = EvaluationMetrics(num_classes, prefix="val/")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/")
 
@@ -147,15 +158,12 @@ class SSLModule(SuperCMModule):
         first = {part: parts[part] for part in parts if _comes_first(part, policy)}
         second = {part: parts[part] for part in parts if part not in first}
         rows = self.joint_rows(first)
-        with fixed_statistics(self.feature_extractor):
+        with fixed_statistics(self.backbone, self.bottleneck):
             return rows | self.joint_rows(second)
 
     def extra_rows(self, inputs: Tensor) -> Rows:
         """A further forward pass; under ``"labeled"`` and ``"frozen"`` it moves no statistics."""
-        if self.batch_norm == "all":
-            return self.rows(inputs)
-        with fixed_statistics(self.feature_extractor):
-            return self.rows(inputs)
+        return self.rows(inputs) if self.batch_norm == "all" else self.frozen_rows(inputs)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
         """Add a batch ``(x, y)`` to the metrics of validation."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from supercm_pl.backbones import MLP, ConvNet, WideResNet
+from supercm_pl.backbones import MLP, ConvNet, Embeddings, ResNet18, WideResNet
 
 
 @pytest.mark.parametrize("size", [8, 16, 28, 32, 64])
@@ -80,3 +80,70 @@ def test_wide_resnet_28_2_is_the_published_one():
 def test_wide_resnet_names_what_is_out_of_range(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         WideResNet(**arguments)
+
+
+def test_wide_resnet_28_8_has_the_parameters_counted_by_hand():
+    # Stem; then for each group its first unit, with a shortcut of 1×1, and three units like it
+    # inside; the batch norms with two parameters for each channel of the inputs of convolutions.
+    channels, expected = 16, 3 * 16 * 9
+    for group in (128, 256, 512):
+        expected += 2 * channels + channels * group * 9 + 2 * group + group * group * 9
+        expected += channels * group
+        expected += 3 * 2 * (2 * group + group * group * 9)
+        channels = group
+    expected += 2 * channels
+    backbone = WideResNet(width=8)
+    assert backbone.out_features == 512
+    assert sum(p.numel() for p in backbone.parameters()) == expected == 23_354_842 - 512 * 10 - 10
+
+
+def test_resnet18_is_the_usual_one_for_small_images():
+    backbone = ResNet18()
+    with torch.no_grad():
+        assert backbone(torch.rand(2, 3, 32, 32)).shape == (2, 512)
+    with_classifier = sum(p.numel() for p in backbone.parameters()) + 512 * 10 + 10
+    assert with_classifier == 11_173_962  # as counted for CIFAR-10 elsewhere
+    convolutions = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len([m for m in convolutions if m.kernel_size == (3, 3)]) == 17
+
+
+def test_resnet18_is_torchvisions_behind_the_stem():
+    from torchvision.models import resnet18
+
+    backbone, other = ResNet18(width=64).eval(), resnet18().eval()
+    stem, _, *blocks = backbone.layers
+    theirs = [block for stage in range(1, 5) for block in getattr(other, f"layer{stage}")]
+    for mine, block in zip(blocks, theirs, strict=True):
+        mine.load_state_dict(dict(zip(mine.state_dict(), block.state_dict().values(), strict=True)))
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        hidden = stem(images).relu()
+        for block in theirs:
+            hidden = block(hidden)
+        torch.testing.assert_close(backbone(images), hidden.mean((2, 3)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resnet18_trains_every_parameter(channels):
+    backbone = ResNet18(channels, width=4)
+    assert backbone.out_features == 32
+    backbone(torch.rand(6, channels, 16, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("arguments", [{"in_channels": 0}, {"width": 0}])
+def test_resnet18_names_what_is_out_of_range(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        ResNet18(**arguments)
+
+
+def test_embeddings_pass_through():
+    vectors = torch.rand(5, 7)
+    backbone = Embeddings(7)
+    assert torch.equal(backbone(vectors), vectors)
+    assert backbone.out_features == 7
+    for wrong in (torch.rand(5, 8), torch.rand(5, 7, 1)):
+        with pytest.raises(ValueError, match=r"vectors must have shape \(N, 7\), got"):
+            backbone(wrong)
+    with pytest.raises(ValueError, match="in_features must be 1 or more, got 0"):
+        Embeddings(0)

@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.clustering.distributed import sum_over_ranks
+from supercm_pl.clustering.distributed import gather_over_ranks, sum_over_ranks
 
 NUM_STEPS = 3
 ROWS_PER_RANK = 6
@@ -94,6 +94,7 @@ def run_rank(rank: int, folder: str) -> None:
     results: dict[str, Any] = {
         name: train(case, [rank], distributed=True) for name, case in CASES.items()
     }
+    results["gathered"] = gather_over_ranks(torch.tensor([[rank, 2], [3, 4]]))
     results["sum"] = sum_over_ranks(torch.tensor([1.0, rank]))
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
@@ -121,3 +122,10 @@ def test_sum_over_ranks(ranks: list[dict[str, Any]]) -> None:
     assert all(rank["sum"].tolist() == [2.0, 1.0] for rank in ranks)
     alone = torch.ones(2)
     assert sum_over_ranks(alone) is alone
+
+
+def test_gather_over_ranks(ranks: list[dict[str, Any]]) -> None:
+    assert all(rank["gathered"].tolist() == [[0, 2], [3, 4], [1, 2], [3, 4]] for rank in ranks)
+    alone = torch.ones(2, requires_grad=True)
+    assert gather_over_ranks(alone).tolist() == [1.0, 1.0]
+    assert not gather_over_ranks(alone).requires_grad

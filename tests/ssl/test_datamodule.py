@@ -119,7 +119,7 @@ def first_batch(data, **views):
     """As the training loop gets it, for a module that wants these views."""
     module = Linear()
     if views:
-        module.required_views = views
+        module.required_views = {"unlabeled": views}
     return batch_for(module, data)
 
 
@@ -297,7 +297,7 @@ def test_views_are_made_as_the_module_asks():
 
 def test_nothing_is_made_of_unlabeled_samples_that_nobody_wants():
     module = Linear()
-    module.required_views = {}
+    module.required_views = {"unlabeled": {}}
     assert batch_for(module, digits()).keys() == {"labeled"}
 
 

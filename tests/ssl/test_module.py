@@ -325,7 +325,7 @@ def test_the_policy_of_batch_norm_is_that_of_the_first_regularizer_unless_named(
     assert build().batch_norm == "all"
     assert build(regularizers=[Keeper(), Gap()]).batch_norm == "frozen"
     assert build(regularizers=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"
-    with pytest.raises(ValueError, match="batch_norm must be one of .* got 'none'"):
+    with pytest.raises(ValueError, match=r"batch_norm must be one of .* got 'none'"):
         build(batch_norm="none")
 
 
@@ -355,7 +355,8 @@ class InPlaceOfCrossEntropy(Regularizer):
     replaces_supervised = True
 
     def forward(self, step: Step) -> TermValue:
-        assert not step.labeled and not step.unlabeled
+        assert not step.labeled
+        assert not step.unlabeled
         logits = step.rows(step.labeled_inputs["weak"]).logits
         return TermValue(logits.sum() * 0, supervised=2 * F.cross_entropy(logits, step.labels))
 

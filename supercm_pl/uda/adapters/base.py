@@ -47,7 +47,7 @@ class Adapter(Term):
     the weak ones. What depends on the model's sizes, as a discriminator, it makes in ``attach``.
     """
 
-    labeled_views = ("weak",)
+    labeled_views: tuple[str, ...] = ("weak",)
 
     @abstractmethod
     def forward(self, step: UDAStep) -> TermValue:

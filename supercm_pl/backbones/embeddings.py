@@ -1,0 +1,35 @@
+"""A backbone for features that were computed before."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Embeddings(nn.Module):
+    """Vectors as they are: for embeddings of a frozen network, computed once and stored.
+
+    Args:
+        in_features: Size ``d`` of the vectors.
+
+    Raises:
+        ValueError: If it is below 1; at the forward pass, if inputs have another shape.
+
+    Example:
+        >>> import torch
+        >>> Embeddings(384)(torch.zeros(4, 384)).shape
+        torch.Size([4, 384])
+    """
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        if in_features < 1:
+            raise ValueError(f"in_features must be 1 or more, got {in_features}")
+        self.out_features = in_features
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """The vectors ``(N, in_features)`` themselves."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.out_features:
+            raise ValueError(
+                f"vectors must have shape (N, {self.out_features}), got {tuple(vectors.shape)}"
+            )
+        return vectors

@@ -1,0 +1,150 @@
+"""What networks from torchvision and timm have in common once their classifier is off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PretrainedBackbone(nn.Module):
+    """A classification network without its classifier, with its own normalization of images.
+
+    Base of :class:`TorchvisionBackbone` and :class:`TimmBackbone`.
+
+    Args:
+        model: Maps images ``(N, 3, H, W)`` to features of ``out_features`` values.
+        out_features: Size ``d`` of the features.
+        mean: Subtracted from the three channels; ``None`` leaves images as they are.
+        std: What they are divided by then.
+        frozen: Never trained: its parameters have no gradient, and it stays in evaluation mode, so
+            that batch norm keeps its statistics and nothing is dropped. Inputs still have their
+            gradient.
+        image_size: Side to which images are resized; ``None`` leaves theirs.
+
+    Raises:
+        ValueError: If ``image_size`` is below 1; at the forward pass, if images have neither one
+            channel nor three.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        out_features: int,
+        *,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        frozen: bool,
+        image_size: int | None,
+    ) -> None:
+        super().__init__()
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size must be 1 or more pixels, or None, got {image_size}")
+        self.model = model
+        self.out_features = out_features
+        self.frozen = frozen
+        self.image_size = image_size
+        for name, values in (("mean", mean), ("std", std)):
+            buffer = None if values is None else torch.tensor(values).view(-1, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
+        if frozen:
+            self.model.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> PretrainedBackbone:
+        """Set the mode; a frozen network stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features ``(N, d)`` of images ``(N, 3, H, W)`` or gray ``(N, 1, H, W)`` in ``[0, 1]``."""
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images must have shape (N, 3, H, W) or (N, 1, H, W), got {tuple(images.shape)}"
+            )
+        if self.image_size is not None and images.shape[2:] != (self.image_size, self.image_size):
+            size = [self.image_size, self.image_size]
+            images = F.interpolate(
+                images, size, mode="bilinear", align_corners=False, antialias=True
+            )
+        images = images.expand(-1, 3, -1, -1)
+        if self.mean is not None and self.std is not None:
+            images = (images - self.mean) / self.std
+        features: Tensor = self.model(images)
+        return features.flatten(1)
+
+
+def unknown_name(name: str, known: Iterable[str], library: str) -> ValueError:
+    """The error for a network that a library does not have, with names that look like it."""
+    close = get_close_matches(name, list(known), n=4)
+    hint = f"did you mean {', '.join(close)}?" if close else "see its list_models()"
+    return ValueError(f"{library} has no classification model named {name!r}; {hint}")
+
+
+def load_weights(model: nn.Module, path: str | PathLike[str], without: Iterable[str] = ()) -> None:
+    """Fill ``model`` with the weights of a file; no code of the file is run.
+
+    Args:
+        model: With its classifier taken off.
+        path: A state dict saved by ``torch.save``, or a ``.safetensors`` file.
+        without: Names of the modules whose weights the file may hold in excess: the classifier.
+
+    Raises:
+        ValueError: If the file is of another kind, or of another network.
+    """
+    state = _read(Path(path))
+    own = model.state_dict()
+    excess = tuple(f"{name}." for name in without)
+    state = {
+        # Files of torchvision's DenseNets say norm.1 for norm1.
+        current if (current := re.sub(r"\.([12])\.", r"\1.", key)) in own else key: value
+        for key, value in state.items()
+        if not key.startswith(excess)
+    }
+    missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    unfit = [k for k in own if k in state and own[k].shape != state[k].shape]
+    for keys, what in (
+        (missing, "lacks"),
+        (foreign, "has unknown"),
+        (unfit, "has other shapes of"),
+    ):
+        if keys:
+            names = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise ValueError(
+                f"the weights in {path} are not for this network: the file {what} {names}"
+            )
+    model.load_state_dict(state)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        safetensors: Any = import_module("safetensors.torch")  # timm brings it along
+        try:
+            loaded: dict[str, Any] = safetensors.load_file(path)
+        except Exception as error:
+            raise ValueError(f"{path} is not a file of weights: {error}") from error
+        return loaded
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise ValueError(f"{path} is not a file of weights: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(
+            f"{path} is not a file of weights: it must hold a state dict, a mapping from names to "
+            "tensors, as torch.save(model.state_dict(), path) writes it"
+        )
+    return content

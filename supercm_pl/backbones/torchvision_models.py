@@ -1,0 +1,139 @@
+"""Any classification network of torchvision as a backbone."""
+
+from __future__ import annotations
+
+import warnings
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from supercm_pl.backbones.pretrained import PretrainedBackbone, load_weights, unknown_name
+
+_NUM_CLASSES = 1000
+
+
+class TorchvisionBackbone(PretrainedBackbone):
+    """A classification network of torchvision without its last layer.
+
+    The features are what that layer would see, without the dropout before it: 2048 of
+    ``"resnet50"``, 512 of ``"resnet18"``, 768 of ``"vit_b_16"``. Images come in ``[0, 1]``; gray
+    ones are repeated in three channels.
+
+    Args:
+        name: As in ``torchvision.models.list_models(module=torchvision.models)``, such as
+            ``"resnet50"``.
+        weights: ``None`` draws them at random; ``"DEFAULT"`` downloads torchvision's best, another
+            of its names (``"IMAGENET1K_V1"``) that one; else the path of a file with a state dict
+            of this network, with or without a classifier.
+        normalize: Normalize by the mean and standard deviation that belong to the weights; without
+            weights of torchvision, to its best ones.
+        frozen: Never trained: its parameters have no gradient, and it stays in evaluation mode.
+        image_size: Side to which images are resized; ``None`` leaves theirs. Vision transformers
+            take one size alone, 224 for most.
+
+    Raises:
+        ValueError: If there is no network or there are no weights of that name, or a file does not
+            fit.
+        FileNotFoundError: If weights cannot be downloaded.
+
+    Example:
+        >>> backbone = TorchvisionBackbone("resnet18", frozen=True)
+        >>> backbone(torch.rand(2, 1, 64, 64)).shape
+        torch.Size([2, 512])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | PathLike[str] | None = None,
+        normalize: bool = True,
+        frozen: bool = False,
+        image_size: int | None = None,
+    ) -> None:
+        from torchvision import models
+
+        known = models.list_models(module=models)
+        if name not in known:
+            raise unknown_name(name, known, "torchvision")
+        family: Any = models.get_model_weights(name)
+        named, path = _resolve(name, weights, family)
+        model = _build(name, named)
+        classifier, out_features = _take_off_classifier(model)
+        if path is not None:
+            load_weights(model, path, without=(classifier, "aux1", "aux2", "AuxLogits"))
+            if hasattr(model, "transform_input"):
+                # Inception's were trained on another normalization, which it makes itself.
+                model.transform_input = True
+        preset = (named or family.DEFAULT).transforms()
+        super().__init__(
+            model,
+            out_features,
+            mean=preset.mean if normalize else None,
+            std=preset.std if normalize else None,
+            frozen=frozen,
+            image_size=image_size,
+        )
+
+
+def _resolve(
+    name: str, weights: str | PathLike[str] | None, family: Any
+) -> tuple[Any, Path | None]:
+    if weights is None:
+        return None, None
+    entry = fspath(weights).removeprefix(f"{family.__name__}.")
+    if entry in family.__members__:
+        return family[entry], None
+    if not Path(weights).is_file():
+        raise ValueError(
+            f"weights of {name} must be one of {', '.join(family.__members__)} or the path of a "
+            f"file, got {fspath(weights)!r}"
+        )
+    return None, Path(weights)
+
+
+def _build(name: str, weights: Any) -> Any:
+    from torchvision import models
+
+    with warnings.catch_warnings():
+        # GoogLeNet and Inception announce that they will be drawn in another way.
+        warnings.filterwarnings("ignore", "The default weight initialization", FutureWarning)
+        try:
+            model: Any = models.get_model(name, weights=weights)
+        except (OSError, RuntimeError) as error:
+            if weights is None:
+                raise
+            file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
+            raise FileNotFoundError(
+                f"can't download the weights {weights.name} of {name} from {weights.url} to {file} "
+                f"({error}): put the file there, or give its path as weights=..."
+            ) from error
+    if getattr(model, "aux_logits", False):
+        model.aux_logits = False
+        for head in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(model, head):
+                setattr(model, head, None)
+    return model
+
+
+def _take_off_classifier(model: nn.Module) -> tuple[str, int]:
+    """Put an identity in the place of the last layer; gives its name and number of inputs."""
+    modules = list(model.named_modules())
+    name, layer, before = "", None, 0
+    for index, (candidate, module) in enumerate(modules):
+        outputs = getattr(module, "out_features", getattr(module, "out_channels", None))
+        if isinstance(module, nn.Linear | nn.Conv2d) and outputs == _NUM_CLASSES:
+            name, layer, before = candidate, module, index - 1
+    assert layer is not None, "every classification network of torchvision ends in 1000 classes"
+    _replace(model, name)
+    if isinstance(modules[before][1], nn.Dropout):
+        _replace(model, modules[before][0])
+    return name, int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
+
+
+def _replace(model: nn.Module, name: str) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, nn.Identity())

@@ -1,0 +1,88 @@
+"""Target domains of which nobody knows the labels, save perhaps those of a test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from supercm_pl.data.datasets import TensorData
+from supercm_pl.data.folder import FolderSource, PathLike, image_folder
+from supercm_pl.data.sources import Array, ArraySource, Source, SourceData
+
+
+class UnlabeledArrays(Source):
+    """A target domain in memory, whose samples have no labels.
+
+    Args:
+        x: Training inputs, as those of :class:`~supercm_pl.data.ArraySource`.
+        x_test: Test inputs.
+        y_test: Their labels ``(N,)``.
+        classes: Names of the classes; ``None`` takes the numbers up to the largest label of
+            ``y_test``.
+
+    Raises:
+        TypeError: If an input is not numeric, or labels are not integers.
+        ValueError: If lengths differ, a label is outside ``0..K-1``, or a value is NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        x_test: Array | None = None,
+        y_test: Array | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        if (x_test is None) != (y_test is None):
+            raise ValueError(
+                f"x_test and y_test go together, got only {'x' if y_test is None else 'y'}_test"
+            )
+        # Labels that stand in, since an ArraySource has them, and are dropped at once.
+        train = ArraySource(x, np.zeros(len(x), dtype=np.int64), classes=("0", "1")).load().train
+        assert isinstance(train, TensorData)
+        self._data = SourceData(TensorData(train.inputs), tuple(classes or ()))
+        if x_test is not None and y_test is not None:
+            test = ArraySource(x_test, y_test, classes=classes).load()
+            self._data = SourceData(TensorData(train.inputs), test.classes, test=test.train)
+
+    def load(self) -> SourceData:
+        """The arrays as data sets."""
+        return self._data
+
+
+class UnlabeledFolder(Source):
+    """A target domain whose images have no labels: all images under a folder, flat or nested.
+
+    Args:
+        folder: The images; names of subfolders mean nothing.
+        test: Folder with a subfolder of images for each class, for the test.
+        image_size: Side of the square in pixels that images are resized to.
+        grayscale: One channel in place of three.
+
+    Raises:
+        ValueError: From :meth:`load`, if a folder is missing or has no images.
+    """
+
+    def __init__(
+        self,
+        folder: PathLike,
+        test: PathLike | None = None,
+        image_size: int = 256,
+        grayscale: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.image_size = image_size
+        self.grayscale = grayscale
+        self.test = (
+            None if test is None else FolderSource(test, image_size=image_size, grayscale=grayscale)
+        )
+
+    def load(self) -> SourceData:
+        """List the files; without ``test``, the classes are unknown: an empty tuple."""
+        size = (self.image_size, self.image_size)
+        images = image_folder(self.folder, "target", size, self.grayscale)
+        if self.test is None:
+            return SourceData(images, ())
+        test = self.test.load()
+        return SourceData(images, test.classes, test=test.train)

@@ -1,0 +1,92 @@
+"""The transform of all inputs: fitted to training data, used in training and evaluation, saved."""
+
+from __future__ import annotations
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.data import ZCA
+
+
+class Centered(nn.Module):
+    """Subtracts the mean of what it was fitted to, and counts the fits."""
+
+    fits = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(torch.nan))
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.mean.isfinite())
+
+    def fit(self, batches) -> None:
+        Centered.fits += 1
+        self.mean = torch.cat([batch.flatten() for batch in batches]).mean()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images - self.mean
+
+
+def data(**options) -> SSLDataModule:
+    return SSLDataModule(labels_per_class=2, seed=0, steps_per_epoch=2, **options)
+
+
+def module() -> SSLModule:
+    torch.manual_seed(0)
+    return SSLModule(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10)
+
+
+def trainer(folder, **options) -> L.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    return L.Trainer(accelerator="cpu", max_steps=2, default_root_dir=folder, **quiet, **options)
+
+
+def test_training_and_evaluation_see_inputs_with_what_the_training_data_fitted():
+    plain, centered = data(), data(preprocess=Centered())
+    plain.setup("fit")
+    centered.setup("fit")
+    samples = [stream.samples for stream in plain.streams().values()]
+    inputs = [s.fetch(torch.arange(len(s)).numpy()) for s in samples]
+    mean = torch.cat([inputs[0][0].flatten(), inputs[1].flatten()]).mean()
+
+    def batches(d: SSLDataModule):
+        train, test = next(iter(d.train_dataloader())), next(iter(d.test_dataloader()))
+        predict = next(iter(d.predict_dataloader()))
+        return [d.on_after_batch_transfer(batch, 0) for batch in (train, test, predict)]
+
+    (train, test, predict), (found, found_test, found_predict) = batches(plain), batches(centered)
+    torch.testing.assert_close(found["labeled"][0], train["labeled"][0] - mean)
+    torch.testing.assert_close(found["unlabeled"], train["unlabeled"] - mean)
+    torch.testing.assert_close(found_test[0], test[0] - mean)
+    assert torch.equal(found_test[1], test[1])
+    torch.testing.assert_close(found_predict["inputs"], predict["inputs"] - mean)
+
+
+def test_a_checkpoint_brings_back_what_was_fitted_and_nothing_is_fitted_again(tmp_path):
+    first = data(preprocess=Centered())
+    fitted = trainer(tmp_path)
+    fitted.fit(module(), first)
+    fitted.save_checkpoint(tmp_path / "run.ckpt")
+    before, second = Centered.fits, data(preprocess=Centered())
+    trainer(tmp_path).test(module(), second, str(tmp_path / "run.ckpt"), verbose=False)
+    assert Centered.fits == before
+    assert torch.equal(second.preprocess.mean, first.preprocess.mean)
+
+
+def test_zca_whitens_the_training_inputs_of_a_run(tmp_path):
+    whitened = data(preprocess=ZCA(epsilon=1e-3, contrast_scale=None))
+    trainer(tmp_path, enable_checkpointing=False).fit(module(), whitened)
+    (x, _), u = (
+        stream.samples.fetch(torch.arange(len(stream.samples)).numpy())
+        for stream in whitened.streams().values()
+    )
+    images = torch.cat([x, u]).flatten(1).double()
+    variances, directions = torch.linalg.eigh(images.T.cov())
+    whitening = directions @ torch.diag((variances + 1e-3) ** -0.5) @ directions.T
+    expected = (images - images.mean(0)) @ whitening
+    found = whitened.preprocess(torch.cat([x, u])).flatten(1)
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,57 @@
+"""A short run on digits, for the tests of the regularizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.backbones import MLP
+from supercm_pl.core.term import Term
+from supercm_pl.data import AffineNoise
+
+
+def digits_module(terms: Term | Sequence[Term], **options: Any) -> SSLModule:
+    """A small network with batch norm, SuperCM and these terms."""
+    torch.manual_seed(0)
+    return SSLModule(MLP(64, (32,)), 10, terms, **{"cm_weight": 0.5, **options})
+
+
+def fit_digits(
+    module: SSLModule, *, epochs: int = 1, ckpt_path: str | None = None, **options: Any
+) -> L.Trainer:
+    """Train for epochs of four steps, with a weak and a strong view."""
+    data = SSLDataModule(
+        labels_per_class=2,
+        labeled_batch_size=10,
+        unlabeled_batch_size=40,
+        steps_per_epoch=4,
+        weak=AffineNoise(),
+        strong=AffineNoise(rotation=0.4, shift=0.15, scale=0.25, noise=0.2),
+        seed=0,
+    )
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        **{"enable_checkpointing": False, **options},
+    )
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    return trainer
+
+
+def check_fit(term: Term, *logged: str) -> SSLModule:
+    """Train with a term and SuperCM; weights are finite and the term is logged."""
+    module = digits_module(term)
+    trainer = fit_digits(module)
+    names = {f"train/{term.name}", *(f"train/{term.name}_{key}" for key in logged)}
+    assert names | {"train/cm", "train/ce", "train/loss"} <= set(trainer.callback_metrics)
+    assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
+    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
+    return module

@@ -1,0 +1,57 @@
+"""Adversarial adapters trace as whole graphs: they ask no value of the device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supercm_pl.core.step import Rows
+from supercm_pl.uda.adapters import ADDA, CDAN, DANN, MCD, MDD, UDAStep
+from tests.uda.adapters.adversarial import attach, case
+
+ADAPTERS = {
+    "dann": lambda: DANN(hidden_features=(6,)),
+    "cdan": lambda: CDAN(hidden_features=(6,)),
+    "cdan+e, randomized": lambda: CDAN(hidden_features=(6,), entropy=True, randomized=True),
+    "adda": lambda: ADDA(hidden_features=(6,), batch_norm=True),
+    "mcd": MCD,
+    "mdd": lambda: MDD(hidden_features=6, dropout=0.0),
+}
+
+
+# PyTorch, of the very first release of Python 3.13.
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_whole_graph(name):
+    given = case()
+    adapter = attach(ADAPTERS[name](), given)
+    if name == "adda":
+        adapter(given.at(0.5))
+        adapter.after_step(nn.Identity(), given.head)
+
+    def loss(features: Tensor, labels: Tensor) -> Tensor:
+        rows = Rows(features, features, *given.head(features))
+        labeled, unlabeled = (Rows(*(part[i] for part in rows)) for i in (slice(7), slice(7, 14)))
+        step = UDAStep(
+            labels=labels,
+            labeled={"weak": labeled},
+            unlabeled={"weak": unlabeled},
+            labeled_inputs={"weak": labeled.inputs.detach()},
+            unlabeled_inputs={"weak": unlabeled.inputs.detach()},
+            progress=0.6,
+            rows=lambda inputs: Rows(inputs, inputs, *given.head(inputs)),
+            frozen_rows=lambda inputs: Rows(inputs, inputs, *given.head(inputs)),
+            num_source=5,
+        )
+        value = adapter(step)
+        return value.loss if value.supervised is None else value.loss + value.supervised
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (compiled, loss):
+        features = given.features.detach().requires_grad_()
+        value = function(features, given.step.labels)
+        results.append((value.detach(), *torch.autograd.grad(value, features)))
+    torch.testing.assert_close(*results)
