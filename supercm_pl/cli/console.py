@@ -273,10 +273,9 @@ def closing_table(
         stage, _, metric = name.rpartition("/")
         cells.setdefault(metric, {})[stage] = f"{float(value):.4f}"
     stages = sorted({stage for row in cells.values() for stage in row})
-    known = [name for name in _METRICS if name in cells]
     rows = [
-        (_METRICS.get(name, name), [cells[name].get(stage, "") for stage in stages])
-        for name in (*known, *sorted(cells.keys() - _METRICS.keys()))
+        (_label(name), [cells[name].get(stage, "") for stage in stages])
+        for name in sorted(cells, key=_place)
     ]
     rows.append(("seconds", [f"{seconds:.1f}"]))
     width = max(len(label) for label in (title, *places, *(label for label, _ in rows)))
@@ -288,6 +287,25 @@ def closing_table(
         console.print(_line(label, values, width))
     for label, place in places.items():
         console.print(f"{label:<{width}}  {place}")
+
+
+def _place(metric: str) -> tuple[bool, int, str]:
+    """What is known first, in the order above, target before source; then all else by name."""
+    measure, domain = _measure(metric)
+    known = list(_METRICS).index(measure) if measure in _METRICS else len(_METRICS)
+    return measure not in _METRICS, known, {"target": "", "source": "~"}.get(domain, domain)
+
+
+def _label(metric: str) -> str:
+    measure, domain = _measure(metric)
+    if measure not in _METRICS:
+        return metric
+    return f"{_METRICS[measure]}, {domain.replace('_', ' ')}" if domain else _METRICS[measure]
+
+
+def _measure(metric: str) -> tuple[str, str]:
+    domain, _, measure = metric.rpartition("_")
+    return (measure, domain) if measure in _METRICS else (metric, "")
 
 
 def short_path(path: str | Path) -> str:

@@ -44,8 +44,8 @@ class AdaMatch(Regularizer):
     as in the reference code, a moving average for the labeled rows and the mean of the last batches
     for the unlabeled ones, both from a uniform start. All means are over the rows of all ranks.
 
-    Under the policy ``"all"`` batch norm sees all rows of the first pass together, as published,
-    and the second pass moves the running statistics too, where the reference code puts them back.
+    Under the policy ``"all"`` batch norm sees all rows of the first pass together, as published;
+    the second pass moves no running statistics, as in the reference code.
 
     Logged besides: ``used``, the share of rows above the threshold; ``threshold``, :math:`c_\tau`.
 

@@ -142,11 +142,11 @@ def virtual_adversarial_perturbation(
     length: float | Tensor = 0.003 * _flat(inputs).norm(dim=1).mean() if xi is None else xi
     direction = _unit(torch.randn_like(inputs))
     for _ in range(power_iterations):
-        probe = (length * direction).requires_grad_()
+        perturbed = (inputs + length * direction).detach().requires_grad_()
         with full_precision(inputs.device):
-            change = _divergence(clean, logits_of(inputs + probe))
+            change = _divergence(clean, logits_of(perturbed))
         # Unlike backward, this leaves nothing in the parameters and calls no hook of theirs.
-        (gradient,) = torch.autograd.grad(change, probe)
+        (gradient,) = torch.autograd.grad(change, perturbed)
         direction = _unit(gradient)
     return epsilon * direction
 

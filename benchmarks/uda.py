@@ -1,0 +1,227 @@
+"""Accuracy of domain adaptation: methods with and without SuperCM x pairs of domains x seeds.
+
+Each run is what ``supercm fit --config configs/uda/DATA.yaml`` does, with the method's file from
+``configs/uda/methods`` as a second one, and another seed; the weights of the last step are tested
+on the target. The arm without SuperCM is the same run with ``--model.cm_weight=0``. Every validator
+is measured beside, none of which sees a label of the target. Shallow methods are those of skada
+(``pip install skada``), on the pixels. Runs are appended to a CSV file, and runs that it already
+holds are not done again; the tables are rendered from it.
+
+    python -m benchmarks.uda --data digits uci_mnist --seeds 0 1 2
+    python -m benchmarks.uda --data digits --methods none dann --seeds 0
+    python -m benchmarks.uda --render
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+from torch import Tensor
+
+from benchmarks.command import WITHOUT_FILES, built, run
+from benchmarks.results import Results, interval, paired, spread
+from supercm_pl.uda import validators
+
+CONFIGS = Path("configs/uda")
+KEYS = ("data", "method", "supercm", "seed")
+VALIDATORS = [name for name in validators.__all__ if name not in ("Domain", "Validator")]
+NAMES = [getattr(validators, name)().name for name in VALIDATORS]
+
+
+def _skada(name: str) -> Any:
+    import skada
+
+    return getattr(skada, name)()
+
+
+SHALLOW: dict[str, Callable[[], Any]] = {
+    "logistic regression": lambda: LogisticRegression(max_iter=2000),
+    "SVC": SVC,
+    "skada CORAL": lambda: _skada("CORAL"),
+    "skada subspace alignment": lambda: _skada("SubspaceAlignment"),
+    "skada OT mapping": lambda: _skada("OTMapping"),
+}
+
+
+def methods() -> list[str]:
+    """The methods that have a configuration; ``none`` is no base method."""
+    return sorted((path.stem for path in (CONFIGS / "methods").glob("*.yaml")), key=_first)
+
+
+def _first(method: str) -> tuple[bool, str]:
+    return method != "none", method
+
+
+def words_of(data: str, method: str, supercm: bool, seed: int) -> list[str]:
+    """The command's words for a run that leaves no files."""
+    return [
+        "fit",
+        f"--config={CONFIGS / data}.yaml",
+        f"--config={CONFIGS / 'methods' / method}.yaml",
+        f"--seed_everything={seed}",
+        *WITHOUT_FILES,
+        *([] if supercm else ["--model.cm_weight=0"]),
+    ]
+
+
+def train(data: str, method: str, supercm: bool, seed: int) -> dict[str, float]:
+    """Run the shipped configurations through the command's own machinery, all validators on."""
+    every = ",".join(f"supercm_pl.uda.validators.{name}" for name in VALIDATORS)
+    words = [*words_of(data, method, supercm, seed), f"--model.validators=[{every}]"]
+    command = run([*words, "--test_after_fit=false"])
+    # Of the last weights, as the last epoch ends with a validation.
+    found = {name: float(command.trainer.callback_metrics[f"val/{name}"]) for name in NAMES}
+    (tested,) = command.trainer.test(command.model, command.datamodule, verbose=False)
+    return {"target_acc": tested["test/target_acc"], **found}
+
+
+def adapt(data: str, method: str, seed: int) -> dict[str, float]:
+    """Fit a shallow method on the pixels of the same domains."""
+    datamodule = built(words_of(data, "none", True, seed)).datamodule
+    datamodule.setup("test")
+    streams = {name: stream.samples for name, stream in datamodule.streams().items()}
+    x, y = streams["source"].fetch(np.arange(len(streams["source"])))
+    target = streams["target"].fetch(np.arange(len(streams["target"])))
+    x_test, y_test = (torch.cat(part) for part in zip(*datamodule.test_dataloader(), strict=True))
+    model = SHALLOW[method]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if method.startswith("skada"):
+            inputs = np.concatenate([_vectors(x), _vectors(target)])
+            # skada: the source is domain 1, the target -2, and -1 a label that is not known.
+            labels = np.concatenate([y.numpy(), np.full(len(target), -1)])
+            domains = np.concatenate([np.ones(len(x)), np.full(len(target), -2)])
+            model.fit(inputs, labels, sample_domain=domains)
+            found = model.predict(_vectors(x_test), sample_domain=np.full(len(x_test), -2))
+        else:
+            found = model.fit(_vectors(x), y.numpy()).predict(_vectors(x_test))
+    accuracy = float((found == y_test.numpy()).mean())
+    return {"target_acc": accuracy, **dict.fromkeys(NAMES, float("nan"))}
+
+
+def render(results: Results) -> str:
+    """Markdown: for each pair a table of methods, and one of what each validator chooses."""
+    text = []
+    for data in sorted({row["data"] for row in results}):
+        rows = [row for row in results if row["data"] == data]
+        text += [f"### {data}", "", _table(rows), "", _choices(rows), ""]
+    return "\n".join(text)
+
+
+def _table(rows: Sequence[dict[str, str]]) -> str:
+    found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
+    lines = [
+        "| method | alone | with SuperCM | gain (95 % interval) | seeds | s alone | s with |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    order = [*SHALLOW, *methods()]
+    gains = []
+    for method in sorted({row["method"] for row in rows}, key=order.index):
+        arms = [found.get((method, supercm), {}) for supercm in (False, True)]
+        alone, joint = (
+            {seed: float(row["target_acc"]) for seed, row in arm.items()} for arm in arms
+        )
+        gain = paired(joint, alone)
+        if gain and method != "none":
+            gains.append(statistics.mean(gain))
+        seconds = [
+            f"{statistics.mean(float(row['seconds']) for row in arm.values()):.0f}" if arm else ""
+            for arm in arms
+        ]
+        name = "source only" if method == "none" else method
+        cells = [spread(list(alone.values())), spread(list(joint.values())), interval(gain)]
+        number = len(joint or alone)
+        lines.append(f"| {name} | {' | '.join(cells)} | {number} | {' | '.join(seconds)} |")
+    if gains:
+        better = sum(gain > 0 for gain in gains)
+        mean = statistics.mean(gains)
+        lines += ["", f"Better with SuperCM: {better} of {len(gains)}; mean gain {mean:+.3f}."]
+    return "\n".join(lines)
+
+
+def _choices(rows: Sequence[dict[str, str]]) -> str:
+    """Of all trained runs of a seed, which one each validator takes for the best."""
+    trained = [row for row in rows if row["method"] not in SHALLOW]
+    lines = [
+        "| chosen by | target accuracy of its choice | below the oracle's | rank correlation |",
+        "| --- | --- | --- | --- |",
+    ]
+    seeds = sorted({int(row["seed"]) for row in trained})
+    runs = [[row for row in trained if int(row["seed"]) == seed] for seed in seeds]
+    best = [max(float(row["target_acc"]) for row in same) for same in runs]
+    for name in NAMES:
+        chosen, correlations = [], []
+        for same in runs:
+            known = [row for row in same if row[name] != "nan"]
+            if known:
+                chosen.append(float(max(known, key=lambda r: float(r[name]))["target_acc"]))
+                correlations.append(_rank_correlation(known, name))
+        if chosen:
+            loss = statistics.mean(best) - statistics.mean(chosen)
+            correlation = statistics.mean(correlations)
+            lines.append(f"| {name} | {spread(chosen)} | {loss:.3f} | {correlation:+.2f} |")
+    lines.append(f"| oracle (target labels) | {spread(best)} | 0 | |")
+    return "\n".join(lines)
+
+
+def _rank_correlation(rows: Sequence[dict[str, str]], name: str) -> float:
+    from scipy.stats import spearmanr
+
+    pairs = [(float(row[name]), float(row["target_acc"])) for row in rows]
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+
+
+def _vectors(x: Tensor) -> np.ndarray:
+    flat = x.flatten(1)
+    return (flat.float() / 255 if flat.dtype == torch.uint8 else flat).numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", default=["digits"], help="files in configs/uda")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    every = [*SHALLOW, *methods()]
+    parser.add_argument("--methods", nargs="+", default=every, choices=every)
+    parser.add_argument("--arms", nargs="+", type=int, default=[0, 1], help="0 without SuperCM, 1")
+    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/uda.csv"))
+    parser.add_argument("--render", action="store_true", help="only render what the file holds")
+    given = parser.parse_args()
+
+    results = Results(given.csv, KEYS)
+    runs = (
+        dict(zip(KEYS, (data, method, supercm, seed), strict=True))
+        for seed in given.seeds
+        for data in given.data
+        for method in given.methods
+        for supercm in given.arms
+        if not (supercm and method in SHALLOW)
+    )
+    for key in () if given.render else runs:
+        if key in results:
+            continue
+        start = time.monotonic()
+        if key["method"] in SHALLOW:
+            metrics = adapt(key["data"], key["method"], key["seed"])
+        else:
+            metrics = train(*key.values())
+        results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
+        print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
+    print(render(results))
+
+
+if __name__ == "__main__":
+    main()
