@@ -12,6 +12,7 @@ from supercm_pl._version import __version__
 
 if TYPE_CHECKING:
     from supercm_pl.clustering import ClusteringHead
+    from supercm_pl.estimator import SuperCMClassifier
     from supercm_pl.ssl.datamodule import SSLDataModule
     from supercm_pl.ssl.module import SSLModule
     from supercm_pl.uda.datamodule import UDADataModule
@@ -21,6 +22,7 @@ __all__ = [
     "ClusteringHead",
     "SSLDataModule",
     "SSLModule",
+    "SuperCMClassifier",
     "UDADataModule",
     "UDAModule",
     "__version__",
@@ -31,6 +33,7 @@ _HOMES = {
     "ClusteringHead": "supercm_pl.clustering",
     "SSLDataModule": "supercm_pl.ssl.datamodule",
     "SSLModule": "supercm_pl.ssl.module",
+    "SuperCMClassifier": "supercm_pl.estimator",
     "UDADataModule": "supercm_pl.uda.datamodule",
     "UDAModule": "supercm_pl.uda.module",
 }

@@ -17,6 +17,7 @@ def test_every_public_name_is_there():
         "ClusteringHead",
         "SSLDataModule",
         "SSLModule",
+        "SuperCMClassifier",
         "UDADataModule",
         "UDAModule",
         "__version__",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as L
-import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch.trainer.states import TrainerFn
@@ -17,14 +15,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supercm_pl.data.datasets import as_is
+from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.views import INDEX, Views, as_float, check_views, make_view, required_views
+from supercm_pl.data.datasets import Samples, as_is
+from supercm_pl.data.resident import PositionSamples, ResidentSamples, resident_streams
 from supercm_pl.data.seeding import derive_seed, isolated_rng
-from supercm_pl.data.streams import NUMBERS, POSITION, PairedLoader, Stream
+from supercm_pl.data.steps import NUMBERS, POSITION
+from supercm_pl.data.streams import PairedLoader, Stream, inputs_of
 
-_CHUNK = 1024
-Views = Mapping[str, tuple[str, ...]]
-INDEX = "index"
-"""The view of a stream that is the numbers of its samples."""
+__all__ = ["SuperCMDataModule", "check_at_least"]
 
 
 class SuperCMDataModule(L.LightningDataModule, ABC):
@@ -55,11 +54,15 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
         pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        keep_on_device: Copy training data that are tensors in memory to the device once, and draw
+            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
+            where all of them fit in a quarter of the device's free memory.
         seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
             ``seed_everything``, else 0.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range; or, at the start of training, if ``keep_on_device``
+            is ``True`` and data are not in memory.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         eval_batch_size: int,
         num_workers: int,
         pin_memory: bool | None,
+        keep_on_device: bool | None,
         seed: int | None,
     ) -> None:
         super().__init__()
@@ -87,7 +91,9 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.keep_on_device = keep_on_device
         self.seed = seed
+        self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
 
@@ -138,11 +144,24 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """The training streams, side by side; see :class:`~supercm_pl.data.PairedLoader`."""
         self.load()
         streams = self.streams()
-        for name in streams:
-            self._check_views(self._required_views(name))
+        wanted = {name: self._required_views(name) for name in streams}
+        for views in wanted.values():
+            check_views(views, self.transforms)
+        unused = [name for name, views in wanted.items() if not views]
+        self._resident = resident_streams(
+            {name: stream for name, stream in streams.items() if name not in unused},
+            device=None if self.trainer is None else self.trainer.strategy.root_device,
+            keep=self.keep_on_device,
+            num_workers=self.num_workers,
+        )
+        for name in self._resident:
+            stream = streams[name]
+            assert isinstance(stream.samples, Samples)
+            streams[name] = Stream(PositionSamples(stream.samples), stream.batch_size)
         return PairedLoader(
             streams,
-            numbered=[name for name in streams if INDEX in self._required_views(name)],
+            numbered=[name for name, views in wanted.items() if INDEX in views],
+            unused=unused,
             seed=self.run_seed,
             steps_per_epoch=self.steps_per_epoch,
             num_workers=self.num_workers,
@@ -152,6 +171,11 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             # one too high.
             completed=None if self.trainer is None else self._completed_batches,
         )
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Free what training kept on the device."""
+        if stage in (None, "fit"):
+            self._resident = {}
 
     def evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
         """Batches in order, of a data set whose ``__getitems__`` gives a whole batch."""
@@ -202,61 +226,41 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     @torch.no_grad()
     def _augmented(self, batch: dict[str, Any]) -> dict[str, Any]:
         position, numbers = batch.pop(POSITION), batch.pop(NUMBERS, {})
+        for name, samples in self._resident.items():
+            batch[name] = samples.fetch(batch[name])
         ready: dict[str, Any] = {}
         with isolated_rng(_device_of(batch)) as reseed:
             for name, part in batch.items():
                 inputs, *labels = (part,) if isinstance(part, Tensor) else part
                 wanted = self._required_views(name)
-                self._check_views(wanted)
+                check_views(wanted, self.transforms)
                 views = {}
                 for view in wanted:
                     if view == INDEX:
                         views[view] = numbers[name]
                         continue
                     reseed(derive_seed(self.run_seed, "view", position, _rank(), name, view))
-                    views[view] = self._view(view, inputs)
+                    images = self._preprocessed(as_float(inputs))
+                    views[view] = self._finished(make_view(view, images, self.transforms))
                 if views:
                     augmented = views["weak"] if list(views) == ["weak"] else views
                     ready[name] = (augmented, *labels) if labels else augmented
         return ready
 
-    def _view(self, view: str, inputs: Tensor) -> Tensor:
-        images = self._preprocessed(_as_float(inputs))
-        transform = self.transforms[_kind(view)]
-        if transform is None:
-            return self._finished(images)
-        if images.dtype in (torch.float16, torch.bfloat16):
-            images = images.float()  # coordinates of pixels need more than eight bits
-        augmented: Tensor = transform.to(images.device)(images)
-        if len(augmented) != len(images):
-            raise ValueError(
-                f'the transform of the view "{_kind(view)}" must give one output for each input, '
-                f"got {len(augmented)} for {len(images)}"
-            )
-        return self._finished(augmented)
-
     @torch.no_grad()
     def _evaluated(self, inputs: Tensor) -> Tensor:
-        return self._finished(self._preprocessed(_as_float(inputs)))
+        return self._finished(self._preprocessed(as_float(inputs)))
 
     def _preprocessed(self, inputs: Tensor) -> Tensor:
         if self.preprocess is None:
             return inputs
         if not self._is_fitted():
-            self.preprocess.fit(self._training_inputs())  # type: ignore[operator]
+            self.preprocess.fit(inputs_of(self.streams()))  # type: ignore[operator]
         done: Tensor = self.preprocess.to(inputs.device)(inputs)
         return done
 
     def _is_fitted(self) -> bool:
         return not hasattr(self.preprocess, "fit") or bool(getattr(self.preprocess, "fitted", True))
-
-    def _training_inputs(self) -> Iterator[Tensor]:
-        for stream in self.streams().values():
-            for rows in np.array_split(
-                np.arange(len(stream.samples)), -(-len(stream.samples) // _CHUNK)
-            ):
-                batch = stream.samples.fetch(rows)
-                yield batch if isinstance(batch, Tensor) else batch[0]
 
     def _finished(self, inputs: Tensor) -> Tensor:
         """Floats of the module's own precision."""
@@ -267,22 +271,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     def _required_views(self, stream: str) -> Views:
         module = None if self.trainer is None else self.trainer.lightning_module
-        views: Mapping[str, Views] = getattr(module, "required_views", {})
-        return views.get(stream, {"weak": ()})
-
-    def _check_views(self, wanted: Views) -> None:
-        for view, askers in wanted.items():
-            who = " and ".join(askers) or "the module"
-            kind = _kind(view)
-            if view == INDEX:
-                continue
-            if kind not in self.transforms:
-                raise ValueError(f'{who} wants the view "{view}"; there are "weak" and "strong"')
-            if kind == "strong" and self.transforms[kind] is None:
-                raise ValueError(
-                    f'{who} wants the view "{view}", but the data module has no transform for it: '
-                    "give it one as strong=..."
-                )
+        return required_views(module, stream)
 
     def _completed_batches(self) -> int:
         trainer: Any = self.trainer
@@ -292,32 +281,12 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return int(count.processed)
 
 
-def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuse an argument that is no whole number of ``least`` or more.
-
-    Raises:
-        TypeError: If it is not an ``int``.
-        ValueError: If it is too small.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be {least} or more, got {value}")
-
-
 def _rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def _device_of(batch: Mapping[str, Any]) -> torch.device:
-    part = next(iter(batch.values()))
-    inputs: Tensor = part if isinstance(part, Tensor) else part[0]
-    return inputs.device
-
-
-def _kind(view: str) -> str:
-    return re.sub(r"_\d+$", "", view)
-
-
-def _as_float(inputs: Tensor) -> Tensor:
-    return inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs
+def _device_of(batch: Mapping[str, Any]) -> torch.device | None:
+    for part in batch.values():
+        inputs: Tensor = part if isinstance(part, Tensor) else part[0]
+        return inputs.device
+    return None

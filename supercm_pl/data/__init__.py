@@ -11,6 +11,7 @@ from supercm_pl.data.preprocess import ZCA, GlobalContrastNormalization
 from supercm_pl.data.resize import Resized
 from supercm_pl.data.sources import ArraySource, DatasetSource, Digits, MNIST5k, Source, SourceData
 from supercm_pl.data.split import Split
+from supercm_pl.data.streamed import StreamedData
 from supercm_pl.data.streams import PairedLoader, Stream
 from supercm_pl.data.strong import Cutout, RandAugment, StrongAugment
 from supercm_pl.data.torchvision_sources import (
@@ -57,6 +58,7 @@ __all__ = [
     "SourceData",
     "Split",
     "Stream",
+    "StreamedData",
     "StrongAugment",
     "UnlabeledArrays",
     "UnlabeledFolder",

@@ -79,7 +79,7 @@ class JoinedData(Dataset[Tensor]):
         ]
         if len(batches) == 1:
             return batches[0]
-        _check_kinds(batches)
+        check_kinds(batches)
         positions = np.concatenate([np.flatnonzero(part == p) for p in used])
         return torch.cat(batches)[torch.from_numpy(np.argsort(positions))]
 
@@ -97,11 +97,17 @@ class Samples(Dataset[Any]):
         self, dataset: Dataset[Any], rows: Indices | None = None, targets: Indices | None = None
     ) -> None:
         self.dataset = dataset
-        self.rows = np.arange(dataset_length(dataset)) if rows is None else rows
+        self._size = dataset_length(dataset) if rows is None else len(rows)
+        self._rows = rows
         self.targets = None if targets is None else torch.from_numpy(targets)
 
+    @property
+    def rows(self) -> Indices:
+        """``(n,)`` indices into the data set."""
+        return np.arange(self._size) if self._rows is None else self._rows
+
     def __len__(self) -> int:
-        return len(self.rows)
+        return self._size
 
     def __getitem__(self, index: int) -> Any:
         batch = self.fetch(np.asarray([index]))
@@ -113,7 +119,9 @@ class Samples(Dataset[Any]):
 
     def fetch(self, positions: Indices) -> Tensor | tuple[Tensor, Tensor]:
         """Inputs ``(B, ...)``, with labels ``(B,)`` if any, at positions ``(B,)`` of the rows."""
-        inputs = fetch_inputs(self.dataset, self.rows[positions])
+        # All rows are not written down: at a billion they would take 8 GB.
+        rows = positions if self._rows is None else self._rows[positions]
+        inputs = fetch_inputs(self.dataset, rows)
         if self.targets is None:
             return inputs
         return inputs, self.targets[torch.from_numpy(positions)]
@@ -172,14 +180,25 @@ def fetch_inputs(dataset: Dataset[Any], indices: Indices) -> Tensor:
     """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)`` of a map-style data set, without labels.
 
     Raises:
-        TypeError: If an item is neither an input nor a sequence that starts with one.
-        ValueError: If inputs differ in shape, or have values that are NaN or infinite.
+        TypeError, ValueError: As :func:`stacked`.
     """
     if isinstance(dataset, BatchedDataset | JoinedData):
         return dataset.fetch(indices)
-    items = [
-        _input_tensor(item, i) for item, i in zip(_items(dataset, indices), indices, strict=True)
-    ]
+    return stacked(_items(dataset, indices), indices)
+
+
+def stacked(items: Sequence[Any], indices: Indices) -> Tensor:
+    """Inputs ``(B, ...)`` of items that are inputs or ``(input, label)``, without labels.
+
+    Args:
+        items: ``B`` of them.
+        indices: ``(B,)`` numbers to name them by in messages.
+
+    Raises:
+        TypeError: If an item is neither an input nor a sequence that starts with one.
+        ValueError: If inputs differ in shape, or have values that are NaN or infinite.
+    """
+    items = [_input_tensor(item, i) for item, i in zip(items, indices, strict=True)]
     shapes = {tuple(item.shape): int(i) for item, i in zip(items, indices, strict=True)}
     if len(shapes) > 1:
         (one, i), (other, j), *_ = shapes.items()
@@ -201,7 +220,7 @@ def check_alike(labeled: Dataset[Any], unlabeled: Dataset[Any]) -> None:
     first = np.zeros(1, dtype=np.int64)
     with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
         reseed(0)
-        _check_kinds([fetch_inputs(dataset, first) for dataset in (labeled, unlabeled)])
+        check_kinds([fetch_inputs(dataset, first) for dataset in (labeled, unlabeled)])
 
 
 def check_finite(inputs: Tensor, name: str, rows: Indices | None = None) -> None:
@@ -234,7 +253,12 @@ def image_tensor(image: Image.Image) -> Tensor:
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 
-def _check_kinds(batches: Sequence[Tensor]) -> None:
+def check_kinds(batches: Sequence[Tensor]) -> None:
+    """Refuse batches ``(B, ...)`` of inputs that differ in shape or type.
+
+    Raises:
+        ValueError: Naming all of them.
+    """
     kinds = {(tuple(batch.shape[1:]), batch.dtype) for batch in batches}
     if len(kinds) > 1:
         raise ValueError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from supercm_pl.data.datasets import (
@@ -16,8 +16,8 @@ from supercm_pl.data.datasets import (
     IdentifiedSamples,
     Indices,
     Samples,
-    image_tensor,
 )
+from supercm_pl.data.image_reading import damage, read_image, refuse_duplicates
 from supercm_pl.data.sources import Source, SourceData
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -44,9 +44,18 @@ class FolderSource(Source):
             ``labeled``.
         image_size: Side of the square in pixels.
         grayscale: One channel in place of three.
+        damaged: What to do about files that can't be read as images. ``"error"``: whoever reads one
+            gets an error that names it. ``"skip"``: :meth:`load` reads every image once, leaves
+            them out and warns of their number.
+        duplicates: Whether the same file may be in two of the folders, where it would be trained on
+            and tested on: ``"allow"`` does not look, ``"error"`` makes :meth:`load` compare.
+
+    Attributes:
+        skipped: Files that :meth:`load` left out.
 
     Raises:
-        ValueError: From :meth:`load`, if a folder is missing or laid out otherwise.
+        ValueError: From :meth:`load`, if a folder is missing or laid out otherwise, or for
+            duplicates.
     """
 
     def __init__(
@@ -57,29 +66,67 @@ class FolderSource(Source):
         val: PathLike | None = None,
         image_size: int = 32,
         grayscale: bool = False,
+        damaged: Literal["error", "skip"] = "error",
+        duplicates: Literal["allow", "error"] = "allow",
     ) -> None:
         if image_size < 1:
             raise ValueError(f"image_size must be 1 or more pixels, got {image_size}")
+        if damaged not in ("error", "skip"):
+            raise ValueError(f"damaged must be 'error' or 'skip', got {damaged!r}")
+        if duplicates not in ("allow", "error"):
+            raise ValueError(f"duplicates must be 'allow' or 'error', got {duplicates!r}")
         self.labeled = Path(labeled)
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
         self.val = None if val is None else Path(val)
         self.image_size = image_size
         self.grayscale = grayscale
+        self.damaged = damaged
+        self.duplicates = duplicates
+        self.skipped: tuple[Path, ...] = ()
 
     def load(self) -> SourceData:
         """List the files; images are read when they are asked for."""
         classes = self.class_names()
-        unlabeled = None
+        parts = {"labeled": self._labeled_images(self.labeled, "labeled", classes)}
         if self.unlabeled is not None:
-            unlabeled = image_folder(self.unlabeled, "unlabeled", self._size, self.grayscale)
+            parts["unlabeled"] = image_folder(
+                self.unlabeled, "unlabeled", self._size, self.grayscale
+            )
+        for name, folder in (("test", self.test), ("val", self.val)):
+            if folder is not None:
+                parts[name] = self._labeled_images(folder, name, classes)
+        if self.damaged == "skip":
+            self._leave_out_damaged(parts)
+        if self.duplicates == "error":
+            refuse_duplicates({name: images.paths for name, images in parts.items()})
         return SourceData(
-            train=self._labeled_images(self.labeled, "labeled", classes),
-            test=None if self.test is None else self._labeled_images(self.test, "test", classes),
-            val=None if self.val is None else self._labeled_images(self.val, "val", classes),
-            unlabeled=unlabeled,
+            train=parts["labeled"],
+            test=parts.get("test"),
+            val=parts.get("val"),
+            unlabeled=parts.get("unlabeled"),
             classes=classes,
         )
+
+    def _leave_out_damaged(self, parts: dict[str, ImageFiles]) -> None:
+        skipped: list[Path] = []
+        for name, images in parts.items():
+            errors = [damage(path, self._size, self.grayscale) for path in images.paths]
+            bad = [path for path, error in zip(images.paths, errors, strict=True) if error]
+            whole = [row for row, error in enumerate(errors) if not error]
+            if not whole:
+                raise ValueError(f"no image of the {name} folder can be read: {errors[0]}")
+            parts[name] = images.subset(whole)
+            skipped += bad
+        self.skipped = tuple(skipped)
+        if skipped:
+            names = ", ".join(map(str, skipped[:3]))
+            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+            warnings.warn(
+                f"{len(skipped)} damaged images are left out: {names}{more}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the subfolders of ``labeled``, sorted."""
@@ -135,6 +182,11 @@ class ImageFiles(BatchedDataset):
         self.grayscale = grayscale
         self.targets = targets
 
+    def subset(self, rows: Sequence[int]) -> ImageFiles:
+        """The files ``rows`` alone."""
+        targets = None if self.targets is None else [self.targets[row] for row in rows]
+        return ImageFiles([self.paths[row] for row in rows], self.size, self.grayscale, targets)
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -145,36 +197,6 @@ class ImageFiles(BatchedDataset):
     def fetch(self, indices: Indices) -> Tensor:
         """Images ``(B, C, height, width)`` of the files ``indices``."""
         return torch.stack([read_image(self.paths[i], self.size, self.grayscale) for i in indices])
-
-
-def read_image(path: Path, size: tuple[int, int], grayscale: bool = False) -> Tensor:
-    """One image as ``uint8`` ``(C, height, width)``, upright and resized.
-
-    Args:
-        path: The file.
-        size: Height and width in pixels.
-        grayscale: One channel in place of three.
-
-    Raises:
-        ValueError: If the file can't be read as an image.
-    """
-    mode = "L" if grayscale else "RGB"
-    height, width = size
-    try:
-        with Image.open(path) as file:
-            file.draft(
-                mode, (width, height)
-            )  # lets JPEG decode at a fraction of a large photo's size
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to 255
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-            if image.mode in ("P", "PA"):  # palettes may have transparency that RGB can't hold
-                image = image.convert("RGBA")
-            return image_tensor(
-                image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-            )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"can't read the image {path}: {error}") from error
 
 
 def image_folder(folder: Path, name: str, size: tuple[int, int], grayscale: bool) -> ImageFiles:

@@ -12,10 +12,13 @@ import random
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+_ROUNDS = 8
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
@@ -48,6 +51,39 @@ def permutation(size: int, seed: int, *path: int | str) -> NDArray[np.int64]:
     """
     keys = np.random.PCG64(_sequence(seed, path)).random_raw(size)
     return np.argsort(keys, kind="stable").astype(np.int64, copy=False)
+
+
+def permuted(
+    positions: NDArray[np.int64], size: int, seed: int, *path: int | str
+) -> NDArray[np.int64]:
+    """Elements of a pseudo-random permutation of ``0..size-1`` at some positions, ``(B,)``.
+
+    Time and memory are those of the positions, whatever the size. It is another permutation than
+    that of :func:`permutation`: a Feistel network on the smallest power of two that holds
+    ``size``, walked along its cycles until it is below ``size`` (Black and Rogaway, *Ciphers with
+    Arbitrary Finite Domains*, 2002).
+
+    Args:
+        positions: ``(B,)`` in ``[0, size)``.
+        size: Number of elements, 1 or more.
+        seed: The run's seed, 0 or more.
+        path: As in :func:`derive_seed`.
+
+    Example:
+        >>> permuted(np.arange(5), 5, 0).tolist() != permuted(np.arange(5), 5, 1).tolist()
+        True
+        >>> sorted(permuted(np.arange(5), 5, 0).tolist())
+        [0, 1, 2, 3, 4]
+    """
+    keys: NDArray[np.uint64]
+    keys = _sequence(seed, path).generate_state(_ROUNDS, np.uint64).astype(np.uint64)
+    bits = max(2, (size - 1).bit_length())
+    values = _feistel(positions.astype(np.uint64), bits, keys)
+    outside = np.flatnonzero(values >= size)
+    while len(outside):
+        values[outside] = _feistel(values[outside], bits, keys)
+        outside = outside[values[outside] >= size]
+    return values.astype(np.int64)
 
 
 @contextmanager
@@ -85,6 +121,34 @@ def isolated_rng(device: torch.device | None = None) -> Iterator[Callable[[int],
                 seed_device(seed)
 
         yield reseed
+
+
+def generator_states() -> tuple[Any, ...]:
+    """What the global generators of ``random``, ``numpy`` and ``torch`` (of the CPU) hold."""
+    return random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
+
+
+def restore_generators(states: tuple[Any, ...]) -> None:
+    """Put back what :func:`generator_states` gave."""
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.default_generator.set_state(states[2])
+
+
+def _feistel(values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A bijection of the integers of so many bits, one round for each key."""
+    half = np.uint64(bits // 2)
+    masks = np.uint64(2 ** (bits // 2) - 1), np.uint64(2 ** (bits - bits // 2) - 1)
+    parts = [values & masks[0], values >> half]
+    for turn, key in enumerate(keys):
+        changed = turn % 2
+        # The mixing of SplitMix64 (Steele, Lea and Flood, 2014).
+        word = parts[1 - changed] + key
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        parts[changed] = parts[changed] ^ ((word ^ (word >> np.uint64(31))) & masks[changed])
+    joined: NDArray[np.uint64] = (parts[1] << half) | parts[0]
+    return joined
 
 
 def _sequence(seed: int, path: tuple[int | str, ...]) -> np.random.SeedSequence:

@@ -21,6 +21,7 @@ from supercm_pl.data.labels import (
     labels_of,
     numbered_classes,
 )
+from supercm_pl.data.streamed import is_streamed
 
 Array = NDArray[Any] | Tensor
 
@@ -34,7 +35,8 @@ class SourceData:
         classes: Names of the classes; label ``k`` is ``classes[k]``.
         test: Items ``(input, label)`` that ``test`` and ``predict`` alone look at.
         val: Items ``(input, label)`` of a validation set of the source's own.
-        unlabeled: Items are inputs; labels, if there are any, are dropped.
+        unlabeled: Items are inputs; labels, if there are any, are dropped. An ``IterableDataset``
+            here takes the place of the unlabeled rows of ``train``.
     """
 
     train: Dataset[Any]
@@ -173,7 +175,8 @@ class DatasetSource(Source):
     Args:
         train: Labeled samples, and those whose labels a split hides.
         test: Labeled samples for the test.
-        unlabeled: More training samples; their labels, if there are any, are dropped.
+        unlabeled: More training samples; their labels, if there are any, are dropped. An
+            ``IterableDataset``, such as LitData's, streams them, in place of those of ``train``.
         val: Labeled samples for validation; ``None`` lets the data module take some of ``train``.
         classes: Names of the classes; ``None`` takes ``train.classes``, else the numbers up to the
             largest label.
@@ -192,7 +195,7 @@ class DatasetSource(Source):
         classes: Sequence[str] | None = None,
     ) -> None:
         for dataset in (train, test, unlabeled, val):
-            if dataset is not None:
+            if dataset is not None and not (dataset is unlabeled and is_streamed(dataset)):
                 dataset_length(dataset)
         self._data = SourceData(train, (), test=test, val=val, unlabeled=unlabeled)
         self._names = getattr(train, "classes", None) if classes is None else classes

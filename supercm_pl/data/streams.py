@@ -8,22 +8,21 @@ position.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from supercm_pl.data.datasets import Indices, Samples, as_is, is_deterministic
-from supercm_pl.data.seeding import derive_seed, isolated_rng, permutation
+from supercm_pl.data.bookmarks import Bookmarks
+from supercm_pl.data.datasets import Samples, as_is
+from supercm_pl.data.steps import POSITION, STATES, StepData, Steps
+from supercm_pl.data.streamed import StreamedSamples
 
-POSITION = "position"
-"""Key of a batch under which its number in the run stands."""
-NUMBERS = "numbers"
-"""Key of a batch under which the numbers of its samples stand, by stream."""
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -31,47 +30,13 @@ class Stream:
     """Samples that a loader cycles through for ever.
 
     Attributes:
-        samples: With labels, batches are ``(x, y)``; without, ``x``.
+        samples: With labels, batches are ``(x, y)``; without, ``x``. Those of an
+            ``IterableDataset`` come in its own order.
         batch_size: Samples of a step on each rank, 1 or more.
     """
 
-    samples: Samples
+    samples: Samples | StreamedSamples
     batch_size: int
-
-
-class IndexStream:
-    """Permutations of ``0..size-1`` one after the other, each a new one.
-
-    Args:
-        size: 1 or more.
-        seed: The run's seed, 0 or more.
-        name: Streams of different names are independent.
-
-    Example:
-        >>> stream = IndexStream(3, seed=0, name="labeled")
-        >>> sorted(stream.take(0, 3).tolist()), sorted(stream.take(3, 3).tolist())
-        ([0, 1, 2], [0, 1, 2])
-    """
-
-    def __init__(self, size: int, seed: int, name: str) -> None:
-        self.size = size
-        self.seed = seed
-        self.name = name
-        self._cycles: dict[int, Indices] = {}
-
-    def take(self, start: int, count: int) -> Indices:
-        """Elements ``start`` to ``start + count - 1`` of the stream, ``(count,)``."""
-        cycles = range(start // self.size, (start + count - 1) // self.size + 1)
-        self._cycles = {cycle: self._cycle(cycle) for cycle in cycles}
-        offset = start - cycles.start * self.size
-        if len(cycles) == 1:
-            return self._cycles[cycles.start][offset : offset + count]
-        return np.concatenate(list(self._cycles.values()))[offset : offset + count]
-
-    def _cycle(self, cycle: int) -> Indices:
-        if cycle not in self._cycles:
-            return permutation(self.size, self.seed, "stream", self.name, cycle)
-        return self._cycles[cycle]
 
 
 class PairedLoader:
@@ -84,6 +49,14 @@ class PairedLoader:
     random number generators, so the batches do not depend on the number of workers or on anything
     else in the process.
 
+    A stream of an ``IterableDataset`` is not shuffled here. Where the ranks and workers share its
+    items out themselves, step ``t`` takes the same elements of it as of any other stream, whatever
+    their number; where the data set does, each worker goes on with its own part. A resumed run sees
+    the same items if the data set yields the same ones in each of its passes: it reads again, and
+    drops, those of the current pass that were seen, unless the data set has ``state_dict`` and
+    ``load_state_dict``. With other ranks or workers than before, one that shares out its items
+    itself goes on with a new pass.
+
     :meth:`state_dict` in the middle of an epoch, once loaded, goes on with the next batch and
     finishes the epoch, also while workers read ahead. An epoch that the caller leaves early
     shortens no other.
@@ -91,7 +64,8 @@ class PairedLoader:
     Args:
         streams: By the key that they have in a batch.
         seed: 0 or more.
-        steps_per_epoch: Batches of an epoch; ``None``: one pass over the stream that takes longest.
+        steps_per_epoch: Batches of an epoch; ``None``: one pass over the stream that takes longest,
+            which all must have a length for.
         num_workers: Processes that fetch batches; 0 fetches in this one.
         pin_memory: Put batches into pinned memory.
         prefetch_factor: Batches that each worker reads ahead; ``None`` is torch's default.
@@ -120,13 +94,16 @@ class PairedLoader:
         rank: int | None = None,
         completed: Callable[[], int] | None = None,
         numbered: Collection[str] = (),
+        unused: Collection[str] = (),
     ) -> None:
         for name, stream in streams.items():
             if stream.batch_size < 1:
                 raise ValueError(
                     f"the batch size of {name!r} must be 1 or more, got {stream.batch_size}"
                 )
-            if not len(stream.samples):
+            if isinstance(stream.samples, StreamedSamples):
+                _check_streamed(name, steps_per_epoch, name in numbered)
+            elif not len(stream.samples):
                 raise ValueError(f"there are no samples for the stream {name!r}")
         if not streams:
             raise ValueError("streams must hold at least one stream")
@@ -137,9 +114,19 @@ class PairedLoader:
         self._world_size = world_size
         self._rank = rank
         self._completed = completed
-        self._steps = _Steps(self._streams, seed)
+        fetched = {name: stream for name, stream in streams.items() if name not in unused}
+        lanes = max(1, num_workers)
+        self._steps = Steps(fetched, seed, lanes)
+        self._streamed = {
+            name: stream.samples
+            for name, stream in fetched.items()
+            if isinstance(stream.samples, StreamedSamples)
+        }
+        batch_sizes = {name: stream.batch_size for name, stream in streams.items()}
+        self._bookmarks = Bookmarks(self._streamed, batch_sizes, lanes)
+        read_ahead = 1 + (2 if prefetch_factor is None else prefetch_factor)
         self._loader: DataLoader[Any] = DataLoader(
-            _StepData(self._streams, seed, frozenset(numbered)),
+            StepData(fetched, seed, frozenset(numbered), read_ahead),
             batch_size=None,
             sampler=self._steps,
             collate_fn=as_is,
@@ -163,7 +150,9 @@ class PairedLoader:
             return self._steps_per_epoch
         world_size = self._distribution()[0]
         return max(
-            -(-len(s.samples) // (s.batch_size * world_size)) for s in self._streams.values()
+            -(-len(s.samples) // (s.batch_size * world_size))
+            for s in self._streams.values()
+            if isinstance(s.samples, Samples)
         )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -174,27 +163,45 @@ class PairedLoader:
             self._position = self._completed()
         self._done_in_epoch, self._to_skip = self._to_skip % length, 0
         end = self._position + length - self._done_in_epoch
-        self._steps.plan(range(self._position, end), *self._distribution())
+        for samples in self._streamed.values():
+            samples.look_around()
+        hints = self._bookmarks.hints(self._position)
+        self._steps.plan(range(self._position, end), *self._distribution(), hints)
         for batch in self._loader:
+            if batch is None:
+                continue
             if isinstance(batch, Exception):
                 self._iterator._shutdown_workers()
                 self._iterator = None
                 raise batch
             self._position = batch[POSITION] + 1
             self._done_in_epoch += 1
+            if self._streamed:
+                self._bookmarks.note(batch[POSITION], batch.pop(STATES), self._done())
             yield batch
         self._done_in_epoch = 0
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the run stands."""
-        if self._completed is not None:
-            return {"position": self._completed(), "done_in_epoch": 0}
-        return {"position": self._position, "done_in_epoch": self._done_in_epoch}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands.
 
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        Where a data set shares its items out to several ranks itself, every rank must call it.
+        """
+        done_in_epoch = self._done_in_epoch if self._completed is None else 0
+        state: dict[str, Any] = {"position": self._done(), "done_in_epoch": done_in_epoch}
+        if self._streamed:
+            state["streamed"] = self._bookmarks.state_dict(self._done(), *self._distribution())
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on where the run stood."""
         self._position = state_dict["position"]
         self._done_in_epoch = self._to_skip = state_dict["done_in_epoch"]
+        if self._streamed and "streamed" in state_dict:
+            streamed = state_dict["streamed"]
+            self._bookmarks.load_state_dict(streamed, self._position, *self._distribution())
+
+    def _done(self) -> int:
+        return self._position if self._completed is None else self._completed()
 
     # Where Lightning looks for workers to stop at the end of training, as it does in a DataLoader.
     # Left to the garbage collector, which finds them in a cycle, each takes five seconds to stop.
@@ -218,68 +225,32 @@ class PairedLoader:
         return world_size, rank
 
 
-class _Step(NamedTuple):
-    position: int
-    rank: int
-    rows: dict[str, Indices]
+def inputs_of(streams: Mapping[str, Stream]) -> Iterator[Tensor]:
+    """All inputs of all streams once, in chunks ``(B, ...)``.
 
-
-class _Steps(Sampler[_Step]):
-    """Says which rows each step takes; it stays in the main process, workers get the rows."""
-
-    def __init__(self, streams: Mapping[str, Stream], seed: int) -> None:
-        self._batch_sizes = {name: stream.batch_size for name, stream in streams.items()}
-        self._orders = {
-            name: IndexStream(len(stream.samples), seed, name) for name, stream in streams.items()
-        }
-        self.plan(range(0), 1, 0)
-
-    def plan(self, positions: range, world_size: int, rank: int) -> None:
-        self._plan = positions, world_size, rank
-
-    def __iter__(self) -> Iterator[_Step]:
-        positions, world_size, rank = self._plan
-        return (_Step(t, rank, self._rows(t * world_size + rank)) for t in positions)
-
-    def _rows(self, part: int) -> dict[str, Indices]:
-        return {
-            name: order.take(part * self._batch_sizes[name], self._batch_sizes[name])
-            for name, order in self._orders.items()
-        }
-
-
-class _StepData(Dataset[Any]):
-    """Fetches the batches of all streams for a step.
-
-    From a worker, an error about the data comes back as a result: raised there, torch would bury
-    its message in the text of a traceback.
+    Raises:
+        ValueError: If a stream has no end.
     """
+    for name, stream in streams.items():
+        if not isinstance(stream.samples, Samples):
+            raise ValueError(
+                f"preprocess can't be fitted to {name!r}, which has no end: fit it beforehand"
+            )
+        size = len(stream.samples)
+        for rows in np.array_split(np.arange(size), -(-size // _CHUNK)):
+            batch = stream.samples.fetch(rows)
+            yield batch if isinstance(batch, Tensor) else batch[0]
 
-    def __init__(self, streams: Mapping[str, Stream], seed: int, numbered: Collection[str]) -> None:
-        self._numbered = numbered
-        self._samples = {name: stream.samples for name, stream in streams.items()}
-        self._seed = seed
-        # Saving and restoring the generators costs more than fetching a batch from memory.
-        fixed = all(is_deterministic(stream.samples.dataset) for stream in streams.values())
-        self._isolated: Callable[[], AbstractContextManager[Callable[[int], None] | None]]
-        self._isolated = nullcontext if fixed else isolated_rng
 
-    def __getitem__(self, step: Any) -> dict[str, Any] | Exception:
-        try:
-            return self._fetch(step)
-        except (TypeError, ValueError) as error:
-            if get_worker_info() is None:
-                raise
-            return error
-
-    def _fetch(self, step: _Step) -> dict[str, Any]:
-        batch: dict[str, Any] = {}
-        with self._isolated() as reseed:
-            for name, rows in step.rows.items():
-                if reseed is not None:
-                    reseed(derive_seed(self._seed, "items", name, step.position, step.rank))
-                batch[name] = self._samples[name].fetch(rows)
-        if self._numbered:
-            numbers = {name: step.rows[name] for name in step.rows if name in self._numbered}
-            batch[NUMBERS] = {name: torch.from_numpy(rows) for name, rows in numbers.items()}
-        return {**batch, POSITION: step.position}
+def _check_streamed(name: str, steps_per_epoch: int | None, numbered: bool) -> None:
+    if numbered:
+        raise ValueError(
+            f"samples of the stream {name!r} have no numbers, since they come from an "
+            "IterableDataset: a method that remembers samples, as FlexMatch does, needs a "
+            "map-style Dataset"
+        )
+    if steps_per_epoch is None:
+        raise ValueError(
+            f"steps_per_epoch must be given where a stream has no length, as {name!r} from an "
+            "IterableDataset"
+        )

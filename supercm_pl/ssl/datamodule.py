@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl.core.datamodule import SuperCMDataModule, check_at_least
+from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.datamodule import SuperCMDataModule
 from supercm_pl.data.choose import choose_split, is_saved_split, parse_fraction
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
 from supercm_pl.data.distortion import Distortion
@@ -29,8 +30,10 @@ class SSLDataModule(SuperCMDataModule):
 
     Of the training data some rows keep their labels, some are held out for validation, and the
     others are unlabeled: their labels are not in the stream at all. A set of unlabeled samples that
-    the source has of its own joins them. Test data are looked at by ``test``, and by ``predict``
-    where no folder is given, alone; of those with unknown classes, the labels are counted.
+    the source has of its own joins them; an ``IterableDataset`` takes their place, in its own order
+    (see :class:`~supercm_pl.data.PairedLoader`). Test data are looked at by ``test``, and by
+    ``predict`` where no folder is given, alone; of those with unknown classes, the labels are
+    counted.
 
     Exactly one of ``labels_per_class``, ``num_labels``, ``labeled_fraction`` and
     ``labeled_indices`` says which rows keep their labels. Only where the source has unlabeled
@@ -54,7 +57,8 @@ class SSLDataModule(SuperCMDataModule):
         labeled_batch_size: Labeled samples of a step on each device. A set that is smaller repeats
             within a batch; at any time of a run, its samples were drawn equally often, up to one.
         unlabeled_batch_size: Unlabeled samples of a step on each device; the same holds of it.
-        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longer stream.
+        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longer stream. To
+            be given with unlabeled samples of an ``IterableDataset``.
         weak: Transform that makes the weak view, for labeled and unlabeled samples; ``None`` is
             none.
         strong: Transform that makes the strong view, where a method wants one.
@@ -63,6 +67,9 @@ class SSLDataModule(SuperCMDataModule):
         eval_batch_size: Samples of a batch in validation, test and prediction.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
         pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        keep_on_device: Copy training data that are tensors in memory to the device once, and draw
+            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
+            where all of them fit in a quarter of the device's free memory.
         seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
             ``seed_everything``, else 0.
         predict_path: Folder of images for ``predict``; ``None`` takes the test data.
@@ -99,6 +106,7 @@ class SSLDataModule(SuperCMDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 0,
         pin_memory: bool | None = None,
+        keep_on_device: bool | None = None,
         seed: int | None = None,
         predict_path: str | Path | None = None,
     ) -> None:
@@ -110,6 +118,7 @@ class SSLDataModule(SuperCMDataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            keep_on_device=keep_on_device,
             seed=seed,
         )
         choices = (labels_per_class, num_labels, labeled_fraction, labeled_indices)
@@ -197,8 +206,8 @@ class SSLDataModule(SuperCMDataModule):
         return self._parts.split
 
     @property
-    def num_unlabeled(self) -> int:
-        """Samples of the unlabeled stream."""
+    def num_unlabeled(self) -> int | None:
+        """Samples of the unlabeled stream; ``None`` for an ``IterableDataset``."""
         return self._parts.num_unlabeled
 
     @property
@@ -250,7 +259,7 @@ class SSLDataModule(SuperCMDataModule):
     def streams(self) -> dict[str, Stream]:
         """``labeled`` with labels and ``unlabeled`` without."""
         parts = self._parts
-        if not parts.num_unlabeled:
+        if parts.num_unlabeled == 0:
             raise ValueError(
                 "no unlabeled samples are left: label fewer, or set unlabeled_includes_labeled=True"
             )

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.data.datasets import (
     Indices,
@@ -18,8 +18,10 @@ from supercm_pl.data.datasets import (
 )
 from supercm_pl.data.distortion import Distortion, new_numbers
 from supercm_pl.data.labels import check_labels, labels_of
+from supercm_pl.data.resize import first_input
 from supercm_pl.data.sources import SourceData
 from supercm_pl.data.split import Split
+from supercm_pl.data.streamed import StreamedSamples, is_streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +56,26 @@ class Parts:
         return Samples(self.data.train, rows, self._numbers[own])
 
     @property
-    def num_unlabeled(self) -> int:
-        """Samples of :attr:`unlabeled`."""
+    def num_unlabeled(self) -> int | None:
+        """Samples of :attr:`unlabeled`; ``None`` for an ``IterableDataset``."""
+        if is_streamed(self.data.unlabeled):
+            return None
         own = 0 if self.data.unlabeled is None else dataset_length(self.data.unlabeled)
         return len(self.split.unlabeled) + own
 
     @property
-    def unlabeled(self) -> Samples:
+    def unlabeled(self) -> Samples | StreamedSamples:
         """The unlabeled rows, then all unlabeled samples of the source's own.
+
+        If these come from an ``IterableDataset``, they alone.
 
         Raises:
             ValueError: If the two have inputs of different shapes or types.
         """
         if self.data.unlabeled is None:
             return Samples(self.data.train, self.split.unlabeled)
+        if isinstance(self.data.unlabeled, IterableDataset):
+            return StreamedSamples(self.data.unlabeled, first_input(self.data.train, "training"))
         check_alike(self.data.train, self.data.unlabeled)
         own = len(self.labels) + np.arange(dataset_length(self.data.unlabeled))
         rows = np.concatenate([self.split.unlabeled, own])
@@ -101,8 +109,9 @@ class Parts:
         """One line on how many samples play which part."""
         val = self._size("val") if self.has_val else 0
         test = 0 if self.data.test is None else self._size("test")
+        unlabeled = "endless" if self.num_unlabeled is None else f"{self.num_unlabeled:,}"
         return (
-            f"{len(self.split.labeled):,} labeled · {self.num_unlabeled:,} unlabeled · "
+            f"{len(self.split.labeled):,} labeled · {unlabeled} unlabeled · "
             f"{val:,} validation · {test:,} test, {len(self.classes):,} classes"
         )
 

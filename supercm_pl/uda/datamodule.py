@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl.core.datamodule import SuperCMDataModule, check_at_least
+from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.datamodule import SuperCMDataModule
 from supercm_pl.data.datasets import IdentifiedSamples
 from supercm_pl.data.domains import DigitsM
 from supercm_pl.data.folder import FolderSource, PathLike, images_to_predict
@@ -72,6 +73,9 @@ class UDADataModule(SuperCMDataModule):
         eval_batch_size: Samples of a batch in validation, test and prediction.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
         pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        keep_on_device: Copy training data that are tensors in memory to the device once, and draw
+            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
+            where all of them fit in a quarter of the device's free memory.
         seed: Of splits, order and augmentation, 0 or more; ``None`` takes that of
             ``seed_everything``, else 0.
         predict_path: Folder of images for ``predict``; ``None`` takes the target's test data, or
@@ -110,6 +114,7 @@ class UDADataModule(SuperCMDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 0,
         pin_memory: bool | None = None,
+        keep_on_device: bool | None = None,
         seed: int | None = None,
         predict_path: str | Path | None = None,
     ) -> None:
@@ -121,6 +126,7 @@ class UDADataModule(SuperCMDataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            keep_on_device=keep_on_device,
             seed=seed,
         )
         choices = (target_labels_per_class, num_target_labels, labeled_target_indices)

@@ -1,0 +1,297 @@
+"""SuperCM by scikit-learn's conventions: `fit`, `predict`, `transform`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.metrics import accuracy_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, check_scalar, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from supercm_pl.clustering import CentroidMode
+from supercm_pl.estimator.training import Network, Walk, build_network, train
+from supercm_pl.estimator.validation import encode_labels, is_labeled, validate_data
+
+__all__ = ["SuperCMClassifier"]
+
+# A column that is nearly always the same, such as a pixel at the edge, would have values of 30
+# standard deviations and more, which would outweigh all other columns.
+_LARGEST_STANDARDIZED = 3.0
+_FLOATS = (np.float64, np.float32)
+
+
+class SuperCMClassifier(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # scikit-learn has no types
+    ClassifierMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
+    """Classifier for vectors of which few are labeled: tabular data, or frozen embeddings.
+
+    A small network is trained by L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025),
+    where CM is the loss of the clustering module whose centroids are the class means of the
+    labeled features. As everywhere in scikit-learn's semi-supervised learning, ``y`` is -1 where
+    there is no label, so that a class can't be named by the number -1. Classes that are strings
+    come in an array of dtype ``object``, beside the number -1. Where every sample has a label, it
+    is a supervised classifier.
+
+    A fit takes a second or so on one core, and more beyond some 20,000 samples, whose neighbors
+    are searched by brute force. It is the same for the same ``random_state`` and data, and leaves
+    global random numbers and the number of threads as they are.
+
+    Args:
+        hidden_features: Widths of the layers of an `MLP`; the last is the number of features d.
+            With none, features are the (standardized) inputs, and the classifier is linear.
+        cm_weight: β ≥ 0, weight of the clustering loss.
+        alpha: Dirichlet concentration, greater than 0, one number or one for each class. Above 1
+            it favours classes of equal size, which avoids that two share a cluster; set it to 1
+            where sizes differ by a factor of three or more.
+        centroids: Where centroids come from: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
+        temperature: T > 0, by which logits are divided in the softmax.
+        standardize: Bring every column to mean 0 and standard deviation 1, and limit it to ±3.
+        n_neighbors: Neighbors of a sample, itself included, among which a walk chooses its next
+            step; 0 for no walks. A step moves each of its samples towards the end of a random
+            walk, by a random share.
+        walk_length: Steps of a walk, 1 or more. The longer, the farther labels spread.
+        noise: Standard deviation of the Gaussian noise that is added to inputs in training, in the
+            unit that they have then.
+        learning_rate: Of Adam, greater than 0, at its height; it falls to zero by half a cosine.
+        max_steps: Number of steps, 1 or more.
+        labeled_batch_size: Labeled samples in a step, 1 or more.
+        unlabeled_batch_size: Unlabeled samples in a step, 1 or more.
+        random_state: An integer for the same result every time, a ``RandomState`` to draw from, or
+            None for NumPy's global one.
+
+    Attributes:
+        classes_: Shape (K,), in ascending order.
+        cluster_centers_: Shape (K, d): the centroids, in the space of `transform`.
+        n_features_in_: Number of columns.
+        feature_names_in_: Their names, where ``X`` had any that are strings.
+        loss_curve_: Shape (max_steps,): the loss of each step.
+        network_: The network in float64; its input are standardized vectors.
+        scaler_: What standardizes, or None.
+
+    Example:
+        >>> from sklearn.datasets import make_blobs
+        >>> X, truth = make_blobs(300, centers=3, cluster_std=0.5, random_state=0)
+        >>> y = np.full(300, -1)
+        >>> for k in range(3):
+        ...     y[np.flatnonzero(truth == k)[0]] = k  # one label for each class
+        >>> model = SuperCMClassifier(random_state=0).fit(X, y)
+        >>> model.score(X, truth) > 0.9
+        True
+        >>> model.predict_proba(X).shape, model.transform(X).shape, model.cluster_centers_.shape
+        ((300, 3), (300, 32), (3, 32))
+    """
+
+    def __init__(
+        self,
+        hidden_features: Sequence[int] = (64, 32),
+        *,
+        cm_weight: float = 2.0,
+        alpha: float | Sequence[float] = 1.2,
+        centroids: CentroidMode = "cumulative",
+        temperature: float = 1.0,
+        standardize: bool = True,
+        n_neighbors: int = 7,
+        walk_length: int = 3,
+        noise: float = 0.2,
+        learning_rate: float = 4e-3,
+        max_steps: int = 300,
+        labeled_batch_size: int = 32,
+        unlabeled_batch_size: int = 128,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_features = hidden_features
+        self.cm_weight = cm_weight
+        self.alpha = alpha
+        self.centroids = centroids
+        self.temperature = temperature
+        self.standardize = standardize
+        self.n_neighbors = n_neighbors
+        self.walk_length = walk_length
+        self.noise = noise
+        self.learning_rate = learning_rate
+        self.max_steps = max_steps
+        self.labeled_batch_size = labeled_batch_size
+        self.unlabeled_batch_size = unlabeled_batch_size
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> SuperCMClassifier:  # noqa: N803
+        """Train on labeled and unlabeled samples.
+
+        Args:
+            X: Shape (N, n_features), N ≥ 2, finite.
+            y: Shape (N,): classes, and -1 where there is no label.
+
+        Returns:
+            This estimator.
+
+        Raises:
+            TypeError: If a parameter has the wrong type, or classes are of several types.
+            ValueError: If a parameter is out of range, data are not as above, or no sample has a
+                label.
+        """
+        self._check_parameters()
+        rows, targets = validate_data(self, X, y, dtype=_FLOATS, ensure_min_samples=2)
+        self.classes_, labels = encode_labels(targets)
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2)
+        self.scaler_ = StandardScaler().fit(rows) if self.standardize else None
+        inputs = self._inputs(rows)
+        # The caller may have switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            network = build_network(
+                inputs.shape[1],
+                len(self.classes_),
+                hidden_features=tuple(self.hidden_features),
+                centroids=self.centroids,
+                temperature=self.temperature,
+                alpha=np.asarray(self.alpha).tolist(),
+                seed=int(seeds[0]),
+            )
+            walk = Walk(
+                torch.from_numpy(inputs.astype(np.float32)),
+                self._neighbors(inputs),
+                length=self.walk_length,
+                noise=self.noise,
+                generator=torch.Generator("cpu").manual_seed(int(seeds[1])),
+            )
+            losses = train(
+                network,
+                walk,
+                torch.from_numpy(labels),
+                cm_weight=self.cm_weight,
+                learning_rate=self.learning_rate,
+                max_steps=self.max_steps,
+                labeled_batch_size=self.labeled_batch_size,
+                unlabeled_batch_size=self.unlabeled_batch_size,
+            )
+            # In float64 what a sample gets does not depend on the samples beside it.
+            self.network_ = network.double()
+        self.loss_curve_ = losses.double().numpy()
+        self.cluster_centers_ = network.head.centroids.detach().numpy().copy()
+        self._n_features_out = self.cluster_centers_.shape[1]
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+        """The most probable class of each sample.
+
+        Args:
+            X: Shape (N, n_features).
+
+        Returns:
+            Shape (N,), of what `classes_` holds.
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        classes: NDArray[Any] = self.classes_[best]
+        return classes
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
+        """The assignments of each sample to the clusters, which are the class probabilities.
+
+        Args:
+            X: Shape (N, n_features).
+
+        Returns:
+            Shape (N, K), in the order of `classes_`; every row adds up to 1.
+        """
+        network, inputs, _ = self._checked(X)
+        with torch.no_grad():
+            return np.asarray(network(inputs).assignments.numpy(), dtype=np.float64)
+
+    def transform(self, X: ArrayLike) -> NDArray[np.floating[Any]]:  # noqa: N803
+        """The features of each sample, in which the clusters are.
+
+        Args:
+            X: Shape (N, n_features).
+
+        Returns:
+            Shape (N, d), float32 for ``X`` in float32, and else float64.
+        """
+        network, inputs, dtype = self._checked(X)
+        with torch.no_grad():
+            return np.asarray(network.backbone(inputs).numpy(), dtype=dtype)
+
+    def score(
+        self,
+        X: ArrayLike,  # noqa: N803
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Accuracy on the samples that have a label; those with -1 are left out.
+
+        So `GridSearchCV` and `cross_val_score` can be given partly labeled data.
+
+        Raises:
+            ValueError: If no sample has a label.
+        """
+        targets = column_or_1d(y)
+        labeled = is_labeled(targets)
+        if not labeled.any():
+            raise ValueError("y must have at least one labeled sample to score, got -1 throughout")
+        weights = None if sample_weight is None else np.asarray(sample_weight)[labeled]
+        found = self.predict(X)[labeled]
+        return float(accuracy_score(targets[labeled], found, sample_weight=weights))
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.hidden_features, Iterable):
+            raise TypeError(
+                f"hidden_features must be a sequence of widths, got {self.hidden_features!r}"
+            )
+        for width in self.hidden_features:
+            check_scalar(width, "each of hidden_features", Integral, min_val=1)
+        for name in ("walk_length", "max_steps", "labeled_batch_size", "unlabeled_batch_size"):
+            check_scalar(getattr(self, name), name, Integral, min_val=1)
+        check_scalar(self.n_neighbors, "n_neighbors", Integral, min_val=0)
+        check_scalar(self.standardize, "standardize", (bool, np.bool_))
+        for name in ("cm_weight", "noise"):
+            check_scalar(getattr(self, name), name, Real, min_val=0)
+        check_scalar(
+            self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
+        )
+
+    def _inputs(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
+        if self.scaler_ is None:
+            return X
+        limit = _LARGEST_STANDARDIZED
+        standardized: NDArray[Any] = self.scaler_.transform(X).clip(-limit, limit)
+        return standardized
+
+    def _neighbors(self, inputs: NDArray[Any]) -> Tensor | None:
+        if not self.n_neighbors:
+            return None
+        search = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(inputs))).fit(inputs)
+        return torch.from_numpy(search.kneighbors(inputs, return_distance=False))
+
+    def _checked(self, X: ArrayLike) -> tuple[Network, Tensor, np.dtype[Any]]:  # noqa: N803
+        check_is_fitted(self)
+        checked = validate_data(self, X, dtype=_FLOATS, reset=False)
+        inputs = torch.from_numpy(self._inputs(checked).astype(np.float64))
+        return self.network_, inputs, checked.dtype
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _more_tags(self) -> dict[str, Any]:  # scikit-learn before 1.6
+        return {
+            "preserves_dtype": list(_FLOATS),
+            "_xfail_checks": {
+                "check_classifiers_classes": "takes -1 for a class, which says unlabeled here"
+            },
+        }

@@ -1,0 +1,195 @@
+"""Training of a small network on vectors in memory, in plain PyTorch on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from supercm_pl.backbones.embeddings import Embeddings
+from supercm_pl.backbones.mlp import MLP
+from supercm_pl.clustering import CentroidMode, ClusteringHead, ClusteringOutput
+from supercm_pl.core.optim import WarmupCosineLR
+
+__all__ = ["Network", "Walk", "build_network", "train"]
+
+# A share of the steps, not a number of them, so that short runs reach the full rate as well.
+_WARMUP_SHARE = 1 / 30
+
+
+class Network(nn.Module):
+    """A backbone and the clustering head on its features.
+
+    Args:
+        backbone: Maps (N, n_features) to (N, d).
+        head: For features of size d.
+    """
+
+    def __init__(self, backbone: nn.Module, head: ClusteringHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, inputs: Tensor) -> ClusteringOutput:
+        """Logits and assignments, (N, K) each, of inputs (N, n_features)."""
+        output: ClusteringOutput = self.head(self.backbone(inputs))
+        return output
+
+
+class Walk:
+    r"""Augmentation that moves a row towards others near it.
+
+    From row x_i, a random walk of some steps over the graph of nearest neighbors ends at x_j, and
+    the row becomes x_i + u (x_j − x_i) + σ ε, with u uniform in [0, 1] and ε standard normal. With
+    a walk of one step and σ = 0 this is what SMOTE does for rare classes (Chawla et al., JAIR
+    2002); longer walks spread a label as label propagation does.
+
+    Args:
+        inputs: Shape (N, n_features).
+        neighbors: Shape (N, n_neighbors), int64: row numbers; None for no walk.
+        length: Steps of a walk, 1 or more.
+        noise: σ ≥ 0.
+        generator: Draws all random numbers, on the CPU.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        neighbors: Tensor | None,
+        *,
+        length: int,
+        noise: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.inputs = inputs
+        self.neighbors = neighbors
+        self.length = length
+        self.noise = noise
+        self.generator = generator
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Views (n, n_features) of the rows (n,)."""
+        batch = self.inputs[rows]
+        # The default device and dtype of the process may be others.
+        draw: dict[str, Any] = {"generator": self.generator, "device": batch.device}
+        if self.neighbors is not None:
+            ends = rows
+            for _ in range(self.length):
+                choice = torch.randint(self.neighbors.shape[1], rows.shape, **draw)
+                ends = self.neighbors[ends, choice]
+            share = torch.rand(len(rows), 1, dtype=batch.dtype, **draw)
+            batch = batch.lerp(self.inputs[ends], share)
+        if self.noise:
+            batch = batch + self.noise * torch.randn(batch.shape, dtype=batch.dtype, **draw)
+        return batch
+
+
+def build_network(
+    num_inputs: int,
+    num_classes: int,
+    *,
+    hidden_features: Sequence[int],
+    centroids: CentroidMode,
+    temperature: float,
+    alpha: float | Sequence[float] | Tensor,
+    seed: int,
+) -> Network:
+    """Build a network in float32 whose initial weights are a function of the seed.
+
+    The global random numbers of the process stay as they are.
+
+    Args:
+        num_inputs: Size of an input vector.
+        num_classes: K.
+        hidden_features: Widths of the MLP; with none, features are the inputs.
+        centroids: As in `ClusteringHead`.
+        temperature: As in `ClusteringHead`.
+        alpha: As in `ClusteringHead`.
+        seed: 0 or more.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        # Not torch.manual_seed, which would seed every accelerator of the process as well.
+        torch.default_generator.manual_seed(seed)
+        backbone: Embeddings | MLP = (
+            MLP(num_inputs, hidden_features) if len(hidden_features) else Embeddings(num_inputs)
+        )
+        head = ClusteringHead(
+            backbone.out_features,
+            num_classes,
+            centroids=centroids,
+            temperature=temperature,
+            alpha=alpha,
+        )
+    return Network(backbone, head).float()
+
+
+def train(
+    network: Network,
+    walk: Walk,
+    labels: Tensor,
+    *,
+    cm_weight: float,
+    learning_rate: float,
+    max_steps: int,
+    labeled_batch_size: int,
+    unlabeled_batch_size: int,
+) -> Tensor:
+    """Minimise CE(labeled) + β·CM(labeled ∪ unlabeled), with one forward pass a step.
+
+    Args:
+        network: Trained in place, and left in evaluation mode.
+        walk: Makes the rows of a step, and has the generator that draws which they are.
+        labels: Shape (N,), int64 in 0..K-1, or -1 where there is no label.
+        cm_weight: β ≥ 0.
+        learning_rate: Of Adam, at its height; the schedule is a warm-up and half a cosine.
+        max_steps: Number of steps.
+        labeled_batch_size: Labeled rows in a step. Where there are fewer, they are repeated, each
+            in a view of its own.
+        unlabeled_batch_size: Unlabeled rows in a step, at most all of them. Where every row has a
+            label, the step has that many more labeled rows.
+
+    Returns:
+        The loss of each step, shape (max_steps,).
+    """
+    labeled, unlabeled = (labels >= 0).nonzero().flatten(), (labels < 0).nonzero().flatten()
+    num_labeled = labeled_batch_size
+    if not len(unlabeled):
+        num_labeled += min(unlabeled_batch_size, len(labeled))
+    labeled_batches = _batches(labeled, num_labeled, walk.generator)
+    num_unlabeled = min(unlabeled_batch_size, len(unlabeled))
+    unlabeled_batches = _batches(unlabeled, num_unlabeled, walk.generator)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    warmup_steps = round(_WARMUP_SHARE * max_steps)
+    schedule = WarmupCosineLR(optimizer, warmup_steps=warmup_steps, total_steps=max_steps)
+    losses = torch.zeros(max_steps, device=labels.device)
+    network.train()
+    for step in range(max_steps):
+        rows = torch.cat([next(labeled_batches), next(unlabeled_batches)])
+        known = labels[rows[:num_labeled]]
+        features = network.backbone(walk(rows))
+        logits, assignments = network.head(features)
+        network.head.update_centroids(features[:num_labeled], known)
+        loss = F.cross_entropy(logits[:num_labeled], known)
+        if cm_weight:
+            loss = loss + cm_weight * network.head.loss(features, assignments).total
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+        losses[step] = loss.detach()
+    network.eval()
+    return losses
+
+
+def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless batches of permutations of the rows, one after the other."""
+    queue = rows[:0]
+    while True:
+        while len(queue) < size:
+            order = torch.randperm(len(rows), generator=generator, device=rows.device)
+            queue = torch.cat([queue, rows[order]])
+        yield queue[:size]
+        queue = queue[size:]
