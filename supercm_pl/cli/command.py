@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -13,12 +14,16 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.suggestions import nearest_file
 from supercm_pl.cli.words import without_option
+from supercm_pl.core.checkpoints import check_class_paths, class_paths, use_atomic_checkpoints
+from supercm_pl.core.faults import NonFiniteLoss, last_checkpoint
 from supercm_pl.core.module import SuperCMModule
 from supercm_pl.core.predictions import PredictionCSV
+from supercm_pl.core.signals import SaveOnSignal
 
 # What Lightning understands for `--ckpt_path` beside a path.
 _CHECKPOINT_NAMES = ("best", "last", "hpc")
@@ -100,6 +105,13 @@ class SuperCMCLI(LightningCLI):
         if path and not named and "://" not in path and not Path(path).is_file():
             raise ValueError(f"there is no checkpoint {path}{nearest_file(path)}")
 
+    def _parse_ckpt_path(self) -> None:
+        path = self._get(self.config, "ckpt_path")
+        # It can come from anybody, and Lightning lets it say how the model is built.
+        if path and Path(path).is_file():
+            check_class_paths(path, own=class_paths(self.config.as_dict()))
+        super()._parse_ckpt_path()
+
     def instantiate_classes(self) -> None:
         """Build data, model and trainer."""
         model = self._get(self.config, "model")
@@ -117,13 +129,21 @@ class SuperCMCLI(LightningCLI):
             callbacks.append(progress_bar())
         if trainer.enable_model_summary is not False:
             callbacks.append(ModelLine())
+        if self.subcommand == "fit":
+            given = trainer.callbacks or []
+            given = given if isinstance(given, list) else [given]
+            for own in (NonFiniteLoss, SaveOnSignal):
+                if not any(isinstance(callback, own) for callback in given):
+                    callbacks.append(own())
         if self.subcommand == "predict":
             callbacks.append(PredictionCSV(self._option("output")))
             # There is nothing to log: no folder for it.
             kwargs["logger"] = False
             self.save_config_callback = None
         self.trainer_defaults = {"callbacks": callbacks}
-        return super().instantiate_trainer(**kwargs)
+        built = super().instantiate_trainer(**kwargs)
+        use_atomic_checkpoints(built)
+        return built
 
     def fit(self, **kwargs: Any) -> None:
         """Train."""
@@ -135,17 +155,31 @@ class SuperCMCLI(LightningCLI):
         self.trainer.predict(**{**kwargs, "return_predictions": False})
 
     def after_fit(self) -> None:
-        """Test the weights of the last step, or their average where a callback averages."""
+        """Test: the checkpoint that a callback chose by what it monitors, else the last weights.
+
+        The last weights are their average where a callback averages.
+        """
         metrics: dict[str, Any] = {
             name: value
             for name, value in self.trainer.callback_metrics.items()
             if name.startswith("val/")
         }
         logs = self.trainer.log_dir if self.trainer.loggers else None
-        facts = {"checkpoint": self._last_checkpoint(), "logs": logs}
+        chosen, by = self._chosen_checkpoint()
+        facts = {
+            "checkpoint": chosen or last_checkpoint(self.trainer),
+            "chosen by": by,
+            "logs": logs,
+        }
         if self._option("test_after_fit") and getattr(self.datamodule, "has_test_data", True):
             with self._saying_how_to_go_on():
-                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+                self.trainer.test(
+                    self.model,
+                    datamodule=self.datamodule,
+                    ckpt_path=chosen,
+                    verbose=False,
+                    weights_only=True,
+                )
             metrics.update(self.trainer.callback_metrics)
         self._close(metrics, **facts)
 
@@ -179,30 +213,29 @@ class SuperCMCLI(LightningCLI):
     def _option(self, name: str) -> Any:
         return self._get(self.config_init, name)
 
-    def _last_checkpoint(self) -> str | None:
-        saved = [
-            path
-            for callback in self.trainer.checkpoint_callbacks
-            for path in (
-                getattr(callback, name, "") for name in ("last_model_path", "best_model_path")
-            )
-            if path and Path(path).exists()
-        ]
-        return max(saved, key=lambda path: Path(path).stat().st_mtime, default=None)
+    def _chosen_checkpoint(self) -> tuple[str | None, str | None]:
+        for callback in self.trainer.checkpoint_callbacks:
+            path = getattr(callback, "best_model_path", "")
+            if getattr(callback, "monitor", None) is not None and path:
+                monitored, score = callback.monitor, callback.best_model_score  # type: ignore[attr-defined]
+                return path, f"{monitored} of {float(score):.4f}"
+        return None, None
 
     @contextmanager
     def _saying_how_to_go_on(self) -> Iterator[None]:
         try:
             yield
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
             if not self.trainer.interrupted:
                 raise
             if self.trainer.is_global_zero:
                 self._say_how_to_go_on()
-            sys.exit(130)
+            # As shells report them; Lightning's own 0 would call an ended run a finished one.
+            number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+            sys.exit(128 + number)
 
     def _say_how_to_go_on(self) -> None:
-        saved = self._last_checkpoint()
+        saved = last_checkpoint(self.trainer)
         line = f"supercm: stopped at step {self.trainer.global_step:,}"
         if saved is None:
             line += "; no checkpoint was saved yet"
@@ -214,7 +247,11 @@ class SuperCMCLI(LightningCLI):
     def _close(self, metrics: dict[str, Any], **places: str | None) -> None:
         if self.trainer.is_global_zero:
             seconds = time.monotonic() - self.started
-            found = {name: short_path(place) for name, place in places.items() if place}
+            found = {
+                name: place if name == "chosen by" else short_path(place)
+                for name, place in places.items()
+                if place
+            }
             closing_table(f"supercm {self.subcommand}", metrics, seconds, found)
 
 
@@ -237,6 +274,8 @@ def _drop_tips() -> None:
         "Tip:",
         "TPU available: False",
         "already configured with model summary",
+        "Restoring states from the checkpoint",  # the closing table names it
+        "Loaded model weights from the checkpoint",
         "`Trainer.fit` stopped: `max_",
         "Detected KeyboardInterrupt",
     )

@@ -173,7 +173,10 @@ class _StepProgress(ProgressBar):
         return due
 
     def _show_training(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        metrics = self.get_metrics(trainer, pl_module)
+        metrics = dict(self.get_metrics(trainer, pl_module))
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None:  # waits for the device, at the pace of this display
+            metrics = {"train/loss": float(loss), **metrics}
         # Not the logger's version, which is an integer.
         named = [f"{name} {value:.3f}" for name, value in metrics.items() if type(value) is float]
         self.show(trainer.global_step, trainer.estimated_stepping_batches, " · ".join(named))

@@ -5,53 +5,33 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.core.batch import Inputs, check_form, needed_views
 from supercm_pl.core.batch_norm import fixed_statistics
+from supercm_pl.core.checkpoints import check_class_paths
 from supercm_pl.core.features import Bottleneck
 from supercm_pl.core.features import feature_size as find_feature_size
 from supercm_pl.core.hyperparameters import save_hyperparameters
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
+from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
+from supercm_pl.core.predictions import Prediction, inputs_to_predict
 from supercm_pl.core.ramps import Ramp
+from supercm_pl.core.reproducibility import StepRandomness, batches_done, run_seed
 from supercm_pl.core.step import Rows, Step
 from supercm_pl.core.term import Term
 
 Part = tuple[str, str]
 """A stream and a view of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """A training batch taken apart.
-
-    Attributes:
-        labeled: Inputs ``(N_l, ...)`` by view.
-        labels: ``(N_l,)`` int64.
-        unlabeled: Inputs ``(N_u, ...)`` by view.
-        index: ``(N_u,)`` int64, which samples of their stream the unlabeled ones are.
-    """
-
-    labeled: Mapping[str, Tensor]
-    labels: Tensor
-    unlabeled: Mapping[str, Tensor]
-    index: Tensor | None
-
-
-# The functional form, because `class` is a keyword.
-Prediction = TypedDict(
-    "Prediction",
-    {"class": Tensor, "probability": Tensor, "assignments": Tensor, "features": Tensor},
-)
 
 
 class SuperCMModule(L.LightningModule):
@@ -125,6 +105,30 @@ class SuperCMModule(L.LightningModule):
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
+        self._randomness = StepRandomness()
+        self.step_values: dict[str, Tensor] = {}
+
+    @_restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Lightning's, which unpickles nothing, and builds no class that nobody vouches for.
+
+        ``weights_only=False`` turns both off, for a checkpoint that you trust as you trust code;
+        see :func:`~supercm_pl.core.checkpoints.check_class_paths`.
+        """
+        weights_only = True if weights_only is None else weights_only
+        if weights_only:
+            check_class_paths(checkpoint_path)
+        return super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
+        )
 
     @property
     def feature_extractor(self) -> nn.Module:
@@ -197,8 +201,20 @@ class SuperCMModule(L.LightningModule):
         """What the terms get to see; a subclass may add to it."""
         return Step(**known)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Let what the step draws depend on seed, step and rank alone."""
+        seed = run_seed(self.trainer)
+        if seed is not None:
+            step = batches_done(self.trainer)
+            self._randomness.start(seed, step, self.global_rank, self.device)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Leave the generators as they were before the step."""
+        self._randomness.stop()
+
     def training_step(self, batch: Mapping[str, Any], batch_idx: int = 0) -> Tensor:
         """The objective of one batch, its terms logged."""
+        self.step_values = {}
         inputs = self.take_apart(batch)
         supervised = not any(term.replaces_supervised for term in self.terms)
         needed = ["weak"] if self.cm_weight > 0 else []
@@ -234,7 +250,8 @@ class SuperCMModule(L.LightningModule):
         cross_entropy = sum(losses[1:], losses[0])
         loss = cross_entropy + total
         self.log_training({"ce": cross_entropy})
-        self.log_training({"loss": loss}, prog_bar=True)
+        self.log_training({"loss": loss})
+        self._log_step(batch_idx)
         return loss
 
     def clustering_term(self, step: Step) -> Tensor:
@@ -269,7 +286,7 @@ class SuperCMModule(L.LightningModule):
 
     def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
         """The views that are needed of a training batch."""
-        self.check_form(batch)
+        check_form(batch, self.labeled_stream, self.unlabeled_stream)
         inputs, labels = batch[self.labeled_stream]
         unlabeled = self.views_of(self.unlabeled_stream, batch.get(self.unlabeled_stream, {}))
         return Inputs(
@@ -279,46 +296,28 @@ class SuperCMModule(L.LightningModule):
             unlabeled=unlabeled,
         )
 
-    def check_form(self, batch: object) -> None:
-        """Refuse what is no training batch.
-
-        Raises:
-            TypeError: If it is not of the documented form.
-        """
-        if not isinstance(batch, Mapping) or self.labeled_stream not in batch:
-            raise TypeError(
-                f'a training batch must be {{"{self.labeled_stream}": (x, y), '
-                f'"{self.unlabeled_stream}": x}}, as the data module yields it, '
-                f"got {_describe(batch)}"
-            )
-
     def views_of(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The needed views of a stream's inputs; a tensor alone is the weak view.
-
-        Raises:
-            ValueError: If one is missing; it names who needs it.
-        """
-        if isinstance(given, Tensor):
-            given = {"weak": given}
-        views = {}
-        for view, askers in self.required_views[stream].items():
-            if view not in given:
-                raise ValueError(
-                    f'the batch has no {stream} view "{view}", which {" and ".join(askers)} '
-                    f"needs; it has {sorted(given) or 'none'}"
-                )
-            views[view] = given[view]
-        return views
+        """The needed views of a stream's inputs; a tensor alone is the weak view."""
+        return needed_views(stream, given, self.required_views[stream])
 
     def _num_unlabeled(self) -> int | None:
         datamodule = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
         return getattr(datamodule, "num_unlabeled", None)
 
-    def log_training(self, values: Mapping[str, Tensor], *, prog_bar: bool = False) -> None:
-        """Log scalars under ``train/``; Lightning waits for the device only when it writes."""
-        if self._trainer is not None and values:
-            named = {f"train/{name}": value.detach() for name, value in values.items()}
-            self.log_dict(named, prog_bar=prog_bar)
+    def log_training(self, values: Mapping[str, Tensor]) -> None:
+        """Have scalars logged under ``train/`` at the end of the step."""
+        self.step_values |= {name: value.detach() for name, value in values.items()}
+
+    def _log_step(self, batch_idx: int) -> None:
+        # Lightning takes some 60 µs for each value that it logs, so it gets them where they will be
+        # written, and at both ends of an epoch, so that they are always there to be monitored. Not
+        # for its progress bar, which would wait for the device in every step.
+        if self._trainer is None:
+            return
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        due = every > 0 and (self.trainer.global_step + 1) % every == 0
+        if due or batch_idx == 0 or self.trainer.is_last_batch:
+            self.log_dict({f"train/{name}": value for name, value in self.step_values.items()})
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: EvaluationMetrics) -> None:
         inputs, labels = batch
@@ -332,7 +331,7 @@ class SuperCMModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over the parameters that take gradients; its schedule steps with it."""
-        optimizer = self._build_optimizer()
+        optimizer = build_optimizer(self, self.backbone, self._optimizer, self._backbone_lr_factor)
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
@@ -349,20 +348,6 @@ class SuperCMModule(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _build_optimizer(self) -> torch.optim.Optimizer:
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        if self._backbone_lr_factor == 1.0:
-            return self._optimizer(parameters)
-        slow = set(self.backbone.parameters())
-        groups = [
-            {"params": [p for p in parameters if p not in slow]},
-            {"params": [p for p in parameters if p in slow]},
-        ]
-        optimizer = self._optimizer([group for group in groups if group["params"]])
-        if groups[1]["params"]:
-            optimizer.param_groups[-1]["lr"] *= self._backbone_lr_factor
-        return optimizer
-
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Prediction:
         """Class, its probability, assignments and features of a batch.
 
@@ -376,7 +361,7 @@ class SuperCMModule(L.LightningModule):
             ``class`` ``(N,)`` int64, ``probability`` ``(N,)``, ``assignments`` ``(N, K)``,
             ``features`` ``(N, d)``.
         """
-        rows = self.rows(_inputs_of(batch))
+        rows = self.rows(inputs_to_predict(batch))
         probability, label = rows.assignments.max(dim=1)
         return {
             "class": label,
@@ -384,21 +369,3 @@ class SuperCMModule(L.LightningModule):
             "assignments": rows.assignments,
             "features": rows.features,
         }
-
-
-def _inputs_of(batch: Any) -> Tensor:
-    if isinstance(batch, Mapping):
-        batch = batch["inputs"]
-    elif isinstance(batch, Sequence):
-        batch = batch[0]
-    if not isinstance(batch, Tensor):
-        raise TypeError(
-            f"a batch to predict must be a tensor of inputs, got {type(batch).__name__}"
-        )
-    return batch
-
-
-def _describe(batch: object) -> str:
-    if isinstance(batch, Mapping):
-        return f"a mapping with {sorted(map(str, batch))}"
-    return type(batch).__name__

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -13,6 +14,29 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 """Takes parameters, or groups of them."""
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+def build_optimizer(
+    module: nn.Module, backbone: nn.Module, make: OptimizerCallable, backbone_lr_factor: float
+) -> Optimizer:
+    """An optimizer of what takes gradients, with the backbone at a rate of its own.
+
+    Args:
+        module: Whose parameters are trained.
+        backbone: The part of it with the other rate.
+        make: Builds the optimizer.
+        backbone_lr_factor: The backbone's rate over that of all else; 1 makes one group.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if backbone_lr_factor == 1.0:
+        return make(parameters)
+    slow = set(backbone.parameters())
+    rest = [p for p in parameters if p not in slow]
+    trained = [p for p in parameters if p in slow]
+    optimizer = make([{"params": group} for group in (rest, trained) if group])
+    if trained:
+        optimizer.param_groups[-1]["lr"] *= backbone_lr_factor
+    return optimizer
 
 
 class WarmupCosineLR(LRScheduler):

@@ -1,15 +1,21 @@
-"""Predictions as a CSV file."""
+"""Predictions: what they are, and a CSV file of them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+
+# The functional form, because `class` is a keyword.
+Prediction = TypedDict(
+    "Prediction",
+    {"class": Tensor, "probability": Tensor, "assignments": Tensor, "features": Tensor},
+)
 
 
 class PredictionCSV(Callback):
@@ -78,3 +84,20 @@ def _class_names(trainer: L.Trainer, pl_module: L.LightningModule) -> Sequence[s
     size = int(pl_module.num_classes)  # type: ignore[arg-type]
     names = getattr(getattr(trainer, "datamodule", None), "classes", None) or ()
     return list(names) if len(names) == size else [str(k) for k in range(size)]
+
+
+def inputs_to_predict(batch: Any) -> Tensor:
+    """Inputs of a batch that is a tensor, starts with one, or has one by the name ``inputs``.
+
+    Raises:
+        TypeError: If there is no tensor of inputs.
+    """
+    if isinstance(batch, Mapping):
+        batch = batch["inputs"]
+    elif isinstance(batch, Sequence):
+        batch = batch[0]
+    if not isinstance(batch, Tensor):
+        raise TypeError(
+            f"a batch to predict must be a tensor of inputs, got {type(batch).__name__}"
+        )
+    return batch

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from supercm_pl.clustering import CentroidMode
+from supercm_pl.core.batch import Inputs
 from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import Inputs, Part, SuperCMModule
+from supercm_pl.core.module import Part, SuperCMModule
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from supercm_pl.clustering import CentroidMode
+from supercm_pl.core.batch import Inputs, check_form
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import Inputs, Part, SuperCMModule
+from supercm_pl.core.module import Part, SuperCMModule
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows
@@ -158,7 +159,7 @@ class UDAModule(SuperCMModule):
 
     def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
         """The views that are needed, with labeled target rows after those of the source."""
-        self.check_form(batch)
+        check_form(batch, _SOURCE, _TARGET)
         inputs, labels, *domains = batch[_SOURCE]
         labeled = self.views_of(_SOURCE, inputs)
         target = self.views_of(_TARGET, batch.get(_TARGET, {}))

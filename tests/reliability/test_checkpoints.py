@@ -1,0 +1,173 @@
+"""The file of a checkpoint is always whole, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supercm_pl.core.checkpoints import AtomicCheckpointIO
+from tests.reliability.runs import data, fit, module
+from tests.test_cli import SMALL, supercm
+
+BIG = {"weights": torch.arange(200_000)}
+
+
+def kill_runs(folder: Path, moments: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reliability.killing", str(folder), str(moments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{moments} runs, " in done.stdout
+    assert " 0 killed" not in done.stdout
+
+
+def test_killed_runs_go_on_to_the_same_end(tmp_path: Path) -> None:
+    kill_runs(tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_many_killed_runs_go_on_to_the_same_end(tmp_path: Path) -> None:
+    kill_runs(tmp_path, 50)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Full:
+    """A file on a disk that has room for some bytes only."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file = file
+        self.room = room
+
+    def write(self, content: Any) -> int:
+        self.room -= memoryview(content).nbytes
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return int(self.file.write(content))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+@pytest.mark.parametrize("room", [0, 100, 500_000, 1_600_000])
+def test_a_full_disk_leaves_the_checkpoint_before(
+    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    real = Path.open
+
+    def full(self: Path, mode: str = "r", **options: Any) -> Any:
+        file = real(self, mode, **options)
+        return Full(file, room) if "w" in mode else file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(OSError, match=r"No space left .*: can't write .*before is whole"):
+            AtomicCheckpointIO().save_checkpoint(BIG, path)
+    assert files(tmp_path) == ["last.ckpt"]
+    assert AtomicCheckpointIO().load_checkpoint(path) == {"step": 1}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """A file system of 1 MB, where the system lets us mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("no file system can be mounted")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    path = small_disk / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    with pytest.raises(OSError, match=r"No space left .*: can't write .*before is whole"):
+        AtomicCheckpointIO().save_checkpoint(BIG, path)
+    assert files(small_disk) == ["last.ckpt"]
+    assert AtomicCheckpointIO().load_checkpoint(path) == {"step": 1}
+
+
+@pytest.fixture
+def small_files() -> Any:
+    """The system itself ends every file at 100 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_the_system_refuses_leaves_the_checkpoint_before(
+    tmp_path: Path, small_files: Any
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    small_files()
+    with pytest.raises(OSError, match="the one before is whole") as caught:
+        AtomicCheckpointIO().save_checkpoint(BIG, path)
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(path)
+    assert files(tmp_path) == ["last.ckpt"]
+    assert AtomicCheckpointIO().load_checkpoint(path) == {"step": 1}
+
+
+def test_the_command_says_in_one_line_that_it_can_not_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_files: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL.replace("widths: [8]", "widths: [64, 64]"))
+    assert supercm("fit", "--config", "small.yaml", "--trainer.max_steps", "6").status == 0
+    (last,) = tmp_path.glob("runs/small/*/checkpoints/last.ckpt")
+    before = last.read_bytes()
+    small_files()
+    outcome = supercm("fit", "--config", "small.yaml", "--ckpt_path", str(last))
+    assert outcome.status == 2
+    assert re.fullmatch(r"supercm: error: .*: can't write the checkpoint.*ckpt'\n", outcome.err)
+    assert last.read_bytes() == before
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    (tmp_path / ".last.ckpt.0123abcd.tmp").write_text("half")
+    AtomicCheckpointIO().save_checkpoint(BIG, path)
+    assert files(tmp_path) == ["last.ckpt"]
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "file" / "last.ckpt")
+
+
+def test_the_plugin_serves_a_trainer(tmp_path: Path) -> None:
+    from tests.reliability.runs import every_step
+
+    fit(module("VAT"), data("VAT"), every_step(tmp_path), plugins=[AtomicCheckpointIO()])
+    assert files(tmp_path) == [f"step={step}.ckpt" for step in range(1, 7)]

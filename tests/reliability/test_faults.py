@@ -1,0 +1,227 @@
+"""A loss that is no number stops the run with what broke, or its step is left out and counted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from supercm_pl import SSLModule
+from supercm_pl.backbones import MLP
+from supercm_pl.core.faults import NonFiniteLoss, NonFiniteLossError
+from supercm_pl.core.term import Term, TermValue
+from tests.reliability.runs import Run, data, equal, every_step, fit
+from tests.test_cli import SMALL, supercm
+
+
+class Breaking(Term):
+    """A term that is ``value`` in the batches ``at``."""
+
+    def __init__(self, at: tuple[int, ...], value: float = math.nan) -> None:
+        super().__init__(weight=0.1)
+        self.at = at
+        self.value = value
+        self.calls = 0
+
+    def forward(self, step: Any) -> TermValue:
+        loss = step.unlabeled["weak"].features.square().mean()
+        self.calls += 1
+        return TermValue(loss * self.value if self.calls - 1 in self.at else loss)
+
+
+def model(term: Term | None = None) -> SSLModule:
+    torch.manual_seed(0)
+    terms = [] if term is None else [term]
+    return SSLModule(MLP(64, (16,)), 10, terms, optimizer=torch.optim.Adam)
+
+
+class Poison(L.Callback):
+    """Makes the inputs of batch ``at`` NaN: the forward pass spoils running statistics too."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.fit_loop.total_batch_idx == self.at:
+            batch["unlabeled"].fill_(math.nan)
+
+
+# Stop.
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_training_stops_and_names_step_term_and_checkpoint(value: float, tmp_path: Path) -> None:
+    with pytest.raises(
+        NonFiniteLossError,
+        match=rf"batch 3 of the run: not finite are breaking; .*{tmp_path}/step=3\.ckpt",
+    ):
+        fit(model(Breaking((3,), value)), data("VAT"), NonFiniteLoss(), every_step(tmp_path))
+
+
+def test_on_the_cpu_the_weights_are_those_of_the_step_before(tmp_path: Path) -> None:
+    broken = model(Breaking((3,)))
+    with pytest.raises(NonFiniteLossError, match="no checkpoint was saved yet"):
+        fit(broken, data("VAT"), NonFiniteLoss())
+    good = model(Breaking(()))
+    fit(good, data("VAT"), NonFiniteLoss(), max_steps=3)
+    assert all(map(torch.equal, broken.parameters(), good.parameters()))
+
+
+class Later(NonFiniteLoss):
+    """Reads its notes as it does on a GPU."""
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
+        self.action, action = "skip", self.action
+        super().on_before_backward(trainer, pl_module, loss)
+        self.action = action
+
+
+def test_read_later_it_still_names_the_first_step_that_broke() -> None:
+    run = Run()
+    with pytest.raises(NonFiniteLossError, match="batch 1 of the run: not finite are breaking;"):
+        fit(model(Breaking((1,))), data("VAT"), run, Later(check_every_n_steps=3))
+    assert max(run.losses) == 2
+
+
+def test_nothing_broken_is_ever_written(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"batch 2 .*step=2\.ckpt"):
+        fit(model(Breaking((2,))), data("VAT"), Later(), every_step(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step=1.ckpt", "step=2.ckpt"]
+
+
+def test_weights_that_broke_under_a_finite_loss_are_not_written(tmp_path: Path) -> None:
+    class Overflow(L.Callback):
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, _: Any) -> None:
+            if trainer.global_step == 1:
+                next(pl_module.parameters()).grad.fill_(math.nan)
+
+    with pytest.raises(NonFiniteLossError, match=r"weights are not finite after step 2; .*step=1"):
+        fit(model(), data("VAT"), NonFiniteLoss(), Overflow(), every_step(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["step=1.ckpt"]
+
+
+def test_a_module_of_another_kind_is_watched_by_its_loss() -> None:
+    class Plain(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return self.layer(batch).mean() * math.inf
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    with pytest.raises(NonFiniteLossError, match="batch 0 of the run: not finite are loss"):
+        L.Trainer(
+            accelerator="cpu",
+            max_steps=2,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            callbacks=[NonFiniteLoss()],
+        ).fit(Plain(), DataLoader(torch.ones(8, 4), batch_size=2))
+
+
+def test_the_command_stops_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL.replace("lr: 0.01", "lr: 1.0e+30"))
+    outcome = supercm("fit", "--config", "small.yaml")
+    assert outcome.status == 2
+    assert outcome.err.startswith("supercm: error: batch ")
+    assert "of the run: not finite are" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+# Skip.
+
+
+def test_a_step_is_left_out_as_if_its_batch_had_not_been(tmp_path: Path) -> None:
+    class LeaveOut(L.Callback):
+        """The oracle: no update, and buffers by hand."""
+
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            self.kept = [buffer.clone() for buffer in pl_module.buffers()]
+            self.now = trainer.fit_loop.total_batch_idx == 3
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            if self.now:
+                optimizer.zero_grad()
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            for buffer, kept in zip(pl_module.buffers(), self.kept, strict=True):
+                if self.now:
+                    buffer.copy_(kept)
+
+    skip = NonFiniteLoss("skip")
+    broken, oracle = model(), model()
+    with pytest.warns(RuntimeWarning, match="1 steps were left out"):
+        one = fit(broken, data("VAT"), skip, Poison(3))
+    other = fit(oracle, data("VAT"), LeaveOut())
+    assert skip.skipped == 1
+    assert equal(one.state["module"], other.state["module"])
+    assert equal(one.state["optimizer"], other.state["optimizer"])
+    assert all(torch.isfinite(value).all() for value in broken.state_dict().values())
+
+
+def test_gradients_that_broke_are_left_out_too() -> None:
+    class Overflow(L.Callback):
+        def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.global_step == 2:
+                next(pl_module.parameters()).grad.fill_(math.inf)
+
+    skip, trained = NonFiniteLoss("skip"), model()
+    with pytest.warns(RuntimeWarning, match="1 steps were left out"):
+        fit(trained, data("VAT"), Overflow(), skip)
+    assert all(torch.isfinite(parameter).all() for parameter in trained.parameters())
+
+
+def test_a_spoiled_batch_spoils_its_window_of_accumulated_gradients() -> None:
+    skip, trained = NonFiniteLoss("skip"), model()
+    with pytest.warns(RuntimeWarning, match="steps were left out"):
+        fit(trained, data("VAT"), skip, Poison(2), accumulate_grad_batches=2, max_steps=4)
+    assert skip.skipped == 2  # the batches 2 and 3 make the second update
+    assert all(torch.isfinite(value).all() for value in trained.state_dict().values())
+
+
+def test_skipping_without_end_stops() -> None:
+    broken = model(Breaking(tuple(range(2, 99))))
+    with pytest.raises(NonFiniteLossError, match=r"3 steps in a row had to be left out, the last"):
+        fit(broken, data("VAT"), NonFiniteLoss("skip", max_consecutive=2))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_the_count_is_logged_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+    with pytest.warns(RuntimeWarning, match="1 steps"):
+        fit(model(), data("VAT"), NonFiniteLoss("skip"), Poison(1), every_step(tmp_path))
+    again = NonFiniteLoss("skip")
+    with pytest.warns(RuntimeWarning, match="2 steps"):
+        fit(
+            *(model(), data("VAT"), again, Poison(7), every_step(tmp_path)),
+            ckpt_path=tmp_path / "step=6.ckpt",
+            max_steps=9,
+        )
+    assert again.skipped == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"action": "ignore"}, r"action must be one of \('stop', 'skip'\), got 'ignore'"),
+        ({"check_every_n_steps": 0}, "check_every_n_steps must be 1 or more, got 0"),
+        ({"max_consecutive": 0}, "max_consecutive must be 1 or more, got 0"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NonFiniteLoss(**options)
