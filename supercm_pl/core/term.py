@@ -81,9 +81,18 @@ class Term(nn.Module, ABC):
     @property
     def name(self) -> str:
         """The name in logs: the class name in snake case."""
-        words = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", type(self).__name__)
-        return words.lower()
+        return snake_case(type(self).__name__)
 
     def weight_at(self, progress: float) -> float:
         """The weight of the term at ``progress``."""
         return self.weight * (1.0 if self.ramp is None else self.ramp(progress))
+
+
+def snake_case(name: str) -> str:
+    """A class's name as it is written in logs.
+
+    Example:
+        >>> snake_case("FixMatch"), snake_case("VAT"), snake_case("DeepCORAL")
+        ('fix_match', 'vat', 'deep_coral')
+    """
+    return re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", name).lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, get_args
@@ -15,6 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.clustering._checks import check_labels, check_matrix
 from supercm_pl.clustering._precision import full_precision
+from supercm_pl.core.term import snake_case
 
 Domain = Literal["source", "target"]
 
@@ -54,8 +54,7 @@ class Validator(Metric, ABC):
     @property
     def name(self) -> str:
         """The name in logs: the class name in snake case."""
-        words = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", type(self).__name__)
-        return words.lower()
+        return snake_case(type(self).__name__)
 
     def update(
         self,
