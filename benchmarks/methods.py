@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from benchmarks.command import WITHOUT_FILES, built
 from benchmarks.timing import interleave, machine, ratio, write_json
 from supercm_pl.core.module import SuperCMModule
-from torch import Tensor
 
 Pass = tuple[str, int, int]
 """Kind, and how many times the labeled and the unlabeled rows it has: ``train`` is a forward and

@@ -62,19 +62,19 @@ def _first(method: str) -> tuple[bool, str]:
     return method != "none", method
 
 
-def words_of(data: str, method: str, supercm: bool, seed: int) -> list[str]:
-    """The command's words for a run that leaves no files."""
+def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
+    """The command's words for a run that leaves no files; ``supercm`` is an arm, see ``main``."""
     return [
         "fit",
         f"--config={CONFIGS / data}.yaml",
         f"--config={CONFIGS / 'methods' / method}.yaml",
         f"--seed_everything={seed}",
         *WITHOUT_FILES,
-        *([] if supercm else ["--model.cm_weight=0"]),
+        *([] if supercm == "1" else [f"--model.cm_weight={supercm}"]),
     ]
 
 
-def train(data: str, method: str, supercm: bool, seed: int) -> dict[str, float]:
+def train(data: str, method: str, supercm: str, seed: int) -> dict[str, float]:
     """Run the shipped configurations through the command's own machinery, all validators on."""
     every = ",".join(f"supercm_pl.uda.validators.{name}" for name in VALIDATORS)
     words = [*words_of(data, method, supercm, seed), f"--model.validators=[{every}]"]
@@ -87,7 +87,7 @@ def train(data: str, method: str, supercm: bool, seed: int) -> dict[str, float]:
 
 def adapt(data: str, method: str, seed: int) -> dict[str, float]:
     """Fit a shallow method on the pixels of the same domains."""
-    datamodule = built(words_of(data, "none", True, seed)).datamodule
+    datamodule = built(words_of(data, "none", "1", seed)).datamodule
     datamodule.setup("test")
     streams = {name: stream.samples for name, stream in datamodule.streams().items()}
     x, y = streams["source"].fetch(np.arange(len(streams["source"])))
@@ -114,7 +114,8 @@ def render(results: Results) -> str:
     text = []
     for data in sorted({row["data"] for row in results}):
         rows = [row for row in results if row["data"] == data]
-        text += [f"### {data}", "", _table(rows), "", _choices(rows), ""]
+        arms = [row for row in rows if row["supercm"] in ("0", "1")]
+        text += [f"### {data}", "", _table(arms), "", _choices(arms), "", *_weights(rows)]
     return "\n".join(text)
 
 
@@ -149,6 +150,23 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
         mean = statistics.mean(gains)
         lines += ["", f"Better with SuperCM: {better} of {len(gains)}; mean gain {mean:+.3f}."]
     return "\n".join(lines)
+
+
+def _weights(rows: Sequence[dict[str, str]]) -> list[str]:
+    """For each method that was run with other weights: accuracy and what validators say of them."""
+    lines = [
+        "| method | β | target accuracy | BNM | information maximization | centroid agreement |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    others = {(row["method"], row["supercm"]) for row in rows if row["supercm"] not in ("0", "1")}
+    for method in sorted({method for method, _ in others}):
+        arms = {"0": 0.0, "1": 0.5, **{arm: float(arm) for name, arm in others if name == method}}
+        for arm, weight in sorted(arms.items(), key=lambda item: item[1]):
+            same = [row for row in rows if (row["method"], row["supercm"]) == (method, arm)]
+            names = ("target_acc", "bnm", "information_maximization", "centroid_agreement")
+            cells = [spread([float(row[name]) for row in same]) for name in names]
+            lines.append(f"| {method} | {weight:g} | {' | '.join(cells)} |")
+    return [*lines, ""] if others else []
 
 
 def _choices(rows: Sequence[dict[str, str]]) -> str:
@@ -196,7 +214,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     every = [*SHALLOW, *methods()]
     parser.add_argument("--methods", nargs="+", default=every, choices=every)
-    parser.add_argument("--arms", nargs="+", type=int, default=[0, 1], help="0 without SuperCM, 1")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        default=["0", "1"],
+        help="0 without SuperCM, 1 with the configuration's cm_weight of 0.5, or other cm_weights",
+    )
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/uda.csv"))
     parser.add_argument("--render", action="store_true", help="only render what the file holds")
     given = parser.parse_args()
@@ -208,7 +231,7 @@ def main() -> None:
         for data in given.data
         for method in given.methods
         for supercm in given.arms
-        if not (supercm and method in SHALLOW)
+        if supercm == "0" or method not in SHALLOW
     )
     for key in () if given.render else runs:
         if key in results:

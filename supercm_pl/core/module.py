@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.clustering.distributed import rows_per_rank
 from supercm_pl.core.batch import Inputs, check_form, needed_views
 from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.checkpoints import check_class_paths
@@ -62,7 +63,7 @@ class SuperCMModule(L.LightningModule):
         centroid_threshold: float | None,
         bottleneck: int | None,
         feature_size: int | None,
-        optimizer: OptimizerCallable,
+        optimizer: OptimizerCallable | None,
         lr_scheduler: LRSchedulerCallable | None,
         backbone_lr_factor: float,
         channels_last: bool,
@@ -102,7 +103,8 @@ class SuperCMModule(L.LightningModule):
         self.base_methods = nn.ModuleList([terms] if isinstance(terms, Term) else terms)
         for term in self.terms:
             term.attach(self.feature_extractor, self.head)
-        self._optimizer = optimizer
+        # No class as a default: jsonargparse would hand its settings on to any other that is named.
+        self._optimizer = torch.optim.AdamW if optimizer is None else optimizer
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
         self._randomness = StepRandomness()
@@ -238,8 +240,12 @@ class SuperCMModule(L.LightningModule):
             num_unlabeled=self._num_unlabeled(),
         )
 
-        total = self.clustering_term(step) if self.cm_weight > 0 else 0.0
-        losses = [F.cross_entropy(step.labeled["weak"].logits, step.labels)] if supervised else []
+        num_labeled, num_rows = self._rows_per_rank(step)
+        total = self.clustering_term(step, num_rows) if self.cm_weight > 0 else 0.0
+        losses = []
+        if supervised:
+            logits = step.labeled["weak"].logits
+            losses = [F.cross_entropy(logits, step.labels, reduction="sum") / num_labeled]
         for term in self.terms:
             value = term(step)
             self.log_training({term.name: value.loss})
@@ -254,8 +260,19 @@ class SuperCMModule(L.LightningModule):
         self._log_step(batch_idx)
         return loss
 
-    def clustering_term(self, step: Step) -> Tensor:
+    def _rows_per_rank(self, step: Step) -> tuple[float | Tensor, ...]:
+        # Of labeled rows and of all. A user's own loader may give a rank fewer, or none.
+        num_labeled = len(step.labels)
+        num_unlabeled = len(step.unlabeled["weak"].features) if self.cm_weight > 0 else 0
+        return rows_per_rank(num_labeled, num_labeled + num_unlabeled, device=step.labels.device)
+
+    def clustering_term(self, step: Step, num_rows: float | Tensor | None = None) -> Tensor:
         """Take the labeled rows into the centroids; the weighted CM loss, its terms logged.
+
+        Args:
+            step: The step, with the rows of its forward pass.
+            num_rows: Average over the ranks of labeled and unlabeled rows together; ``None``: they
+                have the same number.
 
         Returns:
             ``cm_weight * cm_ramp(progress) * CM`` of labeled and unlabeled rows, a scalar.
@@ -270,7 +287,8 @@ class SuperCMModule(L.LightningModule):
             known = torch.ones_like(step.labels, dtype=torch.bool)
             mask = torch.cat([known, confidence > self.centroid_threshold])
             self.head.update_centroids(features, labels, mask=mask)
-        terms = self.head.loss(features, torch.cat([labeled.assignments, unlabeled.assignments]))
+        assignments = torch.cat([labeled.assignments, unlabeled.assignments])
+        terms = self.head.loss(features, assignments, rows_per_rank=num_rows)
         self.log_training({"cm": terms.total})
         self.log_training(
             {f"cm_{name}": value for name, value in terms._asdict().items() if name != "total"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-import torch
 from torch import Tensor, nn
 
 from supercm_pl.clustering import CentroidMode
@@ -64,7 +63,7 @@ class SSLModule(SuperCMModule):
         bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
             ``None``: no such layer.
         feature_size: What the backbone returns; ``None`` reads it off the backbone.
-        optimizer: Builds the optimizer from the parameters.
+        optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
         lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
             step.
         backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
@@ -76,6 +75,7 @@ class SSLModule(SuperCMModule):
         ValueError: If a value is out of range, or a view that a regularizer needs is missing.
 
     Example:
+        >>> import torch
         >>> from supercm_pl.backbones import MLP
         >>> module = SSLModule(MLP(4, hidden_features=(8,)), num_classes=3)
         >>> module.eval()(torch.zeros(2, 4)).shape
@@ -103,7 +103,7 @@ class SSLModule(SuperCMModule):
         batch_norm: BatchNormPolicy | None = None,
         bottleneck: int | None = None,
         feature_size: int | None = None,
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         backbone_lr_factor: float = 1.0,
         channels_last: bool = False,

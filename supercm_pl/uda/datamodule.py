@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from supercm_pl.core.checks import check_at_least
 from supercm_pl.core.datamodule import SuperCMDataModule
+from supercm_pl.data.align import union_of_classes
 from supercm_pl.data.datasets import IdentifiedSamples
 from supercm_pl.data.domains import DigitsM
 from supercm_pl.data.folder import FolderSource, PathLike, images_to_predict
@@ -208,8 +209,10 @@ class UDADataModule(SuperCMDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return self._domains.classes
+        """Names of the classes; known before :meth:`setup`."""
+        if self._loaded is not None:
+            return self._loaded.classes
+        return union_of_classes(source.class_names() for source in self.sources)
 
     @property
     def num_classes(self) -> int:

@@ -77,7 +77,7 @@ class UDAModule(SuperCMModule):
         bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
             ``None``: no such layer.
         feature_size: What the backbone returns; ``None`` reads it off the backbone.
-        optimizer: Builds the optimizer from the parameters.
+        optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
         lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
             step.
         backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
@@ -117,7 +117,7 @@ class UDAModule(SuperCMModule):
         batch_norm: DomainBatchNorm = "mixed",
         bottleneck: int | None = None,
         feature_size: int | None = None,
-        optimizer: OptimizerCallable = torch.optim.AdamW,
+        optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
         backbone_lr_factor: float = 1.0,
         channels_last: bool = False,
