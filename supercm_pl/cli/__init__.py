@@ -18,6 +18,8 @@ supercm: train, test and use classifiers that learn from few labels, by SuperCM 
   supercm validate --config FILE --ckpt_path CKPT  measure on the validation data
   supercm test --config FILE --ckpt_path CKPT      measure on the test data
   supercm predict --config FILE --ckpt_path CKPT   write class and probabilities to --output
+  supercm report RUN_DIR [RUN_DIR ...]             write one HTML page on runs, which needs no network
+  supercm export CKPT --format torch|onnx          write a file that runs without this package
 
   --config A --config B          the second file changes what it names of the first
   --model.cm_weight 0.2          any argument of model, data and trainer by its name
@@ -29,6 +31,8 @@ supercm: train, test and use classifiers that learn from few labels, by SuperCM 
 A mistake ends with one line on standard error and status 2; SUPERCM_DEBUG=1 shows the traceback.
 """
 _COMMANDS = ("fit", "validate", "test", "predict")
+# Commands that are not LightningCLI's: where their `main` is.
+_EXTRA = {"export": "supercm_pl.export.command", "report": "supercm_pl.report.command"}
 # For `--optimizer SGD`: the optimizer is an argument of the model, so that a checkpoint knows it.
 _SHORT_FORMS = ("optimizer", "lr_scheduler")
 
@@ -64,6 +68,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(_HELP, end="")
     elif words[0] == "--version":
         print(f"supercm {__version__}")
+    elif words[0] in _EXTRA:
+        _run_extra(words)
     elif words[0] not in _COMMANDS:
         _stop(_unknown_command(words[0]))
     else:
@@ -82,6 +88,16 @@ def _run(words: list[str], started: float) -> None:
             if os.environ.get("SUPERCM_DEBUG") or not is_users_mistake(error):
                 raise
             _stop(plain_line(error, words))
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def _run_extra(words: list[str]) -> None:
+    from importlib import import_module
+
+    with _quiet():
+        try:
+            import_module(_EXTRA[words[0]]).main(words[1:])
         except KeyboardInterrupt:
             sys.exit(130)
 
@@ -114,10 +130,11 @@ def _long_form(word: str) -> str:
 def _unknown_command(word: str) -> str:
     import difflib
 
+    known = (*_COMMANDS, *_EXTRA)
     if word.startswith("-"):
-        return f"a command comes first, one of {', '.join(_COMMANDS)}, got {word}"
-    near = difflib.get_close_matches(word, _COMMANDS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f", but {', '.join(_COMMANDS)} are"
+        return f"a command comes first, one of {', '.join(known)}, got {word}"
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f", but {', '.join(known)} are"
     return f"{word} is not a command{hint}"
 
 

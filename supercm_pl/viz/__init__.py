@@ -1,5 +1,39 @@
 """Pictures of what a model does; they need matplotlib (``pip install 'supercm-pl[plot]'``)."""
 
-from supercm_pl.viz.embedding import plot_embedding
+from supercm_pl.viz.classification import (
+    Reliability,
+    plot_confidence,
+    plot_confusion_matrix,
+    plot_reliability,
+    reliability,
+)
+from supercm_pl.viz.curves import Curve, plot_curves, read_curves
+from supercm_pl.viz.domains import (
+    class_accuracy,
+    plot_a_distance,
+    plot_class_accuracy,
+    proxy_a_distance,
+)
+from supercm_pl.viz.embedding import Embedding, plot_embedding, plot_embeddings
+from supercm_pl.viz.figure_logger import FigureLogger
+from supercm_pl.viz.projection import project
 
-__all__ = ["plot_embedding"]
+__all__ = [
+    "Curve",
+    "Embedding",
+    "FigureLogger",
+    "Reliability",
+    "class_accuracy",
+    "plot_a_distance",
+    "plot_class_accuracy",
+    "plot_confidence",
+    "plot_confusion_matrix",
+    "plot_curves",
+    "plot_embedding",
+    "plot_embeddings",
+    "plot_reliability",
+    "project",
+    "proxy_a_distance",
+    "read_curves",
+    "reliability",
+]

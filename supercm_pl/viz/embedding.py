@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from supercm_pl.viz.axes import colour, new_axes, new_figure, plain
+from supercm_pl.viz.projection import Points, Projection, project
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-Projection = Literal["tsne", "pca"]
+
+class Embedding(NamedTuple):
+    """What one panel of :func:`plot_embeddings` shows; as in :func:`plot_embedding`."""
+
+    features: Tensor
+    groups: Tensor
+    centroids: Tensor | None = None
+    names: Sequence[str] | None = None
+    centroids_are_groups: bool = True
 
 
 def plot_embedding(
@@ -22,9 +33,10 @@ def plot_embedding(
     centroids: Tensor | None = None,
     *,
     names: Sequence[str] | None = None,
-    projection: Projection = "tsne",
+    projection: Projection = "auto",
     title: str | None = None,
     seed: int = 0,
+    centroids_are_groups: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw features in the plane, coloured by group, with the centroids among them.
@@ -33,13 +45,17 @@ def plot_embedding(
 
     Args:
         features: ``(N, d)``.
-        groups: ``(N,)`` integers by which points are coloured: classes, assignments or domains.
-        centroids: ``(K, d)``, drawn as stars; ``None`` draws none. Row ``k`` has the colour of
-            group ``k``.
+        groups: ``(N,)`` integers by which points are coloured: classes, assignments or domains;
+            ``-1`` is unknown, and grey.
+        centroids: ``(K, d)``, drawn as stars; ``None`` draws none.
         names: Of the groups, for the legend; ``None`` shows their numbers.
-        projection: ``"tsne"`` keeps neighbourhoods, ``"pca"`` keeps distances and is quick.
+        projection: ``"umap"`` and ``"tsne"`` keep neighbourhoods, ``"pca"`` keeps distances and is
+            quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
+            points.
         title: Above the axes.
-        seed: Of t-SNE.
+        seed: Of the projection.
+        centroids_are_groups: Give row ``k`` of the centroids the colour of group ``k``; else, where
+            groups are domains, they are white.
         ax: Axes to draw on; ``None`` makes a new figure.
 
     Returns:
@@ -47,8 +63,57 @@ def plot_embedding(
 
     Raises:
         ValueError: If the shapes don't fit together or there are fewer than two points.
-        ModuleNotFoundError: If matplotlib is missing.
+        ModuleNotFoundError: If matplotlib is missing, or UMAP where it is asked for.
     """
+    panel = Embedding(features, groups, centroids, names, centroids_are_groups)
+    _check(panel)
+    ax = new_axes() if ax is None else ax
+    _draw(panel, _plane(panel, projection, seed), title, ax)
+    return ax
+
+
+def plot_embeddings(
+    panels: Mapping[str, Embedding], *, projection: Projection = "auto", seed: int = 0
+) -> Figure:
+    """Draw embeddings side by side: before and after, or by class and by domain.
+
+    Panels with the same features and centroids (the same tensors) share one plane; other features
+    are another space, and get a plane of their own.
+
+    Args:
+        panels: What to draw, by its title.
+        projection: As in :func:`plot_embedding`.
+        seed: Of the projections.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: As in :func:`plot_embedding`, or if there is no panel.
+        ModuleNotFoundError: If matplotlib is missing, or UMAP where it is asked for.
+
+    Example:
+        >>> features, labels, domains = torch.randn(6, 4), torch.arange(6) % 3, torch.arange(6) % 2
+        >>> by = {"class": Embedding(features, labels), "domain": Embedding(features, domains)}
+        >>> len(plot_embeddings(by, projection="pca").axes)
+        2
+    """
+    if not panels:
+        raise ValueError("panels must hold one embedding or more, got none")
+    for panel in panels.values():
+        _check(panel)
+    figure = new_figure(5.2 * len(panels), 4.2)
+    planes: dict[tuple[int, int], Points] = {}
+    for number, (title, panel) in enumerate(panels.items(), start=1):
+        key = (id(panel.features), id(panel.centroids))
+        if key not in planes:
+            planes[key] = _plane(panel, projection, seed)
+        _draw(panel, planes[key], title, figure.add_subplot(1, len(panels), number))
+    return figure
+
+
+def _check(panel: Embedding) -> None:
+    features, groups, centroids = panel.features, panel.groups, panel.centroids
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(
             f"features must have shape (N, d) with N of 2 or more, got {tuple(features.shape)}"
@@ -62,49 +127,36 @@ def plot_embedding(
         raise ValueError(
             f"centroids must have shape (K, {features.shape[1]}), got {tuple(centroids.shape)}"
         )
-    ax = _new_axes() if ax is None else ax
-    stacked = features if centroids is None else torch.cat([features, centroids])
-    points = _project(stacked.detach().cpu().double().numpy(), projection, seed)
-    number = groups.detach().cpu().numpy()
+
+
+def _plane(panel: Embedding, projection: Projection, seed: int) -> Points:
+    parts = [panel.features] if panel.centroids is None else [panel.features, panel.centroids]
+    stacked = torch.cat([part.detach().cpu().double() for part in parts])
+    return project(stacked.numpy(), projection, seed=seed)
+
+
+def _draw(panel: Embedding, points: Points, title: str | None, ax: Axes) -> None:
+    number = panel.groups.detach().cpu().numpy()
     for group in np.unique(number):
-        label = str(group) if names is None else names[group]
-        members = points[: len(features)][number == group]
+        members = points[: len(number)][number == group]
+        label = _label(int(group), panel.names)
         ax.scatter(
-            members[:, 0], members[:, 1], s=6, color=_colour(group), label=label, linewidths=0
+            members[:, 0], members[:, 1], s=10, color=colour(group), label=label, linewidths=0
         )
-    for group, (across, up) in enumerate(points[len(features) :]):
-        ax.scatter(across, up, s=160, color=_colour(group), marker="*", edgecolors="black")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
-    ax.set(xticks=[], yticks=[], title=title or "")
-    return ax
+    for group, (across, up) in enumerate(points[len(number) :]):
+        face = colour(group) if panel.centroids_are_groups else "white"
+        ax.scatter(across, up, s=160, color=face, marker="*", edgecolors="black")
+    ax.legend(
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        fontsize="small",
+        markerscale=1.8,
+    )
+    ax.set(xticks=[], yticks=[], title=plain(title or ""))
 
 
-def _colour(group: int) -> str:
-    # Ten colours that matplotlib calls C0 to C9 come round again.
-    return f"C{int(group) % 10}"
-
-
-def _project(
-    points: npt.NDArray[np.float64], projection: Projection, seed: int
-) -> npt.NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    if projection == "pca":
-        plane = PCA(n_components=2).fit_transform(points)
-    elif projection == "tsne":
-        perplexity = min(30.0, (len(points) - 1) / 3)
-        plane = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
-    else:
-        raise ValueError(f'projection must be "tsne" or "pca", got {projection!r}')
-    return np.asarray(plane, dtype=np.float64)
-
-
-def _new_axes() -> Axes:
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures need matplotlib: pip install 'supercm-pl[plot]'"
-        ) from error
-    return pyplot.subplots(layout="constrained")[1]
+def _label(group: int, names: Sequence[str] | None) -> str:
+    if group < 0:
+        return "unknown"
+    return str(group) if names is None else plain(names[group])

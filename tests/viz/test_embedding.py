@@ -1,10 +1,11 @@
 """Embedding pictures hold every point, every centroid and the names."""
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
 
-from supercm_pl.viz import plot_embedding
+from supercm_pl.viz import Embedding, plot_embedding, plot_embeddings
 
 mpl.use("Agg")
 
@@ -54,5 +55,43 @@ def test_wrong_arguments_are_named(blobs):
         plot_embedding(features, groups[1:])
     with pytest.raises(ValueError, match=r"centroids must have shape \(K, 5\), got \(3, 4\)"):
         plot_embedding(features, groups, centroids[:, 1:])
-    with pytest.raises(ValueError, match=r'projection must be "tsne" or "pca", got .umap.'):
-        plot_embedding(features, groups, projection="umap")
+    with pytest.raises(ValueError, match=r"projection must be one of .*got 'lda'"):
+        plot_embedding(features, groups, projection="lda")
+    with pytest.raises(ValueError, match="panels must hold one embedding or more"):
+        plot_embeddings({})
+
+
+def test_panels_of_the_same_features_share_a_plane(blobs):
+    features, groups, centroids = blobs
+    domains = torch.arange(60) % 2
+    figure = plot_embeddings(
+        {
+            "by class": Embedding(features, groups, centroids),
+            "by domain": Embedding(features, domains, centroids, ("here", "there"), False),
+            "before": Embedding(features.flip(1) ** 2, groups),
+        },
+        projection="pca",
+    )
+    by_class, by_domain, before = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["by class", "by domain", "before"]
+    sets = [np.concatenate([np.asarray(part) for part in drawn(ax)]) for ax in figure.axes]
+    np.testing.assert_allclose(np.sort(sets[0], axis=0), np.sort(sets[1], axis=0))
+    assert len(sets[2]) == 60
+    assert len(by_class.collections) == 6
+    assert [text.get_text() for text in by_domain.get_legend().get_texts()] == ["here", "there"]
+    white = [tuple(c.get_facecolor()[0]) == (1.0, 1.0, 1.0, 1.0) for c in by_domain.collections]
+    assert white == [False, False, True, True, True]
+    assert before.get_legend() is not None
+
+
+def test_unknown_groups_are_grey_and_dollars_are_dollars(blobs):
+    features, groups, _ = blobs
+    hidden = torch.where(groups == 0, -1, groups)
+    names = ["ant", "$x$", "c$at"]
+    ax = plot_embedding(features, hidden, names=names, projection="pca", title="a $b$")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "unknown",
+        r"\$x\$",
+        r"c\$at",
+    ]
+    ax.figure.canvas.draw()  # a formula that can't be read would stop it here

@@ -1,0 +1,132 @@
+"""Charts of the report, made by Plotly.
+
+Plotly reads markup in text, so that whatever comes from data goes through :func:`escaped`.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from supercm_pl.report.runs import Run
+from supercm_pl.report.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Tableau's, of which the first ten are matplotlib's as well.
+COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"),
+    *("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94"),
+    *("#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
+)
+_COLUMNS = 3
+# More names than this can't be read beside an axis.
+_MOST_NAMES = 40
+
+
+def escaped(text: object) -> str:
+    """Text that means itself in HTML and in Plotly's labels."""
+    # Names of files can hold bytes that are no text.
+    readable = str(text).replace("\x00", "").encode("utf-8", "replace").decode()
+    # Between dollars Plotly would look for a formula.
+    return html.escape(readable).replace("$", "&#36;")
+
+
+def curves_chart(runs: Sequence[Run]) -> Figure | None:
+    """Every metric with more than one value over the steps, all runs in each panel."""
+    from plotly.graph_objects import Scatter
+    from plotly.subplots import make_subplots
+
+    logged = dict.fromkeys(
+        name for run in runs for name, curve in run.curves.items() if len(curve.steps) > 1
+    )
+    names = sorted(logged, key=_importance)
+    if not names:
+        return None
+    columns = min(_COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=[escaped(name) for name in names],
+        vertical_spacing=0.32 / rows,
+        horizontal_spacing=0.07,
+    )
+    told: set[int] = set()
+    for place, name in enumerate(names):
+        for number, run in enumerate(runs):
+            if name not in run.curves:
+                continue
+            curve = run.curves[name]
+            trace = Scatter(
+                x=curve.steps,
+                y=curve.values,
+                mode="lines+markers" if len(curve.steps) < 50 else "lines",
+                marker={"size": 4},
+                name=escaped(run.name),
+                legendgroup=str(number),
+                showlegend=len(runs) > 1 and number not in told,
+                line={"color": COLOURS[number % len(COLOURS)], "width": 1.5},
+                hovertemplate="step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+            )
+            told.add(number)
+            figure.add_trace(trace, row=place // columns + 1, col=place % columns + 1)
+    figure.update_annotations(font_size=13)
+    figure.update_layout(
+        **look(height=230 * rows + 60),
+        legend={"orientation": "h", "y": 1.0, "yanchor": "top", "yref": "container"},
+        margin={"t": 70, "l": 50, "r": 10, "b": 40},
+    )
+    return figure
+
+
+def confusion_chart(snapshot: Snapshot, domain: int) -> Figure:
+    """Which classes of a validation loader are taken for which."""
+    from plotly import graph_objects
+
+    counts = snapshot.confusion[domain]
+    names = [escaped(name) for name in snapshot.classes]
+    shares = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    hover = [
+        [
+            f"{names[row]} taken for {names[column]}: {counts[row, column]} "
+            f"({shares[row, column]:.0f} %)"
+            for column in range(len(names))
+        ]
+        for row in range(len(names))
+    ]
+    heatmap = graph_objects.Heatmap(
+        z=shares,
+        zmin=0.0,
+        zmax=100.0,
+        colorscale="Blues",
+        hovertext=hover,
+        hoverinfo="text",
+        colorbar={"title": "% of class", "thickness": 12},
+    )
+    figure = graph_objects.Figure(heatmap)
+    ticks: dict[str, Any] = {"showticklabels": False}
+    if len(names) <= _MOST_NAMES:
+        ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    figure.update_layout(
+        **look(height=460),
+        xaxis={**ticks, "title": "assigned", "constrain": "domain"},
+        yaxis={**ticks, "title": "class", "autorange": "reversed", "scaleanchor": "x"},
+        margin={"t": 20, "l": 60, "r": 10, "b": 50},
+    )
+    return figure
+
+
+def _importance(name: str) -> tuple[int, str]:
+    stage = name.partition("/")[0]
+    return ({"val": 0, "test": 1, "train": 2}.get(stage, 3), name)
+
+
+def look(height: int) -> dict[str, Any]:
+    """Layout that all charts share."""
+    return {"template": "plotly_white", "height": height, "font": {"size": 12}}

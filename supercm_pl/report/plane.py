@@ -1,0 +1,181 @@
+"""The plane of features, with a slider over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from supercm_pl.report.charts import COLOURS, escaped, look
+from supercm_pl.report.snapshot import Array, Snapshot
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_UNKNOWN = "#bbbbbb"
+
+
+def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
+    """Features in the plane, with a slider over the epochs and a choice of the colouring."""
+    from plotly import graph_objects
+
+    last = snapshots[-1]
+    colourings = _colourings(last)
+    traces = [
+        graph_objects.Scatter(**trace, visible=number == 0)
+        for number, by in enumerate(colourings)
+        for trace in _points(last, by)
+    ]
+    traces.append(graph_objects.Scatter(**_stars(last)))
+    frames = []
+    for number, snapshot in enumerate(snapshots):
+        moved = [trace for by in colourings for trace in _points(snapshot, by)]
+        moved.append(_stars(snapshot))
+        frames.append(
+            graph_objects.Frame(
+                name=str(number),
+                data=[graph_objects.Scatter(**_position(trace)) for trace in moved],
+                traces=list(range(len(traces))),
+            )
+        )
+    figure = graph_objects.Figure(data=traces, frames=frames)
+    # A range that gave way to the chart's first width would stay so when the window is resized.
+    axis = {"visible": False, "range": [-1.08, 1.08], "constrain": "domain"}
+    figure.update_layout(
+        **look(height=580),
+        xaxis=axis,
+        yaxis={**axis, "scaleanchor": "x"},
+        sliders=[_slider(snapshots)],
+        updatemenus=[_buttons(last, colourings)],
+        margin={"t": 60, "l": 10, "r": 10, "b": 10},
+    )
+    return figure
+
+
+def _slider(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+    several = len({snapshot.epoch for snapshot in snapshots}) < len(snapshots)
+    steps = [
+        {
+            "label": f"step {snapshot.step}" if several else f"epoch {snapshot.epoch}",
+            "method": "animate",
+            "args": [
+                [str(number)],
+                {"mode": "immediate", "frame": {"duration": 0, "redraw": True}},
+            ],
+        }
+        for number, snapshot in enumerate(snapshots)
+    ]
+    # The last one is shown first, and its name stands above the slider.
+    return {
+        "steps": steps,
+        "active": len(steps) - 1,
+        "currentvalue": {"xanchor": "right"},
+        "ticklen": 0,
+        "pad": {"t": 0, "b": 10},
+        "font": {"size": 11},
+    }
+
+
+def _buttons(last: Snapshot, colourings: Sequence[str]) -> dict[str, Any]:
+    sizes = [len(_group_names(last, by)) for by in colourings]
+    buttons = []
+    for chosen, by in enumerate(colourings):
+        visible = [number == chosen for number, size in enumerate(sizes) for _ in range(size)]
+        # The centroids, which are the last trace, are always there.
+        change = {"visible": [*visible, True]}
+        buttons.append({"label": f"by {by}", "method": "restyle", "args": [change]})
+    place = {"x": 0.0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    return {"type": "buttons", "direction": "right", "buttons": buttons, **place}
+
+
+def _placed(snapshot: Snapshot) -> tuple[Array, Array]:
+    # The unit of a plane means nothing, and differs from epoch to epoch: a change of it would look
+    # like a movement. Each fills the square from -1 to 1, its proportions kept.
+    both = np.concatenate([snapshot.points, snapshot.centroids])
+    low, high = both.min(axis=0), both.max(axis=0)
+    placed = (both - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)
+    placed = placed.round(4)
+    return placed[: len(snapshot.points)], placed[len(snapshot.points) :]
+
+
+def _colourings(snapshot: Snapshot) -> list[str]:
+    known = bool((snapshot.labels >= 0).any())
+    several = len(snapshot.domain_names) > 1
+    return [*(["class"] if known else []), "assignment", *(["domain"] if several else [])]
+
+
+def _groups(snapshot: Snapshot, by: str) -> Array:
+    return {
+        "class": snapshot.labels,
+        "assignment": snapshot.predicted,
+        "domain": snapshot.domains,
+    }[by]
+
+
+def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
+    names = snapshot.domain_names if by == "domain" else snapshot.classes
+    known = {number: escaped(name) for number, name in enumerate(names)}
+    return {**known, -1: "unknown"} if by == "class" else known
+
+
+def _points(snapshot: Snapshot, by: str) -> list[dict[str, Any]]:
+    # A trace for each group in every frame, also an empty one: frames go by the traces' numbers.
+    groups, hover, points = _groups(snapshot, by), _hover(snapshot), _placed(snapshot)[0]
+    traces = []
+    for group, name in _group_names(snapshot, by).items():
+        members = np.flatnonzero(groups == group)
+        traces.append(
+            {
+                "x": points[members, 0],
+                "y": points[members, 1],
+                "hovertext": [hover[i] for i in members],
+                "hoverinfo": "text",
+                "mode": "markers",
+                "name": name,
+                "showlegend": group >= 0 or bool(len(members)),
+                "marker": {"size": 6, "color": _colour(group)},
+            }
+        )
+    return traces
+
+
+def _stars(snapshot: Snapshot) -> dict[str, Any]:
+    numbers, centroids = range(len(snapshot.centroids)), _placed(snapshot)[1]
+    return {
+        "x": centroids[:, 0],
+        "y": centroids[:, 1],
+        "hovertext": [f"centroid of {escaped(snapshot.classes[k])}" for k in numbers],
+        "hoverinfo": "text",
+        "mode": "markers",
+        "name": "centroids",
+        "showlegend": bool(numbers),
+        "marker": {
+            "size": 13,
+            "opacity": 0.85,
+            "symbol": "star",
+            "color": [_colour(k) for k in numbers],
+            "line": {"color": "black", "width": 1},
+        },
+    }
+
+
+def _position(trace: dict[str, Any]) -> dict[str, Any]:
+    return {name: trace[name] for name in ("x", "y", "hovertext")}
+
+
+def _hover(snapshot: Snapshot) -> list[str]:
+    classes = [*map(escaped, snapshot.classes), "unknown"]  # which -1 finds
+    domains = list(map(escaped, snapshot.domain_names))
+    columns = (snapshot.domains, snapshot.rows, snapshot.labels, snapshot.predicted)
+    return [
+        f"{domains[domain]}, row {row}<br>class {classes[label]}"
+        f"<br>assigned {classes[predicted]} ({confidence:.2f})"
+        for domain, row, label, predicted, confidence in zip(
+            *columns, snapshot.confidence, strict=True
+        )
+    ]
+
+
+def _colour(group: int) -> str:
+    return _UNKNOWN if group < 0 else COLOURS[group % len(COLOURS)]

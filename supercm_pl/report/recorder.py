@@ -1,0 +1,149 @@
+"""The callback that records, while a model trains, what the report shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from supercm_pl.report.snapshot import FOLDER, Array, Snapshot
+from supercm_pl.viz.projection import Projection, project
+from supercm_pl.viz.sampling import Mistakes, Samples, ValidationSampler
+
+_THUMBNAIL = 64  # pixels, of the longer side
+
+
+class ReportRecorder(ValidationSampler):
+    """Records for ``supercm report`` what the logged numbers do not tell.
+
+    At each validation it writes a small file to ``report/`` in the logger's folder: features of a
+    sample of the validation data in the plane, their assignments and labels, the confusion matrix,
+    and thumbnails of the surest mistakes. In a configuration::
+
+        trainer:
+          callbacks:
+            - class_path: supercm_pl.report.ReportRecorder
+
+    Each plane starts where the one before ended, so that points keep their places from epoch to
+    epoch as far as the features do. Training is the same with and without it. The thumbnails are
+    images of the data: keep the folder, and the report, where the data may be.
+
+    Args:
+        every_n_epochs: Epochs from one record to the next, 1 or more.
+        max_samples: Samples in the plane, of all validation data together, 2 or more.
+        max_mistakes: Mistakes that are shown, 0 or more.
+        projection: As in :func:`~supercm_pl.viz.plot_embedding`; for 500 samples t-SNE takes about
+            a second.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        TypeError: When training starts, if the module has no clustering head.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        max_samples: int = 500,
+        max_mistakes: int = 12,
+        projection: Projection = "auto",
+    ) -> None:
+        super().__init__(every_n_epochs, max_samples, max_mistakes)
+        if projection not in get_args(Projection):
+            raise ValueError(
+                f"projection must be one of {get_args(Projection)}, got {projection!r}"
+            )
+        self.projection = projection
+        self._plane: tuple[Array, Array] | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """See whether there is a folder to write to."""
+        super().setup(trainer, pl_module, stage)
+        # The folder's name is broadcast: every process has to ask for it, here and nowhere later.
+        self._folder = (
+            Path(trainer.log_dir) / FOLDER if trainer.loggers and trainer.log_dir else None
+        )
+        if stage == "fit" and self._folder is None:
+            rank_zero_warn(
+                "ReportRecorder has nowhere to write: the trainer has no logger's folder"
+            )
+
+    def use(self, trainer: L.Trainer, samples: Samples) -> None:
+        """Write the file of this validation."""
+        if self._folder is None:
+            return
+        stacked = samples.features
+        if samples.centroids is not None:
+            stacked = torch.cat([stacked, samples.centroids])
+        if len(stacked) < 2 or not bool(stacked.isfinite().all()):
+            return
+        plane = self._project(stacked, samples)
+        confidence, predicted = samples.assignments.max(dim=1)
+        images, mistaken, sure = _of_mistakes(samples.mistakes)
+        count = len(samples.features)
+        Snapshot(
+            epoch=trainer.current_epoch,
+            step=trainer.global_step,
+            points=plane[:count],
+            centroids=plane[count:],
+            labels=samples.labels.int().numpy(),
+            predicted=predicted.int().numpy(),
+            confidence=confidence.numpy(),
+            domains=samples.domains.int().numpy(),
+            rows=samples.rows.numpy(),
+            classes=np.asarray(samples.classes),
+            domain_names=np.asarray(samples.domain_names),
+            confusion=samples.confusion.numpy(),
+            images=images,
+            mistaken=mistaken,
+            mistake_confidence=sure,
+        ).save(self._folder)
+
+    def _project(self, stacked: Tensor, samples: Samples) -> Array:
+        key = torch.stack([samples.domains, samples.rows]).numpy()
+        start = None
+        if self._plane is not None and len(self._plane[1]) == len(stacked):
+            before, plane = self._plane
+            start = plane if np.array_equal(before, key) else None
+        found = project(stacked.double().numpy(), self.projection, start=start)
+        self._plane = key, found
+        return found.astype(np.float32)
+
+
+def _of_mistakes(mistakes: Mistakes | None) -> tuple[Array, Array, Array]:
+    if mistakes is None:
+        empty = np.zeros((0, 0, 0, 1), dtype=np.uint8)
+        return empty, np.zeros((0, 4), dtype=np.int64), np.zeros(0, dtype=np.float32)
+    columns = (mistakes.labels, mistakes.predicted, mistakes.domains, mistakes.rows)
+    mistaken = torch.stack(columns, dim=1).numpy()
+    return thumbnails(mistakes.inputs), mistaken, mistakes.confidence.numpy()
+
+
+def thumbnails(inputs: Tensor) -> Array:
+    """Small pictures of inputs.
+
+    Args:
+        inputs: ``(M, C, H, W)`` floats. Those that leave ``[0, 1]``, as normalised ones do, are
+            stretched to it, each by itself.
+
+    Returns:
+        ``(M, h, w, C)`` uint8, the longer side 64 or less, with one channel or three; ``(M, 0, 0,
+        1)`` where inputs are no images.
+    """
+    if inputs.ndim != 4:
+        return np.zeros((len(inputs), 0, 0, 1), dtype=np.uint8)
+    images = (inputs if inputs.shape[1] in (1, 3) else inputs[:, :1]).nan_to_num()
+    longest = max(images.shape[2:])
+    if longest > _THUMBNAIL:
+        height, width = (max(1, side * _THUMBNAIL // longest) for side in images.shape[2:])
+        images = F.interpolate(images, size=(height, width), mode="area")
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    outside = (low < 0.0) | (high > 1.0)
+    stretched = (images - low) / (high - low).clamp(min=1e-12)
+    images = torch.where(outside, stretched, images)
+    return (images * 255.0).round().byte().permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,112 @@
+"""What a run has left in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supercm_pl.report.snapshot import FOLDER, Snapshot
+from supercm_pl.viz.curves import Curve, read_curves
+
+# A slider with more stops can't be set, and the page would grow with every one.
+_MOST_SNAPSHOTS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run's folder, read.
+
+    Attributes:
+        name: The last two parts of the folder's path.
+        config: The text of ``config.yaml``; ``None`` where there is none.
+        settings: The same by dotted path, such as ``model.init_args.cm_weight``.
+        curves: The metrics of ``metrics.csv``.
+        split: How many samples play which part, from ``split.json``.
+        snapshots: What :class:`~supercm_pl.report.ReportRecorder` recorded, by step; 60 at most,
+            evenly chosen, the last among them.
+    """
+
+    name: str
+    config: str | None
+    settings: Mapping[str, str]
+    curves: Mapping[str, Curve]
+    split: Mapping[str, int]
+    snapshots: Sequence[Snapshot]
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run's folder.
+
+    Args:
+        folder: The logger's, such as ``runs/ssl_digits/version_0``.
+
+    Returns:
+        What was found there.
+
+    Raises:
+        ValueError: If it is no such folder, or a file in it can't be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    config, metrics, recorded = folder / "config.yaml", folder / "metrics.csv", folder / FOLDER
+    if not (config.is_file() or metrics.is_file() or recorded.is_dir()):
+        inside = sorted(path.name for path in folder.glob("version_*"))
+        hint = f"; name one of {', '.join(inside)} in it" if inside else ""
+        raise ValueError(
+            f"{folder} is no run: it has neither config.yaml nor metrics.csv nor {FOLDER}/{hint}"
+        )
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
+    return Run(
+        name="/".join(folder.resolve().parts[-2:]),
+        config=text,
+        settings={} if text is None else _settings(text),
+        curves=read_curves(metrics) if metrics.is_file() else {},
+        split=_split(folder / "split.json"),
+        snapshots=[Snapshot.load(path) for path in _chosen(sorted(recorded.glob("step_*.npz")))],
+    )
+
+
+def _chosen(paths: list[Path]) -> list[Path]:
+    if len(paths) <= _MOST_SNAPSHOTS:
+        return paths
+    last = len(paths) - 1
+    return [paths[i * last // (_MOST_SNAPSHOTS - 1)] for i in range(_MOST_SNAPSHOTS)]
+
+
+def _settings(text: str) -> dict[str, str]:
+    try:
+        return dict(_flat(yaml.safe_load(text)))
+    except yaml.YAMLError:
+        return {}  # its text is shown all the same
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        items = dict(enumerate(value)).items()
+    else:
+        return [(path, str(value))]
+    prefix = f"{path}." if path else ""
+    return [pair for key, item in items for pair in _flat(item, f"{prefix}{key}")]
+
+
+def _split(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    parts = content.items() if isinstance(content, dict) else ()
+    return {
+        str(name): len(rows)
+        for name, rows in parts
+        if isinstance(rows, list) and name in ("labeled", "unlabeled", "val")
+    }

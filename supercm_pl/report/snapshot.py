@@ -1,0 +1,123 @@
+"""What is kept of one validation, as a file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FOLDER = "report"
+
+Array = npt.NDArray[Any]
+
+_FORMAT = "supercm_pl report 1"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """What the report shows of one validation.
+
+    Attributes:
+        epoch: Counted from 0.
+        step: Optimizer steps done.
+        points: ``(N, 2)`` float32, features in the plane.
+        centroids: ``(K, 2)`` float32 in the same plane; ``(0, 2)`` where there are none.
+        labels: ``(N,)`` int32; ``-1`` where not known.
+        predicted: ``(N,)`` int32.
+        confidence: ``(N,)`` float32.
+        domains: ``(N,)`` int32.
+        rows: ``(N,)`` int64, of the data set.
+        classes: ``(K,)`` names.
+        domain_names: ``(D,)``.
+        confusion: ``(D, K, K)`` int64; class (row) taken for class (column).
+        images: ``(M, H, W, C)`` uint8 with ``C`` 1 or 3, the surest mistakes; ``(M, 0, 0, 1)``
+            where inputs are no images.
+        mistaken: ``(M, 4)`` int64: label, predicted class, domain and row of each mistake.
+        mistake_confidence: ``(M,)`` float32, descending.
+    """
+
+    epoch: int
+    step: int
+    points: Array
+    centroids: Array
+    labels: Array
+    predicted: Array
+    confidence: Array
+    domains: Array
+    rows: Array
+    classes: Array
+    domain_names: Array
+    confusion: Array
+    images: Array
+    mistaken: Array
+    mistake_confidence: Array
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``step_00000600.npz`` to a folder, whole or not at all."""
+        path = Path(folder) / f"step_{self.step:08d}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        with partial.open("wb") as file:
+            np.savez_compressed(file, format=np.asarray(_FORMAT), **columns)
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Snapshot:
+        """Read what :meth:`save` has written; nothing in the file is unpickled.
+
+        Raises:
+            ValueError: If the file is of another kind.
+        """
+        try:
+            # Opened here: numpy leaves a damaged file open.
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                if str(file["format"]) != _FORMAT:
+                    raise ValueError(f"its format is {str(file['format'])!r}, not {_FORMAT!r}")
+                columns = {field.name: file[field.name] for field in fields(cls)}
+            columns["epoch"], columns["step"] = int(columns["epoch"]), int(columns["step"])
+            snapshot = cls(**columns)
+            snapshot._check()
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is not a file that ReportRecorder wrote: {error}") from error
+        return snapshot
+
+    def _check(self) -> None:
+        count, classes, domains = len(self.points), len(self.classes), len(self.domain_names)
+        mistakes = len(self.images)
+        shapes = {
+            "points": (count, 2),
+            "centroids": (len(self.centroids), 2),
+            "labels": (count,),
+            "predicted": (count,),
+            "confidence": (count,),
+            "domains": (count,),
+            "rows": (count,),
+            "confusion": (domains, classes, classes),
+            "mistaken": (mistakes, 4),
+            "mistake_confidence": (mistakes,),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"{name} has shape {getattr(self, name).shape}, and {shape} was expected"
+                )
+        numbers = {
+            "labels": (self.labels, classes),
+            "predicted": (self.predicted, classes),
+            "domains": (self.domains, domains),
+            "mistaken labels": (self.mistaken[:, 0], classes),
+            "mistaken classes": (self.mistaken[:, 1], classes),
+            "mistaken domains": (self.mistaken[:, 2], domains),
+        }
+        for name, (values, bound) in numbers.items():
+            if len(values) and not -1 <= values.min() <= values.max() < bound:
+                raise ValueError(f"{name} must lie below {bound}")
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images must be uint8 (M, H, W, C), got {self.images.shape}")

@@ -1,0 +1,265 @@
+"""Which classes are taken for which, and how sure the assignments are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from supercm_pl.viz.axes import check_assignments, check_labels, class_names, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# More numbers than this in a row can't be read.
+_MOST_NUMBERS = 20
+
+
+def confusion_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """How often class ``i`` (row) was taken for class ``j`` (column).
+
+    Args:
+        predicted: ``(N,)`` integers in ``0..K-1``.
+        labels: ``(N,)`` integers in ``0..K-1``.
+        num_classes: ``K``.
+
+    Returns:
+        ``(K, K)`` int64.
+
+    Example:
+        >>> confusion_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)
+        tensor([[1, 1],
+                [0, 1]])
+    """
+    pairs = labels.long() * num_classes + predicted.long()
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def plot_confusion_matrix(
+    predicted: Tensor,
+    labels: Tensor,
+    *,
+    num_classes: int | None = None,
+    names: Sequence[str] | None = None,
+    normalize: bool = True,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw which classes are taken for which; rows are the true classes.
+
+    Args:
+        predicted: ``(N,)`` integers in ``0..K-1``, or assignments ``(N, K)``.
+        labels: ``(N,)`` integers in ``0..K-1``.
+        num_classes: ``K``; ``None`` takes it from the assignments, the names, or the largest
+            number.
+        names: Of the classes; ``None`` shows their numbers.
+        normalize: Show the share of the true class, in percent, not the count.
+        title: Above the axes.
+        ax: Axes to draw on; ``None`` makes a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: If shapes or values don't fit together.
+        ModuleNotFoundError: If matplotlib is missing.
+    """
+    predicted, labels = predicted.detach().cpu(), labels.detach().cpu()
+    if predicted.ndim == 2:
+        num_classes = predicted.shape[1] if num_classes is None else num_classes
+        predicted = predicted.argmax(dim=1)
+    if predicted.ndim != 1 or predicted.shape != labels.shape or not len(labels):
+        raise ValueError(
+            f"predicted and labels must have one shape (N,) with N of 1 or more, "
+            f"got {tuple(predicted.shape)} and {tuple(labels.shape)}"
+        )
+    if num_classes is None:
+        largest = int(torch.maximum(predicted.max(), labels.max())) + 1
+        num_classes = largest if names is None else len(names)
+    check_labels(predicted, num_classes, "predicted")
+    check_labels(labels, num_classes)
+    counts = confusion_counts(predicted, labels, num_classes)
+    return draw_confusion(counts, names=names, normalize=normalize, title=title, ax=ax)
+
+
+def draw_confusion(
+    counts: Tensor,
+    *,
+    names: Sequence[str] | None = None,
+    normalize: bool = True,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """As :func:`plot_confusion_matrix`, of counts ``(K, K)`` from :func:`confusion_counts`."""
+    count = len(counts)
+    known = class_names(names, count)
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    ax = new_axes() if ax is None else ax
+    ax.imshow(shares.numpy(), cmap="Blues", vmin=0.0, vmax=1.0)
+    if count <= _MOST_NUMBERS:
+        for row in range(count):
+            for column in range(count):
+                number, share = int(counts[row, column]), float(shares[row, column])
+                if number:
+                    text = f"{100 * share:.0f}" if normalize else str(number)
+                    ink = "white" if share > 0.5 else "black"
+                    ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=7)
+        ax.set_xticks(range(count), known, rotation=90 if max(map(len, known)) > 2 else 0)
+        ax.set_yticks(range(count), known)
+    unit = "% of class" if normalize else "samples"
+    ax.set(xlabel="assigned", ylabel="class", title=title or f"confusion ({unit})")
+    return ax
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy, in bins of equal width over ``(0, 1]``.
+
+    Attributes:
+        confidence: ``(B,)`` mean confidence of a bin, NaN where it is empty.
+        accuracy: ``(B,)`` share of right assignments of a bin, NaN where it is empty.
+        counts: ``(B,)`` samples of a bin, int64.
+        error: Expected calibration error ``Σ_b counts_b / N · |accuracy_b − confidence_b|``, a
+            scalar.
+    """
+
+    confidence: Tensor
+    accuracy: Tensor
+    counts: Tensor
+    error: Tensor
+
+
+def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
+    """How far confidence can be believed (Guo et al., ICML 2017, section 2).
+
+    Args:
+        assignments: ``(N, K)``, rows on the simplex.
+        labels: ``(N,)`` integers in ``0..K-1``.
+        bins: Number of bins, 1 or more; 15 is that of the logged ``ece``.
+
+    Returns:
+        The bins and the expected calibration error.
+
+    Raises:
+        ValueError: If shapes or values don't fit together.
+
+    Example:
+        >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
+        >>> round(float(reliability(sure, torch.tensor([0, 1])).error), 4)
+        0.4
+    """
+    check_assignments(assignments, labels)
+    if bins < 1:
+        raise ValueError(f"bins must be 1 or more, got {bins}")
+    confidence, predicted = assignments.detach().cpu().double().max(dim=1)
+    right = (predicted == labels.cpu()).double()
+    # Bins are open below and closed above, as those of torchmetrics.
+    found = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    counts = torch.bincount(found, minlength=bins)
+    size = counts.double()
+    mean = torch.zeros(bins, dtype=torch.double).index_add_(0, found, confidence) / size
+    accuracy = torch.zeros(bins, dtype=torch.double).index_add_(0, found, right) / size
+    gaps = (accuracy - mean).abs().nan_to_num()
+    return Reliability(mean, accuracy, counts, (gaps * size).sum() / len(labels))
+
+
+def plot_reliability(
+    assignments: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 15,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw accuracy over confidence; the diagonal is perfect calibration.
+
+    Args:
+        assignments: ``(N, K)``, rows on the simplex.
+        labels: ``(N,)`` integers in ``0..K-1``.
+        bins: Number of bins, 1 or more.
+        title: Above the axes; ``None`` states the expected calibration error.
+        ax: Axes to draw on; ``None`` makes a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: If shapes or values don't fit together.
+        ModuleNotFoundError: If matplotlib is missing.
+    """
+    found = reliability(assignments, labels, bins)
+    ax = new_axes() if ax is None else ax
+    edges = torch.arange(bins).double() / bins
+    filled = found.counts > 0
+    ax.bar(
+        edges[filled].numpy(),
+        found.accuracy[filled].numpy(),
+        width=1 / bins,
+        align="edge",
+        edgecolor="white",
+    )
+    ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
+    ax.plot(
+        found.confidence[filled].numpy(),
+        found.accuracy[filled].numpy(),
+        color="C1",
+        marker="o",
+        markersize=3,
+    )
+    ax.set(
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        xlabel="confidence",
+        ylabel="accuracy",
+        title=title or f"reliability: calibration error {float(found.error):.3f}",
+    )
+    return ax
+
+
+def plot_confidence(
+    assignments: Tensor,
+    labels: Tensor | None = None,
+    *,
+    bins: int = 20,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how the largest entry of the assignments is distributed.
+
+    Args:
+        assignments: ``(N, K)``, rows on the simplex.
+        labels: ``(N,)`` integers in ``0..K-1``, to tell right from wrong; ``None`` where unknown.
+        bins: Number of bins between ``1/K``, the least confidence there is, and 1; 1 or more.
+        title: Above the axes.
+        ax: Axes to draw on; ``None`` makes a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: If shapes or values don't fit together.
+        ModuleNotFoundError: If matplotlib is missing.
+    """
+    check_assignments(assignments, labels)
+    if bins < 1:
+        raise ValueError(f"bins must be 1 or more, got {bins}")
+    confidence, predicted = assignments.detach().cpu().double().max(dim=1)
+    groups: dict[str, Literal["C0", "C3", "C7"]] = {"samples": "C7"}
+    parts = [confidence]
+    if labels is not None:
+        right = predicted == labels.cpu()
+        groups = {"right": "C0", "wrong": "C3"}
+        parts = [confidence[right], confidence[~right]]
+    ax = new_axes() if ax is None else ax
+    ax.hist(
+        [part.numpy() for part in parts],
+        bins=bins,
+        range=(1 / assignments.shape[1], 1.0),
+        stacked=True,
+        label=list(groups),
+        color=list(groups.values()),
+    )
+    ax.legend(frameon=False)
+    ax.set(xlabel="confidence", ylabel="samples", title=title or "assignment confidence")
+    return ax

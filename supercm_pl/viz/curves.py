@@ -1,0 +1,113 @@
+"""Curves of what a run logged."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from supercm_pl.viz.axes import new_figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = 3
+
+
+class Curve(NamedTuple):
+    """One metric: the optimizer steps at which it was logged, and its values there."""
+
+    steps: list[int]
+    values: list[float]
+
+
+def read_curves(path: str | Path) -> dict[str, Curve]:
+    """Read what Lightning's ``CSVLogger`` wrote.
+
+    Args:
+        path: ``metrics.csv``, or the folder it is in.
+
+    Returns:
+        A curve for each metric, in the order of the file; cells that are empty or no number are
+        left out, and so are metrics that have none.
+
+    Raises:
+        ValueError: If there is no such file, or it has no column ``step``.
+    """
+    path = Path(path)
+    path = path / "metrics.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"there is no {path}: the run must log to Lightning's CSVLogger")
+    curves: dict[str, Curve] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if "step" not in (reader.fieldnames or ()):
+            raise ValueError(f"{path} has no column step: CSVLogger did not write it")
+        for row in reader:
+            step = _number(row.pop("step"))
+            for name, cell in row.items():
+                value = _number(cell)
+                # Without a header a cell has no name, and its value is a list.
+                if name and name != "epoch" and step is not None and value is not None:
+                    curve = curves.setdefault(name, Curve([], []))
+                    curve.steps.append(int(step))
+                    curve.values.append(value)
+    return curves
+
+
+def plot_curves(
+    runs: str | Path | Mapping[str, str | Path | Mapping[str, Curve]],
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Draw metrics over optimizer steps, each in a panel, several runs in one.
+
+    Args:
+        runs: A ``metrics.csv`` or the folder it is in; or several of them by the name of the run;
+            or curves that are read already.
+        names: The metrics; ``None``: the terms of the loss, all that start with ``train/``. One
+            that no run has is left out.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If no run has any of the metrics, or a file can't be read.
+        ModuleNotFoundError: If matplotlib is missing.
+    """
+    given = runs if isinstance(runs, Mapping) else {"": runs}
+    read = {
+        run: found if isinstance(found, Mapping) else read_curves(found)
+        for run, found in given.items()
+    }
+    logged = list(dict.fromkeys(name for curves in read.values() for name in curves))
+    if names is None:
+        wanted = [name for name in logged if name.startswith("train/")]
+    else:
+        wanted = [name for name in names if name in logged]
+    if not wanted:
+        asked = "train/..." if names is None else ", ".join(names)
+        raise ValueError(f"no run has logged {asked}; there are {', '.join(logged) or 'none'}")
+    columns = min(_COLUMNS, len(wanted))
+    rows = math.ceil(len(wanted) / columns)
+    figure = new_figure(3.6 * columns, 2.5 * rows)
+    for number, name in enumerate(wanted, start=1):
+        ax = figure.add_subplot(rows, columns, number)
+        for run, curves in read.items():
+            if name in curves:
+                curve = curves[name]
+                marker = "o" if len(curve.steps) == 1 else None
+                ax.plot(curve.steps, curve.values, label=plain(run), marker=marker)
+        ax.set(title=plain(name), xlabel="step")
+        if len(read) > 1:
+            ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def _number(cell: object) -> float | None:
+    try:
+        value = float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,171 @@
+"""How far apart source and target are, and how well each class of the target is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supercm_pl.viz.axes import check_assignments, class_names, new_axes, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BARS = 0.8
+
+
+def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: int = 0) -> float:
+    r"""Proxy A-distance of two sets of features, by a linear classifier that tells them apart.
+
+    With :math:`\epsilon` the mean of its error rates on held-out rows of source and of target,
+
+    .. math:: \hat d_A = 2\,(1 - 2 \epsilon),
+
+    from Ben-David, Blitzer, Crammer, Pereira: *Analysis of representations for domain adaptation*,
+    NeurIPS 2006, section 5. The error is that of logistic regression on standardised features, by
+    cross-validation over all rows, and balanced, so that domains of different sizes compare.
+
+    Args:
+        source: ``(N_s, d)`` features.
+        target: ``(N_t, d)`` features.
+        folds: Of the cross-validation, 2 or more; each domain must have as many rows.
+        seed: Of the folds.
+
+    Returns:
+        A number up to 2: domains that can be told apart without error. 0, or by chance somewhat
+        below, is domains that can't be told apart.
+
+    Raises:
+        ValueError: If shapes don't fit together, there are too few rows, or some are not finite.
+
+    Example:
+        >>> rows = torch.linspace(0, 1, 20).view(-1, 1)
+        >>> proxy_a_distance(rows, rows + 5.0)
+        2.0
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
+        raise ValueError(
+            f"source and target must have shapes (N_s, d) and (N_t, d), got {tuple(source.shape)} "
+            f"and {tuple(target.shape)}"
+        )
+    if folds < 2:
+        raise ValueError(f"folds must be 2 or more, got {folds}")
+    if min(len(source), len(target)) < folds:
+        raise ValueError(
+            f"source and target must have {folds} rows or more, as many as folds, "
+            f"got {len(source)} and {len(target)}"
+        )
+    rows = torch.cat([source.detach().cpu().double(), target.detach().cpu().double()]).numpy()
+    if not np.isfinite(rows).all():
+        raise ValueError("source and target must be finite, got NaN or Inf")
+    domains = np.repeat([0, 1], [len(source), len(target)])
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
+    )
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    wrong = cross_val_predict(classifier, rows, domains, cv=split) != domains
+    error = (wrong[domains == 0].mean() + wrong[domains == 1].mean()) / 2
+    return float(2 * (1 - 2 * error))
+
+
+def plot_a_distance(
+    distances: Mapping[str, float], *, title: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw proxy A-distances as bars.
+
+    Args:
+        distances: By name, such as that of the method or the epoch.
+        title: Above the axes.
+        ax: Axes to draw on; ``None`` makes a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: If there is none.
+        ModuleNotFoundError: If matplotlib is missing.
+    """
+    if not distances:
+        raise ValueError("distances must hold one number or more, got none")
+    ax = new_axes() if ax is None else ax
+    bars = ax.bar([plain(name) for name in distances], list(distances.values()), width=0.6)
+    ax.bar_label(bars, fmt="%.2f")
+    if len(distances) == 1:  # which would fill the axes
+        ax.set_xlim(-0.8, 0.8)
+    ax.set(ylim=(min(0.0, *distances.values()), 2.15), ylabel="proxy A-distance")
+    ax.set_title(title or "source against target")
+    return ax
+
+
+def class_accuracy(assignments: Tensor, labels: Tensor) -> Tensor:
+    """Share of each class's samples that are assigned to it.
+
+    Args:
+        assignments: ``(N, K)``.
+        labels: ``(N,)`` integers in ``0..K-1``.
+
+    Returns:
+        ``(K,)`` in ``[0, 1]``, NaN for a class without samples.
+
+    Raises:
+        ValueError: If shapes or values don't fit together.
+
+    Example:
+        >>> class_accuracy(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1]))
+        tensor([0.5000, 1.0000])
+    """
+    check_assignments(assignments, labels)
+    labels = labels.detach().cpu()
+    right = (assignments.detach().cpu().argmax(dim=1) == labels).float()
+    count = assignments.shape[1]
+    found = torch.zeros(count).index_add_(0, labels, right)
+    return found / torch.bincount(labels, minlength=count)
+
+
+def plot_class_accuracy(
+    accuracy: Tensor | Mapping[str, Tensor],
+    *,
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the accuracy of each class, of one method or several side by side.
+
+    Args:
+        accuracy: ``(K,)`` in ``[0, 1]``, as :func:`class_accuracy` gives it for the target; or
+            several of them by name.
+        names: Of the classes; ``None`` shows their numbers.
+        title: Above the axes.
+        ax: Axes to draw on; ``None`` makes a new figure.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: If shapes don't fit together.
+        ModuleNotFoundError: If matplotlib is missing.
+    """
+    given = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
+    sizes = {tuple(values.shape) for values in given.values()}
+    if len(sizes) != 1 or len(next(iter(sizes))) != 1:
+        raise ValueError(f"accuracy must have shape (K,), the same for all, got {sorted(sizes)}")
+    count = next(iter(sizes))[0]
+    known = class_names(names, count)
+    ax = new_axes() if ax is None else ax
+    width = _BARS / len(given)
+    for number, (name, values) in enumerate(given.items()):
+        across = np.arange(count) - _BARS / 2 + (number + 0.5) * width
+        ax.bar(across, values.detach().cpu().numpy(), width=width, label=plain(name))
+    ax.set_xticks(range(count), known, rotation=90 if max(map(len, known)) > 2 else 0)
+    ax.set(ylim=(0, 1.02), ylabel="accuracy", title=title or "accuracy of each class")
+    if len(given) > 1:
+        ax.legend(frameon=False, fontsize="small")
+    return ax

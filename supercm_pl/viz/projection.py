@@ -1,0 +1,106 @@
+"""Features in the plane: UMAP where it is installed, else t-SNE, else PCA."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+Projection = Literal["auto", "umap", "tsne", "pca"]
+
+Points = npt.NDArray[np.float64]
+
+# Below it, neighbourhoods mean little and UMAP's spectral start fails.
+_FEWEST_NEIGHBOURS = 5
+
+
+def project(
+    points: Points,
+    projection: Projection = "auto",
+    *,
+    seed: int = 0,
+    start: Points | None = None,
+) -> Points:
+    """Project points to the plane; draws nothing from the global random number generators.
+
+    Args:
+        points: ``(N, d)``, two or more, finite.
+        projection: ``"umap"`` and ``"tsne"`` keep neighbourhoods, ``"pca"`` keeps distances and is
+            quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
+            points.
+        seed: Of UMAP and t-SNE.
+        start: ``(N, 2)``, where UMAP and t-SNE start, such as the plane of an earlier epoch, so
+            that points stay near where they were; ``None`` starts at the two first principal
+            components (t-SNE) or at the spectrum (UMAP).
+
+    Returns:
+        ``(N, 2)``.
+
+    Raises:
+        ValueError: If the projection is unknown or points are not finite.
+        ModuleNotFoundError: If ``"umap"`` is asked for and not installed.
+
+    Example:
+        >>> project(np.eye(3), "pca").shape
+        (3, 2)
+    """
+    if projection not in get_args(Projection):
+        raise ValueError(f"projection must be one of {get_args(Projection)}, got {projection!r}")
+    if not np.isfinite(points).all():
+        raise ValueError("points to project must be finite, got NaN or Inf")
+    if projection == "auto":
+        projection = _best_for(len(points))
+    if projection == "pca" or np.ptp(points, axis=0).max(initial=0.0) == 0.0:
+        return _principal_components(points)
+    return (_umap if projection == "umap" else _tsne)(points, seed, start)
+
+
+def _best_for(count: int) -> Projection:
+    if count <= _FEWEST_NEIGHBOURS:
+        return "pca"
+    return "tsne" if find_spec("umap") is None else "umap"
+
+
+def _principal_components(points: Points) -> Points:
+    centred = points - points.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    # The sign of a direction is arbitrary; fixed, it is the same on every machine.
+    largest = np.abs(directions).argmax(axis=1)
+    signs = np.sign(directions[np.arange(len(directions)), largest])
+    plane = np.zeros((len(points), 2))
+    found = centred @ (directions * signs[:, None])[:2].T
+    plane[:, : found.shape[1]] = found
+    return plane
+
+
+def _tsne(points: Points, seed: int, start: Points | None) -> Points:
+    from sklearn.manifold import TSNE
+
+    options: dict[str, float] = {}
+    if start is None:
+        plane = _principal_components(points)
+        # As scikit-learn's own start by principal components, which needs two features.
+        plane = plane / max(float(plane[:, 0].std()), 1e-12) * 1e-4
+    else:
+        # Exaggeration would throw the points about, to find the order which they have already.
+        plane, options["early_exaggeration"] = start, 1.0
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    init = plane.astype(np.float32)
+    tsne = TSNE(perplexity=perplexity, init=init, random_state=seed, **options)
+    return np.asarray(tsne.fit_transform(points), dtype=np.float64)
+
+
+def _umap(points: Points, seed: int, start: Points | None) -> Points:
+    try:
+        umap = import_module("umap")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'projection="umap" needs umap-learn: pip install umap-learn, or take "tsne"'
+        ) from error
+    neighbours = min(15, len(points) - 1)
+    init = "spectral" if start is None else start.astype(np.float32)
+    reducer = umap.UMAP(n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1)
+    return np.asarray(reducer.fit_transform(points), dtype=np.float64)
