@@ -47,8 +47,8 @@ class Results:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds."""
-    if not values:
+    """Mean and standard deviation over seeds; nothing where there is no number to all of them."""
+    if not values or any(math.isnan(value) for value in values):
         return ""
     deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.3f}{deviation}"
