@@ -565,8 +565,8 @@ def test_help_is_short_and_names_every_command(words: Sequence[str]) -> None:
     ("word", "said"),
     [
         ("fitt", "fitt is not a command; did you mean fit?"),
-        ("x", "x is not a command, but fit, validate, test, predict are"),
-        ("--config", "a command comes first, one of fit, validate, test, predict, got --config"),
+        ("x", "x is not a command, but fit, validate, test, predict, export, report are"),
+        ("--config", "a command comes first, one of fit, validate, test, predict, export, report, got --config"),
     ],
 )
 def test_a_wrong_command(word: str, said: str) -> None:

@@ -18,7 +18,7 @@ supercm: train, test and use classifiers that learn from few labels, by SuperCM 
   supercm validate --config FILE --ckpt_path CKPT  measure on the validation data
   supercm test --config FILE --ckpt_path CKPT      measure on the test data
   supercm predict --config FILE --ckpt_path CKPT   write class and probabilities to --output
-  supercm report RUN_DIR [RUN_DIR ...]             write one HTML page on runs, which needs no network
+  supercm report RUN_DIR [RUN_DIR ...]             write one HTML page on one run or several
   supercm export CKPT --format torch|onnx          write a file that runs without this package
 
   --config A --config B          the second file changes what it names of the first

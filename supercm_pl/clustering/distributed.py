@@ -14,6 +14,11 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def world_size() -> int:
+    """Number of ranks that take part in this run; 1 without a process group."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Sum a tensor of the same shape over all ranks, in one all-reduce.
 
@@ -58,6 +63,36 @@ def gather_over_ranks(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, rows)
     return torch.cat(parts)
+
+
+def rows_per_rank(*counts: int, device: torch.device) -> tuple[float | Tensor, ...]:
+    """Average over the ranks of numbers of rows, in one all-reduce of a few integers.
+
+    A rank that divides the sum S_r over its own n_r rows by this has the mean over the rows of all
+    W ranks once the ranks are averaged, as `DistributedDataParallel` averages gradients, however
+    unevenly the rows are spread over them, and also where a rank has none:
+
+        1/W · Σ_r S_r / (1/W · Σ_s n_s) = Σ_r S_r / Σ_s n_s.
+
+    Every rank has to call this, in the same order, with as many numbers.
+
+    Args:
+        counts: Numbers of rows of this rank, 0 or more.
+        device: Of the rows; it is not waited for.
+
+    Returns:
+        For each number the average, above 0 also where no rank has a row. Scalar tensors, the same
+        on every rank; with one process, or without a process group, plain numbers.
+
+    Example:
+        >>> rows_per_rank(4, 0, device=torch.device("cpu"))
+        (4.0, 1.0)
+    """
+    if not is_distributed():
+        return tuple(float(max(count, 1)) for count in counts)
+    total = torch.stack([torch.full((), count, device=device) for count in counts])
+    dist.all_reduce(total)
+    return (total.clamp(min=1) / dist.get_world_size()).unbind()
 
 
 class _SumOverRanks(torch.autograd.Function):

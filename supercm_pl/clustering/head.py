@@ -17,7 +17,7 @@ from supercm_pl.clustering._checks import (
 )
 from supercm_pl.clustering._precision import full_precision, math_dtype
 from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
-from supercm_pl.clustering.distributed import sum_over_ranks
+from supercm_pl.clustering.distributed import is_distributed, sum_over_ranks, world_size
 from supercm_pl.clustering.functional import ClusteringLoss, clustering_loss, dirichlet_prior
 
 __all__ = ["ClusteringHead", "ClusteringLoss", "ClusteringOutput"]
@@ -39,7 +39,9 @@ class ClusteringHead(ClassCentroids):
     The math runs in float32, or float64 for float64 features, also under autocast and after
     `.half()`. Where `torch.distributed` runs with several ranks, every rank has to call
     `update_centroids`, and `loss` too where `alpha` is not 1, as they reduce over the ranks. The
-    other terms of the loss are means over the rows of this rank.
+    other terms of the loss are made of the rows of this rank, such that their average over the
+    ranks is what one process would get for all rows; where ranks have unequal numbers of rows,
+    `loss` has to be told with `rows_per_rank`.
 
     Args:
         in_features: d, the size of a feature vector.
@@ -123,12 +125,20 @@ class ClusteringHead(ClassCentroids):
             scaled = logits if self.temperature == 1.0 else logits / self.temperature
             return ClusteringOutput(logits, torch.softmax(scaled, dim=1))
 
-    def loss(self, features: Tensor, assignments: Tensor) -> ClusteringLoss:
+    def loss(
+        self,
+        features: Tensor,
+        assignments: Tensor,
+        *,
+        rows_per_rank: float | Tensor | None = None,
+    ) -> ClusteringLoss:
         """Compute the clustering loss against the present centroids.
 
         Args:
             features: Shape (N, d), labeled and unlabeled rows together.
             assignments: Shape (N, K), as `forward` gives them for these features.
+            rows_per_rank: The average of N over the ranks, from `distributed.rows_per_rank`; `None`
+                where N is the same on all of them.
 
         Returns:
             The total and its terms; see `clustering_loss`. The mean assignment in the prior is the
@@ -148,6 +158,8 @@ class ClusteringHead(ClassCentroids):
             ortho_weight=self.ortho_weight,
             normalize=self.normalize,
         )
+        if is_distributed():
+            terms = self._averageable(terms, features.shape[0], rows_per_rank)
         if isinstance(self.alpha, float) and self.alpha == 1.0:
             return terms
         with full_precision(features.device):
@@ -157,6 +169,23 @@ class ClusteringHead(ClassCentroids):
             prior = dirichlet_prior(sums[:-1] / sums[-1].clamp(min=1), self.alpha)
         total, reconstruction, sparsity, overlap, _ = terms
         return ClusteringLoss(total + prior, reconstruction, sparsity, overlap, prior)
+
+    def _averageable(
+        self, terms: ClusteringLoss, num_rows: int, rows_per_rank: float | Tensor | None
+    ) -> ClusteringLoss:
+        # The average over the ranks is to be the mean, or the sum, over the rows of all of them.
+        if not self.normalize:
+            factor: float | Tensor = float(world_size())
+        elif rows_per_rank is not None:
+            factor = num_rows / rows_per_rank
+        else:
+            return terms
+        _, reconstruction, sparsity, overlap, prior = terms
+        reconstruction, sparsity = factor * reconstruction, factor * sparsity
+        if not self.orthonormal:  # else it is a function of the centroids alone
+            overlap = factor * overlap
+        total = reconstruction + sparsity + overlap + prior
+        return ClusteringLoss(total, reconstruction, sparsity, overlap, prior)
 
     def extra_repr(self) -> str:
         """Describe the head by its constructor arguments."""

@@ -1,0 +1,8 @@
+"""A method, a backbone and data of my own for supercm_pl."""
+
+from my_method.adapter import MeanAlignment
+from my_method.backbone import SeparableNet
+from my_method.data import Shapes, ShapesDataModule
+from my_method.regularizer import ViewConsistency
+
+__all__ = ["MeanAlignment", "SeparableNet", "Shapes", "ShapesDataModule", "ViewConsistency"]

@@ -1,0 +1,116 @@
+# %% [markdown]
+# # Your own folder of images
+#
+# What it takes: a folder with a subfolder of images for each class, and a folder of images without labels. This notebook
+# writes such folders first; put the paths of yours in place of them.
+
+# %%
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as L
+import matplotlib.pyplot as plt
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.backbones import ConvNet
+from supercm_pl.data import AffineNoise
+from supercm_pl.export import Classifier, export_torch
+
+STEPS = int(os.environ.get("NOTEBOOK_STEPS", "200"))
+warnings.filterwarnings("ignore", module="lightning|torchmetrics")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+photos = Path(tempfile.mkdtemp()) / "photos"
+digits = load_digits()
+words = ["zero", "one", "two", "three", "four"]
+few = (digits.target < 5).nonzero()[0]
+for number, row in enumerate(few):
+    name = words[digits.target[row]]
+    part = f"labeled/{name}" if number < 40 else "unlabeled" if number < 600 else f"test/{name}"
+    (photos / part).mkdir(parents=True, exist_ok=True)
+    Image.fromarray((digits.images[row] * 15.9).astype("uint8")).save(photos / part / f"{row}.png")
+for folder in sorted(photos.glob("*/*/")):
+    print(folder.relative_to(photos), len(list(folder.glob("*.png"))))
+print("unlabeled", len(list((photos / "unlabeled").glob("*.png"))))
+
+# %% [markdown]
+# ## Train
+#
+# Images may have any size and format; each is resized to a square. For photographs, take `image_size=128` or more and a
+# pretrained network, `supercm_pl.backbones.TorchvisionBackbone("resnet18", weights="DEFAULT")`.
+
+# %%
+data = SSLDataModule.from_folder(
+    photos / "labeled",
+    photos / "unlabeled",
+    photos / "test",
+    image_size=16,
+    grayscale=True,
+    weak=AffineNoise(rotation=0.15, shift=0.1, scale=0.1, noise=0.05),
+    steps_per_epoch=50,
+    val_size=0,
+    predict_path=photos / "unlabeled",
+    seed=0,
+)
+print(data.classes, data.num_classes)
+
+L.seed_everything(0, verbose=False)
+module = SSLModule(
+    ConvNet(1, (16, 32, 64), out_features=32),
+    data.num_classes,
+    cm_weight=0.5,
+    optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.002),
+)
+trainer = L.Trainer(
+    max_steps=STEPS,
+    accelerator="cpu",
+    num_sanity_val_steps=0,
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+)
+trainer.fit(module, data)
+(metrics,) = trainer.test(module, data, verbose=False)
+print(f"{metrics['test/acc']:.3f} of the test images right")
+
+# %% [markdown]
+# ## Look at what it is least sure of
+#
+# These unlabeled images are the ones whose labels would help most. Label a few, move them to their class's folder, and train
+# again.
+
+# %%
+module.eval()
+with torch.no_grad():
+    batches = [data.on_after_batch_transfer(batch) for batch in data.predict_dataloader()]
+    found = [(batch["ids"], batch["inputs"], module.predict_step(batch)) for batch in batches]
+paths = [path for ids, _, _ in found for path in ids]
+images = torch.cat([inputs for _, inputs, _ in found])
+probability = torch.cat([prediction["probability"] for _, _, prediction in found])
+label = torch.cat([prediction["class"] for _, _, prediction in found])
+figure, axes = plt.subplots(1, 8, figsize=(11, 2))
+for ax, row in zip(axes, probability.argsort()[:8].tolist(), strict=True):
+    ax.imshow(images[row, 0].numpy(), cmap="gray_r")
+    ax.set_title(f"{data.classes[label[row]]}, {probability[row]:.0%}\n{Path(paths[row]).name}")
+    ax.axis("off")
+plt.show()
+
+# %% [markdown]
+# ## Take the model out
+#
+# One file, with the names of the classes inside, that PyTorch runs without this package. From a run of the command, that is
+# `supercm export runs/.../last.ckpt`; `--format onnx` is for everything that is not PyTorch.
+
+# %%
+file = photos.parent / "words.pt2"
+difference = export_torch(Classifier(module, data.classes, data.input_shape), file)
+print(f"{file.stat().st_size / 1e6:.1f} MB; outputs differ from the module's by {difference:.1g}")
+probabilities, logits, features = torch.export.load(str(file)).module()(images[:3])
+print(probabilities.argmax(1).tolist(), label[:3].tolist())

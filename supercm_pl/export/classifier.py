@@ -1,0 +1,89 @@
+"""What goes into an exported file: preprocessing, network and head as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from supercm_pl.core.module import SuperCMModule
+
+OUTPUTS = ("probabilities", "logits", "features")
+"""What a :class:`Classifier` gives, in this order: ``(N, K)``, ``(N, K)`` and ``(N, d)``."""
+
+
+class Classifier(nn.Module):
+    """From inputs as they come to probabilities.
+
+    Inputs are those of the data: floats, images in ``[0, 1]``; with ``uint8``, bytes from 0 to 255,
+    which it turns into these. What the data module does with all inputs comes next, then what the
+    backbone does by itself, such as the normalization of
+    :class:`~supercm_pl.backbones.TorchvisionBackbone`. Images must have the size that the data were
+    brought to; nothing here resizes them.
+
+    Args:
+        module: Trained. It is used as it is, not copied, and put in evaluation mode.
+        classes: Names of the ``K`` classes.
+        input_shape: Of one input, ``(C, H, W)`` or ``(D,)``.
+        preprocess: The data module's, fitted; ``None`` leaves inputs as they are.
+        uint8: Take bytes in place of floats.
+
+    Raises:
+        TypeError: If ``module`` is not a :class:`~supercm_pl.core.module.SuperCMModule`.
+        ValueError: If there are more or fewer names than classes, a size is below 1, or
+            ``preprocess`` is not fitted.
+
+    Example:
+        >>> from supercm_pl import SSLModule
+        >>> from supercm_pl.backbones import MLP
+        >>> module = SSLModule(MLP(4, hidden_features=(8,)), num_classes=3)
+        >>> classifier = Classifier(module, ["a", "b", "c"], (4,))
+        >>> [tuple(output.shape) for output in classifier(torch.zeros(2, 4))]
+        [(2, 3), (2, 3), (2, 8)]
+    """
+
+    def __init__(
+        self,
+        module: SuperCMModule,
+        classes: Sequence[str],
+        input_shape: Sequence[int],
+        *,
+        preprocess: nn.Module | None = None,
+        uint8: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(module, SuperCMModule):
+            raise TypeError(f"module must be a SuperCMModule, got {type(module).__name__}")
+        if len(classes) != module.num_classes:
+            raise ValueError(
+                f"classes must name the {module.num_classes} classes of the module, got "
+                f"{len(classes)}: {', '.join(map(str, classes)):.200}"
+            )
+        if not input_shape or min(input_shape) < 1:
+            raise ValueError(f"input_shape must be of sizes of 1 or more, got {tuple(input_shape)}")
+        if not getattr(preprocess, "fitted", True):
+            raise ValueError(
+                f"preprocess must be fitted, got a {type(preprocess).__name__} that is not"
+            )
+        self.module = module
+        self.classes = tuple(map(str, classes))
+        self.input_shape = tuple(input_shape)
+        self.preprocess = nn.Identity() if preprocess is None else preprocess
+        self.uint8 = uint8
+        self.eval()
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities, logits and features of inputs ``(N, *input_shape)``."""
+        if self.uint8:
+            inputs = inputs.to(torch.float32) / 255.0
+        rows = self.module.rows(self.preprocess(inputs))
+        return rows.assignments, rows.logits, rows.features
+
+    def example(self, count: int = 2) -> Tensor:
+        """Random inputs ``(count, *input_shape)``, always the same, on the module's device."""
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.rand(count, *self.input_shape, generator=generator)
+        if self.uint8:
+            inputs = (inputs * 255.0).to(torch.uint8)
+        return inputs.to(next(self.module.parameters()).device)
