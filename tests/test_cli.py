@@ -561,12 +561,15 @@ def test_help_is_short_and_names_every_command(words: Sequence[str]) -> None:
     assert len(outcome.out.splitlines()) <= 24
 
 
+COMMANDS = "fit, validate, test, predict, export, report"
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
         ("fitt", "fitt is not a command; did you mean fit?"),
-        ("x", "x is not a command, but fit, validate, test, predict, export, report are"),
-        ("--config", "a command comes first, one of fit, validate, test, predict, export, report, got --config"),
+        ("x", f"x is not a command, but {COMMANDS} are"),
+        ("--config", f"a command comes first, one of {COMMANDS}, got --config"),
     ],
 )
 def test_a_wrong_command(word: str, said: str) -> None:

@@ -109,14 +109,14 @@ class Shifted:
 
 
 class Logs(L.Callback):
-    """Keeps what each step logged, and the checkpoint of one epoch's end."""
+    """Keeps what each step has to log, and the checkpoint of one epoch's end."""
 
     def __init__(self, save: Path | None = None) -> None:
         self.steps: list[dict[str, float]] = []
         self.save = save
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: object) -> None:
-        self.steps.append({k: v.item() for k, v in trainer.callback_metrics.items()})
+    def on_train_batch_end(self, trainer: L.Trainer, module: UDAModule, *args: object) -> None:
+        self.steps.append({f"train/{k}": v.item() for k, v in module.step_values.items()})
 
     def on_train_epoch_end(self, trainer: L.Trainer, *args: object) -> None:
         if self.save is not None and trainer.current_epoch == 0:
