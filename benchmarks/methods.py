@@ -78,6 +78,8 @@ def batch_of(module: SuperCMModule, x: Tensor, y: Tensor, u: Tensor) -> Mapping[
     unlabeled = {view: u.clone() for view in views[module.unlabeled_stream]}
     if "index" in unlabeled:
         unlabeled["index"] = torch.arange(len(u), device=u.device)
+        for term in module.terms:
+            term.num_samples = len(u)  # which a data module would tell
     return {module.labeled_stream: (labeled, y), module.unlabeled_stream: unlabeled}
 
 
