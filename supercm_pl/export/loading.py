@@ -53,7 +53,9 @@ def load_classifier(
     content = _read(path)
     data = _data_module(path, config, content)
     check_class_paths(path)  # before the module's class is imported
-    module = _module_class(content).load_from_checkpoint(path, map_location="cpu")
+    module = _module_class(content).load_from_checkpoint(
+        path, map_location="cpu", weights_only=True
+    )
     preprocess = _preprocess(path, data, content)
     shape = input_shape or _input_shape(data, preprocess)
     if shape is None:
