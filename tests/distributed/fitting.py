@@ -7,16 +7,15 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from supercm_pl import SSLDataModule, SSLModule
-from supercm_pl.clustering import CentroidMode
 
 STEPS = 8
 LOST_AT = 5
@@ -34,18 +33,6 @@ class LoseRank(L.Callback):
             os.kill(os.getpid(), self.number)
 
 
-class ShardedModule(SSLModule):
-    """Its parameters are shared out to the ranks (FSDP), as a user would do it."""
-
-    def configure_model(self) -> None:
-        from torch.distributed.fsdp import fully_shard
-
-        mesh = self.device_mesh["data_parallel"]
-        fully_shard(self.backbone, mesh=mesh)
-        # Whole until backward, as the loss uses learnable centroids after the forward pass.
-        fully_shard(self.head, mesh=mesh, reshard_after_forward=False)
-
-
 def fit(
     folder: Path,
     checkpoint: Path | None = None,
@@ -53,16 +40,13 @@ def fit(
     world_size: int = 1,
     timeout: float = 60.0,
     lost: signal.Signals | None = None,
-    centroids: CentroidMode = "cumulative",
-    sharded: bool = False,
 ) -> dict[str, Tensor]:
     """Train in steps of 16 labeled and 32 unlabeled samples over all ranks; the final state."""
     torch.manual_seed(0)
-    module = (ShardedModule if sharded else SSLModule)(
+    module = SSLModule(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()),
         num_classes=10,
         feature_size=16,
-        centroids=centroids,
         optimizer=partial(torch.optim.SGD, lr=0.1),
     )
     data = SSLDataModule(
@@ -76,11 +60,7 @@ def fit(
         "process_group_backend": "gloo",
         "timeout": datetime.timedelta(seconds=timeout),
     }
-    strategy: Any = "auto"
-    if sharded:
-        strategy = ModelParallelStrategy(world_size, 1, **options)
-    elif world_size > 1:
-        strategy = DDPStrategy(**options)
+    strategy: Any = DDPStrategy(**options) if world_size > 1 else "auto"
     save = ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1, save_last=True)
     trainer = L.Trainer(
         accelerator="cpu",
@@ -91,18 +71,11 @@ def fit(
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=not sharded,
-        callbacks=[
-            *([] if sharded else [save]),
-            *([] if lost is None else [LoseRank(lost)]),
-        ],
+        callbacks=[save, *([] if lost is None else [LoseRank(lost)])],
     )
     trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))
     assert trainer.global_step == STEPS
-    return {
-        name: value.full_tensor() if hasattr(value, "full_tensor") else value
-        for name, value in module.state_dict().items()
-    }
+    return module.state_dict()
 
 
 def fit_as_rank(
@@ -123,16 +96,6 @@ def fit_as_rank(
         Path(folder, f"error-{rank}.txt").write_text(str(error))
         raise
     torch.save(state, Path(folder, f"state-{rank}.pt"))
-
-
-def fit_sharded_as_rank(rank: int, folder: str, port: int) -> None:
-    """Be one of two ranks that share the parameters; leaves the final states in `folder`."""
-    _join(rank, port)
-    states = {
-        mode: fit(Path(folder), world_size=2, centroids=mode, sharded=True)
-        for mode in get_args(CentroidMode)
-    }
-    torch.save(states, Path(folder, f"state-{rank}.pt"))
 
 
 def _join(rank: int, port: int) -> None:
