@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.data.datasets import (
     Indices,
@@ -166,9 +166,17 @@ def reshaped(dataset: Dataset[Any], reshape: Reshape) -> Dataset[Any]:
     Args:
         dataset: Any map-style data set.
         reshape: What is done to each image.
+
+    Raises:
+        TypeError: If there is something to do to an ``IterableDataset``.
     """
     if reshape == Reshape():
         return dataset
+    if isinstance(dataset, IterableDataset):
+        raise TypeError(
+            "images of an IterableDataset are not resized, cropped or recolored: let it give them "
+            "as they are to be"
+        )
     if isinstance(dataset, TensorData):
         starts = range(0, len(dataset), _CHUNK)
         chunks = [reshape(dataset.inputs[start : start + _CHUNK]) for start in starts]

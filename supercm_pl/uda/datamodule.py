@@ -45,7 +45,9 @@ class UDADataModule(SuperCMDataModule):
     without their labels, for validators that need none. A validation set that a source has of its
     own is used in place of held-out samples. Test data are those of the target: its test set, or,
     where it has none, all of its images (without the labeled ones), as published tables do; the
-    description says so. Unlabeled samples that the target has of its own join it.
+    description says so. Unlabeled samples that the target has of its own join it; an
+    ``IterableDataset`` of them takes the place of its training rows, in its own order and with
+    inputs that have the common shape already.
 
     Args:
         source: Where the labeled samples come from, one source or several; ``None``:
@@ -235,12 +237,12 @@ class UDADataModule(SuperCMDataModule):
         return sum(len(split.labeled) for split in self.source_splits)
 
     @property
-    def num_target(self) -> int:
-        """Target samples that train without labels."""
-        return len(self.target_split.unlabeled)
+    def num_target(self) -> int | None:
+        """Target samples that train without labels; ``None`` for an ``IterableDataset``."""
+        return self._domains.num_target
 
     @property
-    def num_unlabeled(self) -> int:
+    def num_unlabeled(self) -> int | None:
         """The same, as a semi-supervised base method asks for it."""
         return self.num_target
 
@@ -328,7 +330,8 @@ class UDADataModule(SuperCMDataModule):
         test = f"{domains.num_test:,} test"
         if domains.is_transductive:
             test += " (all target samples but the labeled)" if labeled else " (all target samples)"
-        parts = [source, f"{self.num_target:,} target", val, test]
+        target = "endless" if self.num_target is None else f"{self.num_target:,}"
+        parts = [source, f"{target} target", val, test]
         if labeled:
             parts.insert(1, f"{labeled:,} labeled target")
         return " · ".join(parts) + f", {self.num_classes:,} classes"

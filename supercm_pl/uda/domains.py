@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, IterableDataset, Subset
 
 from supercm_pl.data.align import check_same_classes, common_reshape, renumbered, union_of_classes
 from supercm_pl.data.choose import choose_split
@@ -22,10 +22,11 @@ from supercm_pl.data.datasets import (
 )
 from supercm_pl.data.folder import ImageFiles
 from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.resize import Reshape, ReshapedData, reshaped
+from supercm_pl.data.resize import Reshape, ReshapedData, first_input, reshaped
 from supercm_pl.data.seeding import derive_seed
 from supercm_pl.data.sources import Source, SourceData
 from supercm_pl.data.split import Split
+from supercm_pl.data.streamed import StreamedSamples, is_streamed
 from supercm_pl.uda.domain_samples import DomainSamples, joined
 from supercm_pl.uda.target_split import Size, number_of, split_target
 
@@ -153,8 +154,17 @@ class Domains:
         numbers = np.repeat(np.arange(len(samples)), [len(part) for part in samples])
         return DomainSamples(joined(samples), numbers)
 
-    def target_samples(self) -> Samples:
-        """Training rows of the target, without labels."""
+    @property
+    def num_target(self) -> int | None:
+        """Number of target samples that train; ``None`` for an ``IterableDataset``."""
+        streamed = is_streamed(self.target.data.unlabeled)
+        return None if streamed else len(self.target.split.unlabeled)
+
+    def target_samples(self) -> Samples | StreamedSamples:
+        """Training rows of the target, without labels; those of an ``IterableDataset``, if any."""
+        data = self.target.data
+        if isinstance(data.unlabeled, IterableDataset):
+            return StreamedSamples(data.unlabeled, first_input(data.train, "target"))
         return Samples(self._target_inputs, self.target.split.unlabeled)
 
     def source_val(self) -> Samples:
@@ -189,7 +199,9 @@ class Domains:
     @property
     def _target_inputs(self) -> Dataset[Any]:
         data = self.target.data
-        return data.train if data.unlabeled is None else JoinedData([data.train, data.unlabeled])
+        if data.unlabeled is None or is_streamed(data.unlabeled):
+            return data.train
+        return JoinedData([data.train, data.unlabeled])
 
     @property
     def _target_val_rows(self) -> Indices:
@@ -258,7 +270,7 @@ def _has_labels(dataset: Dataset[Any]) -> bool:
 def _fit(data: SourceData, reshape: Reshape) -> SourceData:
     """Training data in the common shape; sets for evaluation wait until they are asked for."""
     train = reshaped(data.train, reshape)
-    if data.unlabeled is None:
+    if data.unlabeled is None or is_streamed(data.unlabeled):  # a stream has the shape already
         return replace(data, train=train)
     unlabeled = reshaped(data.unlabeled, reshape)
     check_alike(train, unlabeled)

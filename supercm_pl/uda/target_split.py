@@ -15,6 +15,7 @@ from supercm_pl.data.datasets import Indices, dataset_length
 from supercm_pl.data.seeding import permutation
 from supercm_pl.data.sources import SourceData
 from supercm_pl.data.split import Split, check_rows, hash_labels
+from supercm_pl.data.streamed import is_streamed
 
 Size = int | float | str
 
@@ -33,7 +34,8 @@ def split_target(
     """Choose labeled, unlabeled and validation rows of the target, the last without any label.
 
     Args:
-        data: The target; rows of ``unlabeled`` count on after those of ``train``.
+        data: The target; rows of ``unlabeled`` count on after those of ``train``, unless it is an
+            ``IterableDataset``, which has none.
         classes: Names of the common classes.
         labels_of_rows: Gives the labels, as numbers of these classes, of rows of a data set; the
             third argument is what messages call it. It is asked for the rows of ``labeled_indices``
@@ -70,9 +72,10 @@ def split_target(
     order = permutation(size, seed, "target", "val")
     order = order[hidden[order]]
     held_out = number_of(val_size, len(order), "target_val_size")
-    own = 0 if data.unlabeled is None else dataset_length(data.unlabeled)
+    streamed = is_streamed(data.unlabeled)
+    own = 0 if data.unlabeled is None or streamed else dataset_length(data.unlabeled)
     unlabeled = np.concatenate([np.sort(order[held_out:]), size + np.arange(own)])
-    if not len(unlabeled):
+    if not len(unlabeled) and not streamed:
         raise ValueError("no target samples without labels are left: label fewer")
     return labels, Split(
         labeled=labeled,

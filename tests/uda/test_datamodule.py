@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
@@ -546,6 +546,41 @@ def test_training_resumes_bit_for_bit(tmp_path, workers):
         assert same_weights(rest, full)
     with pytest.raises(ValueError, match=r"another split, with seed 1, and this run has seed 2"):
         fit(tmp_path, digits(seed=2, **options), ckpt_path=tmp_path / "step=2.ckpt")
+
+
+class Endless(IterableDataset):
+    """Target images without labels that no index reaches."""
+
+    def __init__(self, shape=(1, 8, 8)):
+        self.shape = shape
+
+    def __iter__(self):
+        return (torch.full(self.shape, float(number)) for number in range(23))
+
+
+def test_a_streamed_target_takes_the_place_of_the_training_rows():
+    digits = Digits().load()
+    target = DatasetSource(digits.train, unlabeled=Endless(), classes=digits.classes)
+    data = UDADataModule(Digits(), target, seed=0, steps_per_epoch=2, target_batch_size=16)
+    first, second = (batch["target"] for batch in data.train_dataloader())
+    assert torch.cat([first, second])[:, 0, 0, 0].tolist() == [*range(23), *range(9)]
+    assert data.num_target is None
+    assert "endless target" in data.describe()
+    target_batches = data.val_dataloader()[1]
+    assert sum(len(batch) for batch in target_batches) == len(data.target_split.val) == 135
+    # All labeled target samples may be held out, as none of them trains.
+    all_held = UDADataModule(Digits(), target, seed=0, target_val_size=1346)
+    assert len(all_held.target_split.val) == 1346
+
+
+def test_a_streamed_target_is_not_resized():
+    digits = Digits().load()
+    target = DatasetSource(digits.train, unlabeled=Endless((1, 9, 9)), classes=digits.classes)
+    data = UDADataModule(Digits(), target, seed=0, steps_per_epoch=2)
+    with pytest.raises(ValueError, match=r"\(1, 9, 9\)"):
+        next(iter(data.train_dataloader()))
+    with pytest.raises(TypeError, match="IterableDataset are not resized"):
+        Resized(target, size=16).load()
 
 
 def test_the_run_seed_decides_everything(monkeypatch):
