@@ -13,17 +13,14 @@ was allocated before the step: logits, assignments, what backward keeps, and eve
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from benchmarks.timing import interleave, machine, ratio, write_json
+from benchmarks.timing import interleave, machine, peak_extra_memory, ratio, write_json
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 
 FORWARD_BAR = 1.4
@@ -100,15 +97,19 @@ def measure(mode: CentroidMode, options: argparse.Namespace) -> dict[str, Any]:
         rounds=options.repeats,
         warmup=1,
     )
-    head.reset_centroids()  # lets go of the last step's graph, whose memory is not this step's
+    peaks = []
+    for step in (forward, forward_backward):
+        head.reset_centroids()  # lets go of the last step's graph, whose memory is not this step's
+        peaks.append(peak_extra_memory(step, options.device))
     floats = options.n * options.k * 4
     return {
         "centroids": mode,
         "milliseconds": {name: 1e3 * statistics.median(times) for name, times in seconds.items()},
         "forward_ratio": ratio(seconds["forward"], seconds["forward_products"]),
         "forward_backward_ratio": ratio(seconds["forward_backward"], seconds["all_products"]),
-        "forward_memory": peak_extra_memory(forward, options.device) / floats,
-        "forward_backward_memory": peak_extra_memory(forward_backward, options.device) / floats,
+        "forward_memory": peaks[0] / floats,
+        "forward_backward_memory": peaks[1] / floats,
+        "peak_bytes": peaks,
     }
 
 
@@ -136,30 +137,6 @@ def matrix_products(
     return forward, backward
 
 
-def peak_extra_memory(step: Callable[[], Any], device: torch.device) -> int:
-    """Peak of bytes that `step` has allocated at one time, by torch's own allocators."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        step()
-        return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profiler:
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
-    changes = [event for event in events if event["name"] == "[memory]"]
-    changes.sort(key=lambda event: float(event["ts"]))
-    allocated = peak = 0
-    for change in changes:
-        allocated += change["args"]["Bytes"]
-        peak = max(peak, allocated)
-    return peak
-
-
 def to_markdown(result: dict[str, Any]) -> str:
     lines = [
         f"N {result['n']}, d {result['d']}, K {result['k']}, float32, "
@@ -172,9 +149,11 @@ def to_markdown(result: dict[str, Any]) -> str:
     ]
     lines += [
         f"| `{row['centroids']}` | {row['milliseconds']['forward']:.1f} ms "
-        f"| {row['forward_ratio']:.2f} | {row['forward_memory']:.2f} "
+        f"| {row['forward_ratio']:.2f} | {row['forward_memory']:.2f}, "
+        f"{row['peak_bytes'][0] / 2**20:.0f} MiB "
         f"| {row['milliseconds']['forward_backward']:.1f} ms "
-        f"| {row['forward_backward_ratio']:.2f} | {row['forward_backward_memory']:.2f} |"
+        f"| {row['forward_backward_ratio']:.2f} | {row['forward_backward_memory']:.2f}, "
+        f"{row['peak_bytes'][1] / 2**20:.0f} MiB |"
         for row in result["rows"]
     ]
     return "\n".join(lines)

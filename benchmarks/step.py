@@ -1,53 +1,70 @@
-"""Time of a training step: plain supervised, SuperCM, and SuperCM as its authors' code does it.
+"""Time and memory of a training step: plain supervised, SuperCM, and SuperCM as its authors do it.
 
-All arms see the same batch. "Plain" is cross-entropy on all rows, so it has the same forward and
-backward through the network. "The authors' way" is written here from its description: the centroids
-come from an extra forward of the labeled rows in eval mode, class by class in a loop, and the
-weights' moving average is kept parameter by parameter.
+All arms see the same batch, through a WRN-28-2, with Adam. "Plain" is cross-entropy on all rows, so
+it has the same forward and backward through the network. "The authors' way" is written here from
+its description: the centroids come from an extra forward of the labeled rows in eval mode, class by
+class in a loop, and the weights' moving average is kept parameter by parameter; it runs on the same
+network. With `--reference DIR` their own code is timed as well, from a checkout that you have
+(github.com/Durgesh93/SuperCM): network, centroids, loss and moving average are theirs.
 
-    python -m benchmarks.step [--labeled 50 --unlabeled 50 --rounds 15 --json FILE]
+"Channels last" is what the configurations of this package say for images. "In a trainer" is the
+same step taken by Lightning's trainer, with everything that it does around it.
+
+    python -m benchmarks.step [--labeled 50 --unlabeled 50 --rounds 15 --reference DIR --json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
 import statistics
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from benchmarks.timing import interleave, machine, ratio, write_json
+from benchmarks import reference
+from benchmarks.timing import interleave, machine, peak_extra_memory, quiet, ratio, write_json
 from supercm_pl import SSLModule
 from supercm_pl.backbones import WideResNet
 from supercm_pl.clustering.functional import clustering_loss
 
-Batch = dict[str, object]
+CM_WEIGHT = 0.186
+Batch = dict[str, Any]
+Step = Callable[[], object]
 
 
-def _module(cm_weight: float) -> SSLModule:
-    torch.manual_seed(0)
-    return SSLModule(WideResNet(), num_classes=10, cm_weight=cm_weight)
+def plain(batch: Batch, **options: Any) -> Step:
+    """A step of cross-entropy alone, with a label for every row."""
+    (labeled, _), unlabeled = batch["labeled"], batch["unlabeled"]
+    every = torch.cat([labeled, unlabeled])
+    labels = torch.arange(len(every), device=every.device) % 10
+    return _step(_module(every.device, cm_weight=0.0, **options), {"labeled": (every, labels)})
 
 
-def _step(module: SSLModule, batch: Batch, autocast: bool) -> Callable[[], None]:
-    device = next(module.parameters()).device.type
-    optimizer = torch.optim.Adam(module.parameters(), lr=3e-4)
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=autocast):
-            loss = module.training_step(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+def supercm(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
+    """A step of SuperCM."""
+    device = batch["unlabeled"].device
+    module = _module(device, cm_weight=CM_WEIGHT, **options)
+    module.setup("fit")
+    return _step(module, batch, autocast)
 
 
-def _authors_step(labeled: Tensor, labels: Tensor, unlabeled: Tensor) -> Callable[[], None]:
-    module = _module(cm_weight=0.186).to(labeled.device)
+def in_a_trainer(batch: Batch, **options: Any) -> Step:
+    """The same step, taken by a trainer that waits for its turn."""
+    device = batch["unlabeled"].device
+    return _Fitting(_module(device, cm_weight=CM_WEIGHT, **options), batch).step
+
+
+def authors_way(batch: Batch) -> Step:
+    """A step as the authors' code is described."""
+    (labeled, labels), unlabeled = batch["labeled"], batch["unlabeled"]
+    module = _module(labeled.device, cm_weight=CM_WEIGHT)
     average = copy.deepcopy(module)
     optimizer = torch.optim.Adam(module.parameters(), lr=3e-4)
     centroids = torch.zeros_like(module.head.centroids)
@@ -66,9 +83,9 @@ def _authors_step(labeled: Tensor, labels: Tensor, unlabeled: Tensor) -> Callabl
         module.train()
         rows = module.rows(torch.cat([labeled, unlabeled]))
         loss = F.cross_entropy(rows.logits[: len(labeled)], labels)
-        loss = loss + 0.186 * clustering_loss(rows.features, rows.assignments, centroids).total
+        cm = clustering_loss(rows.features, rows.assignments, centroids).total
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss + CM_WEIGHT * cm)
         optimizer.step()
         with torch.no_grad():
             for mean, current in zip(average.parameters(), module.parameters(), strict=True):
@@ -77,58 +94,194 @@ def _authors_step(labeled: Tensor, labels: Tensor, unlabeled: Tensor) -> Callabl
     return step
 
 
+ARMS: dict[str, Callable[[Batch], Step]] = {
+    "plain": plain,
+    "SuperCM": supercm,
+    "plain, channels last": lambda batch: plain(batch, channels_last=True),
+    "SuperCM, channels last": lambda batch: supercm(batch, channels_last=True),
+    "SuperCM, channels last, in a trainer": lambda batch: in_a_trainer(batch, channels_last=True),
+    "the authors' way": authors_way,
+    "SuperCM, channels last, compiled": lambda batch: supercm(
+        batch, channels_last=True, compile_mode="default"
+    ),
+    "SuperCM, channels last, bf16": lambda batch: supercm(batch, channels_last=True, autocast=True),
+}
+THREADED = {"SuperCM, channels last, in a trainer"}
+MAY_NOT_END = {"SuperCM, channels last, bf16"}
+"""On a processor without units for bfloat16 a step takes minutes."""
+
+
 def main() -> None:
+    arguments = parse()
+    quiet()
+    batch = batch_of(arguments)
+    if arguments.profile is not None:
+        print(operators(ARMS[arguments.profile](batch)))
+        return
+    chosen = {name: ARMS[name] for name in ARMS if name in (arguments.arms or ARMS)}
+    if arguments.reference is not None:
+        chosen["the authors' code"] = lambda batch: reference.step(
+            arguments.reference, batch, CM_WEIGHT
+        )
+    late = [name for name in chosen if name in MAY_NOT_END and not ends(name, arguments)]
+    steps = {name: make(batch) for name, make in chosen.items() if name not in late}
+    seconds = interleave(steps, arguments.rounds, arguments.warmup)
+    first = next(iter(steps))
+    rows = [
+        {
+            "step": name,
+            "ms": 1e3 * statistics.median(seconds[name]),
+            f"over {first}": ratio(seconds[name], seconds[first]),
+            **{
+                f"{other} over it": ratio(seconds[other], seconds[name])
+                for other in ("the authors' way", "the authors' code")
+                if other in steps
+            },
+            # Not of a step in another thread, whose memory the profiler does not see.
+            "peak MiB": (
+                None
+                if name in THREADED
+                else peak_extra_memory(step, batch["unlabeled"].device) / 2**20
+            ),
+        }
+        for name, step in steps.items()
+    ]
+    print(f"WRN-28-2, {arguments.labeled} + {arguments.unlabeled} images of 32x32, {machine()}\n")
+    print(to_markdown(rows))
+    for name in late:
+        print(f"\n{name}: did not end within {arguments.limit:g} s")
+    result = {"arguments": vars(arguments), "machine": machine(), "rows": rows, "late": late}
+    write_json(arguments.json, {**result, "seconds": seconds})
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--labeled", type=int, default=50)
     parser.add_argument("--unlabeled", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--arms", nargs="+", default=None, help="only these, such as plain SuperCM")
-    parser.add_argument("--json", default=None, help="also write the figures to this file")
-    arguments = parser.parse_args()
+    parser.add_argument("--warmup", type=int, default=2, help="rounds before them")
+    parser.add_argument("--threads", type=int, help="on the CPU; torch's choice if not given")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="only these; the first is compared")
+    parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds in which the first step must end"
+    )
+    parser.add_argument("--profile", choices=ARMS, help="only say what this one's time goes into")
+    parser.add_argument("--json", help="also write the figures to this file")
+    return parser.parse_args()
 
+
+def batch_of(arguments: argparse.Namespace) -> Batch:
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    labeled = torch.rand(arguments.labeled, 3, 32, 32, device=device)
-    unlabeled = torch.rand(arguments.unlabeled, 3, 32, 32, device=device)
-    labels = torch.arange(arguments.labeled, device=device) % 10
-    every = torch.cat([labeled, unlabeled])
-    every_label = torch.arange(len(every), device=device) % 10
-
-    def channels_last(images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last)
-
-    fast = _module(cm_weight=0.186).to(device)
-    fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    arms = {
-        "plain": _step(_module(0.0).to(device), {"labeled": (every, every_label)}, False),
-        "SuperCM": _step(
-            _module(0.186).to(device), {"labeled": (labeled, labels), "unlabeled": unlabeled}, False
+    return {
+        "labeled": (
+            torch.rand(arguments.labeled, 3, 32, 32, device=device),
+            torch.arange(arguments.labeled, device=device) % 10,
         ),
-        "the authors' way": _authors_step(labeled, labels, unlabeled),
-        "SuperCM, bf16, channels last": _step(
-            fast,
-            {"labeled": (channels_last(labeled), labels), "unlabeled": channels_last(unlabeled)},
-            True,
-        ),
+        "unlabeled": torch.rand(arguments.unlabeled, 3, 32, 32, device=device),
     }
-    arms = {name: arm for name, arm in arms.items() if name in (arguments.arms or arms)}
-    seconds = interleave(arms, arguments.rounds)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    over_plain = {name: ratio(times, seconds["plain"]) for name, times in seconds.items()}
 
-    print(f"WRN-28-2, {arguments.labeled} + {arguments.unlabeled} images of 32x32, {machine()}\n")
-    print("| step | ms, median | over plain |\n| --- | --- | --- |")
-    for name in arms:
-        print(f"| {name} | {medians[name] * 1e3:.1f} | {over_plain[name]:.3f} |")
-    result = {
-        "arguments": vars(arguments),
-        "machine": machine(),
-        "seconds": seconds,
-        "over_plain": over_plain,
-    }
-    write_json(arguments.json, result)
+
+def ends(name: str, arguments: argparse.Namespace) -> bool:
+    """Whether a first step ends within the limit; tried in a process that can be stopped."""
+    context = multiprocessing.get_context("spawn")
+    trial = context.Process(target=_try, args=(name, arguments), daemon=True)
+    trial.start()
+    trial.join(arguments.limit)
+    in_time = trial.exitcode == 0
+    trial.kill()
+    trial.join()
+    return in_time
+
+
+def operators(step: Step) -> str:
+    """A table of the operators that take the most time."""
+    step()
+    with torch.profiler.profile(activities=torch.profiler.supported_activities()) as profiler:
+        step()
+    table: str = profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=14)
+    return table
+
+
+def to_markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [f"| {' | '.join(rows[0])} |", f"|{' --- |' * len(rows[0])}"]
+    for row in rows:
+        name, milliseconds, *ratios, memory = row.values()
+        numbers = [f"{milliseconds:.1f}", *(f"{r:.3f}" for r in ratios)]
+        numbers.append("" if memory is None else f"{memory:.0f}")
+        lines.append(f"| {name} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def _module(device: torch.device, **options: Any) -> SSLModule:
+    torch.manual_seed(0)
+    return SSLModule(WideResNet(), num_classes=10, optimizer=_adam, **options).to(device)
+
+
+def _adam(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=3e-4)
+
+
+def _step(module: SSLModule, batch: Batch, autocast: bool = False) -> Step:
+    optimizer = _adam(module.parameters())
+    device = next(module.parameters()).device.type
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
+            loss = module.training_step(batch)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+
+    return step
+
+
+def _try(name: str, arguments: argparse.Namespace) -> None:
+    ARMS[name](batch_of(arguments))()
+
+
+class _Fitting(L.Callback):
+    """`Trainer.fit` in a thread, held at every batch until its turn."""
+
+    def __init__(self, module: SSLModule, batch: Batch) -> None:
+        self.batch = batch
+        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        trainer = L.Trainer(
+            devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, max_epochs=1, callbacks=[self],
+        )  # fmt: skip
+        self.error: BaseException | None = None
+        # A daemon: it is never told to end.
+        threading.Thread(target=self._fit, args=(trainer, module), daemon=True).start()
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            self.go.acquire()
+            yield self.batch
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.done.release()
+
+    def step(self) -> None:
+        self.go.release()
+        self.done.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def _fit(self, trainer: L.Trainer, module: SSLModule) -> None:
+        try:
+            trainer.fit(module, self)
+        except BaseException as error:  # the thread that waits is to see it
+            self.error = error
+            self.done.release()
 
 
 if __name__ == "__main__":

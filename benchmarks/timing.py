@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import statistics
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,24 +24,60 @@ def synchronize() -> None:
 
 
 def interleave(
-    arms: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2
+    arms: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of each call, by arm: ``rounds`` rounds after ``warmup`` rounds that don't count."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(warmup + rounds):
         for name, arm in arms.items():
             synchronize()
-            start = time.perf_counter()
+            start = clock()
             arm()
             synchronize()
             if turn >= warmup:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> float:
     """Median over rounds of the ratio within a round."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def peak_extra_memory(step: Callable[[], object], device: torch.device) -> int:
+    """Peak of bytes that ``step`` has allocated at one time, by torch's own allocators.
+
+    What was there before, such as parameters and the optimizer's state, is not counted.
+    """
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = [event for event in events if event["name"] == "[memory]"]
+    changes.sort(key=lambda event: float(event["ts"]))
+    allocated = peak = 0
+    for change in changes:
+        allocated += change["args"]["Bytes"]
+        peak = max(peak, allocated)
+    return peak
+
+
+def quiet() -> None:
+    """Keep Lightning's advice and PyTorch's warnings out of the tables."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 def machine() -> dict[str, Any]:
@@ -55,4 +94,4 @@ def machine() -> dict[str, Any]:
 def write_json(path: str | None, result: Mapping[str, Any]) -> None:
     """Write a result file, where one was asked for."""
     if path is not None:
-        Path(path).write_text(json.dumps(result, indent=1) + "\n")
+        Path(path).write_text(json.dumps(result, indent=1, default=str) + "\n")

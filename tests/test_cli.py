@@ -335,6 +335,7 @@ def test_data_and_models_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPat
 MODEL = "model: {init_args: {%s}}"
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -401,6 +402,7 @@ def test_a_mistake_in_a_file(folder: Path, change: str, said: str) -> None:
     assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.bad_input
 def test_a_choice_is_listed_and_the_nearest_suggested(folder: Path) -> None:
     outcome = supercm("fit", "--config", "small.yaml", "--model.centroids", "cumulativ")
     assert outcome.status == 2
@@ -415,6 +417,7 @@ def test_a_key_with_no_near_name_shows_those_there_are(folder: Path) -> None:
     assert "WarmupCosineLR takes optimizer, warmup_steps, total_steps" in outcome.err
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -473,6 +476,7 @@ def test_a_class_whose_module_lacks_a_package_is_not_called_missing(
     assert "lacking.Net can't be imported: No module named 'no_such_package'" in outcome.err
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 @pytest.mark.parametrize("words", [(), ("--ckpt_path", "last")])
 def test_random_weights_are_never_measured(command: str, words: Sequence[str]) -> None:
@@ -501,6 +505,7 @@ def spoiled(kind: str, checkpoint: Path) -> None:
         torch.save(content, "bad.ckpt")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("kind", "said"),
     [

@@ -102,6 +102,7 @@ def test_one_class_is_what_it_predicts():
     assert set(quick().fit(X, np.where(y == 2, 2, -1)).predict(X)) == {2}
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("y", "message"),
     [
@@ -117,6 +118,7 @@ def test_wrong_labels_are_told(y, message):
         quick().fit(np.arange(12.0).reshape(6, 2), y)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
+import lightning.pytorch as L
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
-import supercm_pl.export
-from supercm_pl import SSLDataModule, SSLModule, UDAModule
+from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP, ConvNet
 from supercm_pl.cli import main
 from supercm_pl.data import ZCA
@@ -51,7 +54,9 @@ data:
     preprocess: {class_path: supercm_pl.data.ZCA}
 test_after_fit: false
 """
-BLOCKS = re.findall(r"::\n\n((?:    .*\n|\n)+)", f"{supercm_pl.export.__doc__}\n")
+DOCS = Path(__file__).parents[1] / "docs" / "export.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+IN_PYTHON, WITH_ONNX, WITH_PYTORCH = BLOCKS[:3]
 
 
 @pytest.fixture(scope="module")
@@ -122,27 +127,58 @@ def test_the_preprocessing_is_inside(checkpoint: Path) -> None:
     assert not torch.allclose(classifier.module(images), expected)
 
 
-def test_a_missing_configuration_is_asked_for(checkpoint: Path, tmp_path: Path) -> None:
-    alone = tmp_path / "alone" / "last.ckpt"
-    alone.parent.mkdir()
+def test_the_checkpoint_alone_is_enough(
+    checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = tmp_path / "last.ckpt"
     alone.write_bytes(checkpoint.read_bytes())
-    with pytest.raises(ValueError, match=r"preprocessed.*config\.yaml"):
-        load_classifier(alone)
-    found = load_classifier(alone, checkpoint.parents[1] / "config.yaml")
-    assert torch.equal(found(found.example())[0], load_classifier(checkpoint)(found.example())[0])
+    monkeypatch.chdir(tmp_path)
+    main(["export", "last.ckpt"])
+    (module, about), (expected, known) = load(tmp_path / "last.pt2"), load(exported)
+    images = torch.rand(3, 1, 8, 8)
+    assert about == known
+    assert about["input_shape"] == [1, 8, 8]
+    assert torch.equal(module(images)[0], expected(images)[0])
 
 
-def test_a_strangers_configuration_beside_it_builds_nothing(
+def test_names_and_shapes_are_those_of_the_data(tmp_path: Path) -> None:
+    data = UDADataModule(steps_per_epoch=1)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(UDAModule(ConvNet(3, (8,)), num_classes=10), data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["UDADataModule"]
+    assert tuple(saved["classes"]) == data.classes
+    assert tuple(saved["input_shape"]) == data.input_shape == (3, 16, 16)
+    assert "preprocess" not in saved
+
+
+def test_a_strangers_preprocessing_is_not_built_unless_a_configuration_names_it(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "stranger.py").write_text(
+        "from supercm_pl.data import ZCA\nclass Whitening(ZCA): pass\nprint('imported')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "last.ckpt").write_bytes(checkpoint.read_bytes())
+    content = torch.load(checkpoint, weights_only=True)
+    content["SSLDataModule"]["preprocess_class"]["class_path"] = "stranger.Whitening"
+    torch.save(content, tmp_path / "last.ckpt")
     config = yaml.safe_load((checkpoint.parents[1] / "config.yaml").read_text())
     config["data"]["init_args"]["preprocess"] = {"class_path": "stranger.Whitening"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match="preprocessed"):
+    with pytest.raises(ValueError, match=r"preprocessed.*config\.yaml"):
         load_classifier(tmp_path / "last.ckpt")
+    assert "stranger" not in sys.modules
+    found = load_classifier(tmp_path / "last.ckpt", tmp_path / "config.yaml")
+    assert type(found.preprocess).__name__ == "Whitening"
+    assert torch.equal(found(found.example())[0], load_classifier(checkpoint)(found.example())[0])
 
 
 def test_a_model_of_ones_own_python_run(tmp_path: Path) -> None:
@@ -155,28 +191,88 @@ def test_a_model_of_ones_own_python_run(tmp_path: Path) -> None:
     assert torch.allclose(exported(vectors)[1], module.eval()(vectors), atol=1e-6)
 
 
-def test_onnx_computes_the_same(checkpoint: Path, tmp_path: Path) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    file = tmp_path / "digits.onnx"
-    difference = export_onnx(load_classifier(checkpoint), file)
+def test_onnx_computes_the_same_of_any_number_of_rows(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="to write ONNX: pip install onnx onnxscript")
+    pytest.importorskip("onnxscript", reason="to write ONNX: pip install onnx onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
+    classifier, file = load_classifier(checkpoint), tmp_path / "last.onnx"
+    difference = export_onnx(classifier, file)
     assert difference is not None
     assert difference < 1e-4
-    run_alone(BLOCKS[0], tmp_path)
+    session = onnxruntime.InferenceSession(str(file))
+    for count in (1, 7, 100):
+        images = torch.rand(count, 1, 8, 8)
+        outputs = session.run(None, {"inputs": images.numpy()})
+        for expected, found in zip(classifier(images), outputs, strict=True):
+            torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
+    assert_names_and_shares(run_alone(WITH_ONNX, tmp_path))
 
 
-def test_the_example_needs_pytorch_alone(exported: Path) -> None:
-    assert sum(bool(line.strip()) for line in BLOCKS[1].splitlines()) <= 12
-    lines = run_alone(BLOCKS[1], exported.parent)
+def test_the_examples_are_short_and_need_no_lightning(exported: Path, tmp_path: Path) -> None:
+    for block in (WITH_ONNX, WITH_PYTORCH):
+        assert sum(bool(line.strip()) for line in block.splitlines()) <= 12
+    (tmp_path / "last.pt2").write_bytes(exported.read_bytes())
+    assert_names_and_shares(run_alone(WITH_PYTORCH, tmp_path))
+
+
+def assert_names_and_shares(lines: list[str]) -> None:
     assert len(lines) == 5
     assert all(re.fullmatch(r"\d: \d+\.\d%", line) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Test images of the digits as files, in a folder beside the checkpoint's copy."""
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    (folder / "new").mkdir(parents=True)
+    images = next(iter(SSLDataModule(labels_per_class=2).test_dataloader()))[0]
+    for number, image in enumerate(images[:6]):
+        pixels = (image[0] * 255).round().byte().numpy()
+        Image.fromarray(pixels).save(folder / "new" / f"{number}.png")
+    return folder
+
+
+def test_a_folder_files_and_arrays_are_predicted_alike(checkpoint: Path, photos: Path) -> None:
+    classifier = load_classifier(checkpoint)
+    of_folder = classifier.predict(photos, batch_size=4)
+    assert of_folder.ids == [f"new/{number}.png" for number in range(6)]
+    paths = [photos / name for name in of_folder.ids]
+    arrays = np.stack([np.asarray(Image.open(path)) for path in paths])[:, None]
+    for inputs in (paths, arrays, torch.from_numpy(arrays) / 255):
+        found = classifier.predict(inputs)
+        assert found.classes == of_folder.classes
+        torch.testing.assert_close(found.probabilities, of_folder.probabilities)
+    assert classifier.predict(paths[0]).classes == of_folder.classes[:1]
+    assert load_classifier(checkpoint, uint8=True).predict(photos).classes == of_folder.classes
+    with pytest.raises(ValueError, match=r"shape \(N, 1, 8, 8\)"):
+        classifier.predict(torch.rand(2, 3, 8, 8))
+
+
+def test_the_command_and_the_example_predict_with_the_checkpoint_alone(
+    checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("last.ckpt").write_bytes(checkpoint.read_bytes())
+    shutil.copytree(photos, "photos")
+    main(["predict", "last.ckpt", "photos/new", "--output", "found.csv"])
+    assert "wrote found.csv: 6 inputs" in capsys.readouterr().out
+    with Path("found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    exec(compile(IN_PYTHON, "docs/export.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == [
+        f"{row['id']}: {row['class']}, {float(row['probability']):.1%}" for row in rows
+    ]
+    assert list(rows[0]) == ["id", "class", "probability", *load_classifier("last.ckpt").classes]
 
 
 def run_alone(block: str, folder: Path) -> list[str]:
     """A program's lines, run in ``folder`` where neither Lightning nor this package can be had."""
     program = "import sys\nfor name in ('lightning', 'supercm_pl'): sys.modules[name] = None\n"
-    program += textwrap.dedent(block)
-    words = [sys.executable, "-W", "ignore", "-c", program]
+    words = [sys.executable, "-W", "ignore", "-c", program + block]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -210,6 +306,7 @@ def test_a_mistake_is_one_line(
     assert line in error
 
 
+@pytest.mark.bad_input
 def test_what_does_not_fit_is_refused() -> None:
     module = SSLModule(ConvNet(1, (8,)), num_classes=2)
     with pytest.raises(ValueError, match="2 classes"):

@@ -1,27 +1,14 @@
-"""Notebooks are what their scripts say, and the code in them runs."""
+"""Notebooks are what their scripts say, and carry the outputs of a run; ``.ci/run`` runs them."""
 
 from __future__ import annotations
 
-import json
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import jupytext
 import pytest
-import torch
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in (NOTEBOOKS / "src").glob("*.py"))
-
-
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    spec = spec_from_file_location("build", NOTEBOOKS / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_notebook_has_a_script() -> None:
@@ -30,42 +17,24 @@ def test_every_notebook_has_a_script() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_notebook_is_that_of_its_script(name: str, build: ModuleType) -> None:
-    script = (NOTEBOOKS / "src" / f"{name}.py").read_text(encoding="utf-8")
-    kept = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
-    assert kept == build.notebook(script), "run python notebooks/build.py"
-
-
-def test_a_script_becomes_cells(build: ModuleType) -> None:
-    script = "# %% [markdown]\n# # Title\n#\n# Text.\n\n# %%\nx = 1\n\nprint(x)\n\n\n# %%\nx\n"
-    cells = json.loads(build.notebook(script))["cells"]
-    assert [(cell["cell_type"], "".join(cell["source"])) for cell in cells] == [
-        ("markdown", "# Title\n\nText."),
-        ("code", "x = 1\n\nprint(x)"),
-        ("code", "x"),
-    ]
+def test_the_notebook_is_that_of_its_script(name: str) -> None:
+    script = jupytext.read(NOTEBOOKS / "src" / f"{name}.py")
+    notebook = jupytext.read(NOTEBOOKS / f"{name}.ipynb")
+    expected, kept = (
+        [(cell.cell_type, cell.source) for cell in found.cells] for found in (script, notebook)
+    )
+    assert kept == expected, "run jupytext --sync notebooks/src/*.py"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_code_runs(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    shown: list[int] = []
-    monkeypatch.setattr(pyplot, "show", lambda: shown.append(len(pyplot.get_fignums())))
-    monkeypatch.setenv("NOTEBOOK_STEPS", "2")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))
-    code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
-    generator = torch.random.get_rng_state()
-    try:
-        namespace = {"__name__": "__main__"}
-        for number, cell in enumerate(code):
-            exec(compile(cell, f"{name}, cell of code {number}", "exec"), namespace)
-    finally:
-        pyplot.close("all")
-        torch.random.set_rng_state(generator)
-    assert shown or name == "05_your_own_method"
-    assert capsys.readouterr().out
+def test_the_notebook_carries_the_outputs_of_one_run(name: str) -> None:
+    path = NOTEBOOKS / f"{name}.ipynb"
+    code = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    hint = f"run pytest --nbmake --overwrite {path.name}"
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), hint
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert pictures or name == "05_your_own_method"
+    assert path.stat().st_size < 300_000

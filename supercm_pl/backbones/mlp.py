@@ -48,10 +48,16 @@ class MLP(nn.Module):
             ]
             if dropout:
                 layers.append(nn.Dropout(dropout))
+        self.in_features = in_features
         self.layers = nn.Sequential(*layers)
         self.out_features = widths[-1]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features ``(N, hidden_features[-1])`` of inputs ``(N, ...)``."""
+        if inputs.ndim < 2 or inputs.shape[1:].numel() != self.in_features:
+            raise ValueError(
+                f"inputs must have {self.in_features} values per sample, the in_features, "
+                f"got shape {tuple(inputs.shape)}"
+            )
         features: Tensor = self.layers(inputs)
         return features

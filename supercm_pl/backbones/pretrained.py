@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from os import PathLike
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 class PretrainedBackbone(nn.Module):
     """A classification network without its classifier, with its own normalization of images.
 
-    Base of :class:`TorchvisionBackbone` and :class:`TimmBackbone`.
+    Base of :class:`.TorchvisionBackbone` and :class:`.TimmBackbone`.
 
     Args:
         model: Maps images ``(N, 3, H, W)`` to features of ``out_features`` values.
@@ -106,7 +106,16 @@ def load_weights(model: nn.Module, path: str | PathLike[str], without: Iterable[
     Raises:
         ValueError: If the file is of another kind, or of another network.
     """
-    state = _read(Path(path))
+    load_state(model, _read(Path(path)), path, without)
+
+
+def load_state(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    path: str | PathLike[str],
+    without: Iterable[str] = (),
+) -> None:
+    """Fill ``model`` with a state dict; see :func:`load_weights` for the arguments and errors."""
     own = model.state_dict()
     excess = tuple(f"{name}." for name in without)
     state = {

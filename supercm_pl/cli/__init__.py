@@ -18,12 +18,14 @@ supercm: train, test and use classifiers that learn from few labels, by SuperCM 
   supercm validate --config FILE --ckpt_path CKPT  measure on the validation data
   supercm test --config FILE --ckpt_path CKPT      measure on the test data
   supercm predict --config FILE --ckpt_path CKPT   write class and probabilities to --output
+  supercm predict CKPT FOLDER                      the same of images, with a checkpoint alone
   supercm report RUN_DIR [RUN_DIR ...]             write one HTML page on one run or several
   supercm export CKPT --format torch|onnx          write a file that runs without this package
 
   --config A --config B          the second file changes what it names of the first
   --model.cm_weight 0.2          any argument of model, data and trainer by its name
   --optimizer SGD --optimizer.lr 0.1
+  --quiet                        no progress: warnings, errors and the closing table alone
   --print_config                 show the whole configuration and stop
   fit --ckpt_path CKPT           go on with a run that was stopped
   fit --help, fit --model.help supercm_pl.SSLModule    every option, or those of a class
@@ -33,6 +35,7 @@ A mistake ends with one line on standard error and status 2; SUPERCM_DEBUG=1 sho
 _COMMANDS = ("fit", "validate", "test", "predict")
 # Commands that are not LightningCLI's: where their `main` is.
 _EXTRA = {"export": "supercm_pl.export.command", "report": "supercm_pl.report.command"}
+_PREDICT_ALONE = "supercm_pl.export.predict"  # `predict CKPT FOLDER`, without a configuration
 # For `--optimizer SGD`: the optimizer is an argument of the model, so that a checkpoint knows it.
 _SHORT_FORMS = ("optimizer", "lr_scheduler")
 
@@ -69,7 +72,9 @@ def main(args: Sequence[str] | None = None) -> None:
     elif words[0] == "--version":
         print(f"supercm {__version__}")
     elif words[0] in _EXTRA:
-        _run_extra(words)
+        _run_extra(_EXTRA[words[0]], words)
+    elif words[0] == "predict" and words[1:] and not words[1].startswith("-"):
+        _run_extra(_PREDICT_ALONE, words)
     elif words[0] not in _COMMANDS:
         _stop(_unknown_command(words[0]))
     else:
@@ -80,7 +85,9 @@ def _run(words: list[str], started: float) -> None:
     from supercm_pl.cli.command import SuperCMCLI
     from supercm_pl.cli.complaints import plain_line
     from supercm_pl.cli.mistakes import is_users_mistake
+    from supercm_pl.cli.words import with_shipped_configs
 
+    words = with_shipped_configs(words)
     with _quiet(), _argv(words):
         try:
             SuperCMCLI(started)
@@ -92,12 +99,12 @@ def _run(words: list[str], started: float) -> None:
             sys.exit(130)
 
 
-def _run_extra(words: list[str]) -> None:
+def _run_extra(module: str, words: list[str]) -> None:
     from importlib import import_module
 
     with _quiet():
         try:
-            import_module(_EXTRA[words[0]]).main(words[1:])
+            import_module(module).main(words[1:])
         except KeyboardInterrupt:
             sys.exit(130)
 

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.suggestions import nearest_file
-from supercm_pl.cli.words import without_option
+from supercm_pl.cli.words import check_keys, without_option
 from supercm_pl.core.checkpoints import check_class_paths, class_paths, use_atomic_checkpoints
 from supercm_pl.core.faults import NonFiniteLoss, last_checkpoint
 from supercm_pl.core.module import SuperCMModule
@@ -76,6 +76,11 @@ class SuperCMCLI(LightningCLI):
         parser.add_argument(
             "--test_after_fit", type=bool, default=True, help="Whether fit ends with a test."
         )
+        parser.add_argument(
+            "--quiet",
+            action="store_true",
+            help="Print warnings, errors and the closing table alone.",
+        )
         parser.link_arguments(
             "data", "model.init_args.num_classes", self._count_classes, apply_on="instantiate"
         )
@@ -92,8 +97,10 @@ class SuperCMCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and see to it that there is a checkpoint where one is needed."""
+        check_keys(sys.argv[1:])
         super().parse_arguments(parser, args)
         self.subcommand = self.config["subcommand"]
+        _set_verbosity(quiet=self._get(self.config, "quiet"))
         path = self._get(self.config, "ckpt_path")
         named = path in _CHECKPOINT_NAMES
         # Lightning would go on with random weights where it finds no checkpoint by a name.
@@ -124,7 +131,14 @@ class SuperCMCLI(LightningCLI):
         """Build the trainer, with the callbacks of the command."""
         self._check_classes()
         trainer = self._option("trainer")
+        if trainer.accumulate_grad_batches < 1:  # Lightning divides by it
+            raise ValueError(
+                "trainer.accumulate_grad_batches must be 1 or more, got "
+                f"{trainer.accumulate_grad_batches}"
+            )
         callbacks: list[L.Callback] = []
+        if self._option("quiet"):
+            trainer.enable_progress_bar = trainer.enable_model_summary = False
         if trainer.enable_progress_bar is not False:
             callbacks.append(progress_bar())
         if trainer.enable_model_summary is not False:
@@ -261,11 +275,18 @@ class _SaveRun(SaveConfigCallback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not trainer.loggers:  # then there is no folder of the run's own
             return
-        super().setup(trainer, pl_module, stage)
         folder = trainer.log_dir  # asked of every rank, for the first one broadcasts it
+        if folder is None:  # a logger that writes to a server
+            return
+        super().setup(trainer, pl_module, stage)
         save_split = getattr(getattr(trainer, "datamodule", None), "save_split", None)
-        if stage == "fit" and save_split and folder is not None and trainer.is_global_zero:
+        if stage == "fit" and save_split and trainer.is_global_zero:
             save_split(Path(folder) / "split.json")
+
+
+def _set_verbosity(quiet: bool) -> None:
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def _drop_tips() -> None:

@@ -42,6 +42,12 @@ _WRONG_TYPE = re.compile(
     r"^Expected an? (?!.*(?:NoneType|path))(.+?)(?:\. Got value: (.*))?$|"
     r"^Not a valid (subclass of \w+)"
 )
+_NUMBER = re.compile(r"^Expected an? <class '(?:float|int)'>")
+_NO_SUBCLASS = re.compile(r"^Expected '(\S+)' to be a subclass of <class '([\w.]+)'>")
+# Before what is wrong in a callable that is given as a class with arguments, and after it.
+_CALLABLE = re.compile(
+    r"^Type .*? expects a function or a callable class: |\.* Got value: Namesp.*"
+)
 # Lines of the parser's that say nothing by themselves.
 _FRAME = re.compile(
     r"Does not validate|Subtypes|Errors:|Given value|Parser key|Problem with given|Subclass types|"
@@ -86,6 +92,7 @@ def _items(text: str) -> Iterator[_Item]:
     for raw in filter(str.strip, text.splitlines()):
         line = raw.lstrip(" -")
         depth = len(raw) - len(line)
+        line = _CALLABLE.sub("", line)
         above = [each for each in above if each[0] < depth]
         key = re.match(r'Parser key "([^"]+)"(?: element \d+)?:\s*', line)
         if key:
@@ -100,6 +107,9 @@ def _items(text: str) -> Iterator[_Item]:
 
 
 def _syntax(text: str, words: Sequence[str]) -> str:
+    match = re.match(r"Parser key \"(\w+)\":\s+Unable to load config '(.*?)'", text)
+    if match:
+        return f"{match[1]} must hold keys and values, got {match[2]}"
     if "parsing config" not in text and "Unexpected config" not in text:
         return ""
     for path in config_files(words):
@@ -167,14 +177,19 @@ def _file(text: str, words: Sequence[str]) -> str:
 def _class(text: str, words: Sequence[str]) -> str:
     found = [(item, match) for item in _items(text) if (match := _NO_CLASS.search(item.line))]
     if not found:
-        return ""
+        wrong = [
+            (item, match) for item in _items(text) if (match := _NO_SUBCLASS.search(item.line))
+        ]
+        return "".join(f"{i.key} must be a subclass of {m[2]}, got {m[1]}" for i, m in wrong[:1])
     item, match = max(found, key=lambda pair: pair[0].depth)
+    if any(each.key == item.key and _NUMBER.search(each.line) for each in _items(text)):
+        return ""  # the parser tried to read it as a class only because it is no number
     missing_module, name_alone, other, wanted = match.groups()
     if wanted:
-        return f"{item.key} must be a {wanted}, got {other or _given(text)}"
+        return f"{item.key} must be a {wanted}, got {other or _given(text, item.key)}"
     class_path = name_alone or item.class_path
     if object_at(class_path) is not None:  # of the class above: the wrong one is the value
-        class_path = _given(text)
+        class_path = _given(text, item.key)
     if missing_module and not f"{class_path}.".startswith(f"{missing_module}."):
         return f"{item.key}: {class_path} can't be imported: {item.line}"
     if not class_path or object_at(class_path) is not None:
@@ -198,15 +213,18 @@ def _type(text: str, words: Sequence[str]) -> str:
             names.append(_type_name(match[1] or match[3]))
     if choices:
         names.append(f"one of {', '.join(dict.fromkeys(choices))}")
-    got = next((match[2] for _, match in here if match[2]), "") or _given(text)
+    got = next((match[2] for _, match in here if match[2]), "") or _given(text, key)
     expected = " or ".join(dict.fromkeys(names))
     return f"{key} must be {expected}, got {got:.80}{did_you_mean(got, choices)}"
 
 
-def _given(text: str) -> str:
-    values = re.findall(r"Given value: (.*)", text)
-    nested = re.match(r"NestedArg\(key='[^']*', val='?(.*?)'?\)$", values[-1] if values else "")
-    return nested[1] if nested else (values or ["something else"])[-1]
+def _given(text: str, key: str) -> str:
+    marker = "Given value: "
+    found = [item for item in _items(text) if item.line.startswith(marker)]
+    of_key = [item.line for item in found if item.key == key] or [item.line for item in found[-1:]]
+    value = of_key[0].removeprefix(marker) if of_key else "something else"
+    nested = re.match(r"NestedArg\(key='[^']*', val='?(.*?)'?\)$", value)
+    return nested[1] if nested else value
 
 
 def _option(text: str, words: Sequence[str]) -> str:

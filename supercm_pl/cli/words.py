@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
+
+_PACKAGE = Path(__file__).parents[1]
 
 
 def option_value(words: Sequence[str], option: str) -> str:
@@ -38,16 +41,40 @@ def config_files(words: Sequence[str]) -> list[Path]:
     return [Path(value) for value in _option_values(words, "--config", "-c")]
 
 
+def with_shipped_configs(words: Sequence[str]) -> list[str]:
+    """The words, where ``configs/...`` that is not there names the file that the package has.
+
+    So that what the documentation says works from any folder, of an installed package too.
+    """
+    found = {}
+    for path in config_files(words):
+        shipped = _PACKAGE / path
+        if path.parts[:1] == ("configs",) and not path.exists() and shipped.is_file():
+            found[str(path)] = str(shipped)
+            print(f"supercm: {path} is that of the package: {shipped}", file=sys.stderr)
+    pairs = [word.rpartition("=") for word in words]
+    return [start + joined + found.get(path, path) for start, joined, path in pairs]
+
+
+def check_keys(words: Sequence[str]) -> None:
+    """Refuse a configuration file that says a key twice, of which YAML would drop the first.
+
+    Raises:
+        ValueError: Naming file, line and key; or if a part of it holds itself, or it is no text.
+    """
+    for path in config_files(words):
+        try:
+            _check_node(_composed(path), path, ())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+
+
 def position_of_key(name: str, words: Sequence[str]) -> str:
     """``" (file, line n)"``, where only one of the files has the key ``name``, and once."""
     leaf = name.rpartition(".")[2]
     places = []
     for path in config_files(words):
-        try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        places += [f" ({path}, line {line})" for line in _lines_with(leaf, root)]
+        places += [f" ({path}, line {line})" for line in _lines_with(leaf, _composed(path))]
     return places[0] if len(places) == 1 else ""
 
 
@@ -58,6 +85,30 @@ def _option_values(words: Sequence[str], *options: str) -> list[str]:
         if option in options:
             values.append(value if joined else following)
     return values
+
+
+def _composed(path: Path) -> yaml.Node | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError):
+        return None  # the parser says what is wrong with it
+
+
+def _check_node(node: yaml.Node | None, path: Path, above: tuple[yaml.Node, ...]) -> None:
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return
+    if any(node is each for each in above):
+        raise ValueError(f"{path}, line {node.start_mark.line + 1}: an anchor must not hold itself")
+    seen: set[str] = set()
+    for child in node.value:
+        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
+        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise ValueError(f"{path}, line {line}: the key {key.value} is there twice")
+            seen.add(key.value)
+        _check_node(value, path, (*above, node))
 
 
 def _lines_with(name: str, node: yaml.Node | None) -> Iterator[int]:

@@ -65,6 +65,21 @@ def check_matrix(name: str, tensor: object, *sizes: tuple[str, int | None]) -> N
         raise ValueError(f"{name} must have shape ({wanted}), got {tuple(tensor.shape)}")
 
 
+def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Require two tensors on one device."""
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{name} must be on {other.device}, where {other_name} are, got {tensor.device}"
+        )
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Require True or False and return it: any text, "no" too, would count as True."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def check_labels(
     labels: object, num_samples: int, num_classes: int, mask: Tensor | None = None
 ) -> None:

@@ -8,7 +8,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.clustering._checks import check_fraction, check_matrix, check_size
+from supercm_pl.clustering._checks import (
+    check_device,
+    check_fraction,
+    check_matrix,
+    check_size,
+)
 from supercm_pl.clustering._precision import full_precision
 from supercm_pl.clustering.distributed import is_distributed, sum_over_ranks
 from supercm_pl.clustering.functional import ClassSums, class_sums, squared_distances
@@ -126,15 +131,19 @@ class ClassCentroids(nn.Module):
             self.centroid_counts.add_(torch.where(present, counts, 0).long())
         if self.centroid_mode == "learnable":
             return
-        with torch.set_grad_enabled(differentiable):
+        absent = ~present.unsqueeze(1)
+        number = counts.clamp(min=1).unsqueeze(1)
+        if differentiable:
+            # Absent classes have their stored centroid for a mean and no gradient: neither 0/0 nor
+            # a sum that is not finite gets through.
             stored = self.centroids.to(sums.dtype)
-            # Absent classes have their stored centroid for a mean, which no rate can move, and no
-            # gradient: neither 0/0 nor a sum that is not finite gets through.
-            means = sums / counts.clamp(min=1).unsqueeze(1)
-            means = torch.where(present.unsqueeze(1), means, stored)
-            self._batch_centroids = means if differentiable else None
+            means = self._batch_centroids = torch.where(absent, stored, sums / number)
+        else:
+            self._batch_centroids = None
+            with torch.no_grad():  # in place, as K·d numbers may be many
+                means = sums.div_(number).masked_fill_(absent, 0)
         with torch.no_grad():
-            rate = self._update_rate().unsqueeze(1)
+            rate = torch.where(absent, 0, self._update_rate().unsqueeze(1))
             self.centroids.lerp_(means.to(rate.dtype), rate)
 
     @torch.no_grad()
@@ -178,6 +187,7 @@ class ClassCentroids(nn.Module):
 
     def _check_features(self, features: Tensor) -> None:
         check_matrix("features", features, ("N", None), ("in_features", self.in_features))
+        check_device("features", features, "centroids", self.centroids)
 
     def _class_sums_over_ranks(
         self, features: Tensor, labels: Tensor, mask: Tensor | None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from supercm_pl.clustering._checks import (
     check_alpha,
+    check_device,
     check_labels,
     check_matrix,
     check_not_negative,
@@ -188,6 +189,9 @@ def class_sums(
     check_size("num_classes", num_classes)
     check_matrix("features", features, ("N", None), ("d", None))
     num_samples, num_features = features.shape
+    for name, given in (("labels", labels), ("mask", mask)):
+        if isinstance(given, Tensor):
+            check_device(name, given, "features", features)
     check_labels(labels, num_samples, num_classes, mask)
     # Rows that take no part go to a bin of their own, as multiplying by 0 would let NaN through.
     num_bins = num_classes if mask is None else num_classes + 1
@@ -219,6 +223,7 @@ def squared_distances(features: Tensor, centroids: Tensor) -> Tensor:
     """
     check_matrix("features", features, ("N", None), ("d", None))
     check_matrix("centroids", centroids, ("K", None), ("d", features.shape[1]))
+    check_device("features", features, "centroids", centroids)
     dtype = math_dtype(features)
     features, centroids = features.to(dtype), centroids.to(dtype)
     with full_precision(features.device):
@@ -233,6 +238,8 @@ def _check_shapes(features: Tensor, assignments: Tensor, centroids: Tensor) -> t
     check_matrix("assignments", assignments, ("N", num_samples), ("K", None))
     num_classes = assignments.shape[1]
     check_matrix("centroids", centroids, ("K", num_classes), ("d", num_features))
+    check_device("assignments", assignments, "features", features)
+    check_device("features", features, "centroids", centroids)
     if num_features < 1:
         raise ValueError("features must have at least one column, got d = 0")
     if num_classes < 1:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from supercm_pl.clustering._checks import (
     check_alpha,
+    check_flag,
     check_matrix,
     check_not_negative,
     check_positive,
@@ -93,9 +94,10 @@ class ClusteringHead(ClassCentroids):
     ) -> None:
         super().__init__(in_features, num_classes, centroids=centroids, momentum=momentum)
         self.temperature = check_positive("temperature", temperature)
-        self.orthonormal = orthonormal
+        self.orthonormal = check_flag("orthonormal", orthonormal)
         self.ortho_weight = check_not_negative("ortho_weight", ortho_weight)
-        self.normalize = normalize
+        self.normalize = check_flag("normalize", normalize)
+        check_flag("bias", bias)
         alpha = check_alpha(alpha, num_classes)
         if isinstance(alpha, Tensor):
             self.register_buffer("alpha", alpha.detach().clone())

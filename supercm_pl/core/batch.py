@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +63,87 @@ def needed_views(
         required: Views, each with the names of those who ask for it.
 
     Raises:
-        ValueError: If one is missing; it names who needs it.
+        TypeError: If they are no tensors.
+        ValueError: If one is missing, and it names who needs it; or if numbers of rows differ.
     """
     if isinstance(given, Tensor):
         given = {"weak": given}
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{stream} inputs must be a tensor or a mapping from views to tensors, "
+            f"got {type(given).__name__}"
+        )
     for view, askers in required.items():
         if view not in given:
             raise ValueError(
                 f'the batch has no {stream} view "{view}", which {" and ".join(askers)} '
                 f"needs; it has {sorted(given) or 'none'}"
             )
-    return {view: given[view] for view in required}
+    views = {view: given[view] for view in required}
+    for view, inputs in views.items():
+        if not isinstance(inputs, Tensor) or inputs.ndim < 1:
+            kind = "a number" if isinstance(inputs, Tensor) else type(inputs).__name__
+            raise TypeError(f'the {stream} view "{view}" must be a tensor (N, ...), got {kind}')
+    if len({len(inputs) for inputs in views.values()}) > 1:
+        sizes = ", ".join(f"{view} {len(inputs)}" for view, inputs in views.items())
+        raise ValueError(f"{stream} views must have one number of rows, got {sizes}")
+    if "index" in views and (views["index"].is_floating_point() or views["index"].ndim != 1):
+        index = views["index"]
+        raise TypeError(
+            f'the {stream} view "index" must be integers (N,), got {index.dtype} '
+            f"of shape {tuple(index.shape)}"
+        )
+    return views
+
+
+def labeled_part(stream: str, given: object, most: int) -> Sequence[Any]:
+    """A stream's inputs, labels and what else there may be, up to ``most`` things.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if isinstance(given, tuple | list) and 2 <= len(given) <= most:
+        return given
+    found = type(given).__name__
+    if isinstance(given, tuple | list):
+        found = f"a {found} of {len(given)}"
+    raise TypeError(f"{stream} rows must be (x, y), inputs and labels, got {found}")
+
+
+def class_labels(
+    stream: str, labels: object, views: Mapping[str, Tensor], name: str = "labels"
+) -> Tensor:
+    """Labels ``(N,)`` as int64, of a stream with these views of ``N`` rows.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If there is not one for each row.
+    """
+    kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+    if not isinstance(labels, Tensor) or labels.dtype not in _INTEGERS:
+        raise TypeError(f"{stream} {name} must be a tensor of integers, got {kind}")
+    size = len(next(iter(views.values()))) if views else len(labels)
+    if labels.shape != (size,):
+        raise ValueError(
+            f"{stream} {name} must have shape (N={size},), one for each row of inputs, "
+            f"got {tuple(labels.shape)}"
+        )
+    return labels.long()
+
+
+def check_joinable(parts: Mapping[tuple[str, str], Tensor]) -> None:
+    """Refuse inputs of different shapes or devices in one forward pass.
+
+    Args:
+        parts: By stream and view, ``(N, ...)`` each.
+
+    Raises:
+        ValueError: Naming all of them.
+    """
+    kinds = {(inputs.shape[1:], inputs.device) for inputs in parts.values()}
+    if len(kinds) > 1:
+        told = ", ".join(
+            f'{stream} "{view}" {tuple(inputs.shape[1:])} on {inputs.device}'
+            for (stream, view), inputs in parts.items()
+        )
+        raise ValueError(f"inputs of one forward pass must have one shape and device, got {told}")

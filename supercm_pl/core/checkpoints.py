@@ -22,6 +22,10 @@ from supercm_pl.core.ramps import Ramp
 # Whose networks, base methods, ramps, optimizers and schedules a checkpoint may name: to build them
 # with any arguments writes no file and starts nothing.
 _TRUSTED = ("supercm_pl.", "torch.nn.", "torch.optim.")
+_INSTANTIATORS = (
+    "lightning.pytorch.cli.instantiate_module",
+    "pytorch_lightning.cli.instantiate_module",
+)
 _TRUSTED_BASES = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 
 
@@ -126,7 +130,9 @@ def _class_paths(value: Any) -> Iterator[str]:
         for key, item in value.items():
             if key in ("class_path", "_class_path"):
                 yield str(item)
-            elif key != "_instantiator":  # Lightning's own, which it checks
+            elif key == "_instantiator":  # Lightning calls it; before 2.6.6 without a look at it
+                yield from () if item in _INSTANTIATORS else (str(item),)
+            else:
                 yield from _class_paths(item)
     elif isinstance(value, list | tuple):
         for item in value:

@@ -15,7 +15,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.checks import check_at_least, check_flag, check_object
+from supercm_pl.core.hyperparameters import class_and_arguments
 from supercm_pl.core.views import INDEX, Views, as_float, check_views, make_view, required_views
 from supercm_pl.data.datasets import Samples, as_is
 from supercm_pl.data.resident import PositionSamples, ResidentSamples, resident_streams
@@ -85,6 +86,13 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         check_at_least("num_workers", num_workers, 0)
         if seed is not None:
             check_at_least("seed", seed, 0)
+        given = {"weak": weak, "strong": strong, "preprocess": preprocess}
+        for name, transform in given.items():
+            if transform is not None:
+                check_object(name, transform, nn.Module, "AffineNoise()")
+        for name, flag in (("pin_memory", pin_memory), ("keep_on_device", keep_on_device)):
+            if flag is not None:
+                check_flag(name, flag)
         self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
         self.preprocess = preprocess
         self.steps_per_epoch = steps_per_epoch
@@ -116,6 +124,16 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line on how many samples play which part."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
 
     @property
     @abstractmethod
@@ -202,10 +220,12 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return (self._evaluated(inputs), *others)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run is checked against."""
-        state = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
+        """What a resumed run is checked against, and what the model needs without its data."""
+        state: dict[str, Any] = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
+        state |= {"classes": list(self.classes), "input_shape": list(self.input_shape)}
         if self._is_fitted() and self.preprocess is not None:
             state["preprocess"] = self.preprocess.state_dict()
+            state["preprocess_class"] = class_and_arguments(self.preprocess)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.utilities.parsing import collect_init_args
+from torch import nn
 
 
 def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> None:
@@ -27,6 +29,22 @@ def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> 
     # The last of the constructors' arguments are those of the class that will be rebuilt.
     arguments = collect_init_args(frame, [], classes=(L.LightningModule,))[-1]
     module.save_hyperparameters({k: v for k, v in arguments.items() if _is_plain(v)})
+
+
+def class_and_arguments(module: nn.Module) -> dict[str, Any] | None:
+    """Class path and constructor arguments of a module that keeps each by its name, else ``None``.
+
+    Example:
+        >>> from supercm_pl.data import ZCA
+        >>> class_and_arguments(ZCA(epsilon=0.5))["init_args"]
+        {'epsilon': 0.5, 'contrast_scale': 55.0}
+    """
+    names = inspect.signature(type(module)).parameters
+    arguments = {name: getattr(module, name, module) for name in names}
+    if not _is_plain(arguments):
+        return None
+    path = f"{type(module).__module__}.{type(module).__qualname__}"
+    return {"class_path": path, "init_args": arguments}
 
 
 def _is_plain(value: Any) -> bool:

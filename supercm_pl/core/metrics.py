@@ -7,6 +7,8 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 from torchmetrics.clustering import AdjustedRandScore, NormalizedMutualInfoScore
 
+from supercm_pl.clustering._checks import check_labels
+
 
 class EvaluationMetrics(nn.Module):
     """Accuracy, calibration error and clustering agreement of soft assignments.
@@ -42,7 +44,13 @@ class EvaluationMetrics(nn.Module):
         )
 
     def update(self, assignments: Tensor, labels: Tensor) -> None:
-        """Add a batch of assignments ``(N, K)`` and labels ``(N,)``."""
+        """Add a batch of assignments ``(N, K)`` and labels ``(N,)``.
+
+        Raises:
+            TypeError: If labels are not integers.
+            ValueError: If there is not one for each row, or one is out of range (on the CPU).
+        """
+        check_labels(labels, *assignments.shape)
         self.scores.update(assignments, labels)
         self.partitions.update(assignments.argmax(dim=1), labels)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import lightning.pytorch as L
 import torch
@@ -17,22 +17,34 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.clustering.distributed import rows_per_rank
-from supercm_pl.core.batch import Inputs, check_form, needed_views
+from supercm_pl.core.batch import (
+    Inputs,
+    check_form,
+    check_joinable,
+    class_labels,
+    labeled_part,
+    needed_views,
+)
 from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.checkpoints import check_class_paths
+from supercm_pl.core.checks import check_at_least, check_maker, check_object, is_number
 from supercm_pl.core.features import Bottleneck
 from supercm_pl.core.features import feature_size as find_feature_size
 from supercm_pl.core.hyperparameters import save_hyperparameters
 from supercm_pl.core.metrics import EvaluationMetrics
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.core.predictions import Prediction, inputs_to_predict
+from supercm_pl.core.pseudo_labels import check_open_fraction
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.reproducibility import StepRandomness, batches_done, run_seed
 from supercm_pl.core.step import Rows, Step
-from supercm_pl.core.term import Term
+from supercm_pl.core.term import Term, as_terms
 
 Part = tuple[str, str]
 """A stream and a view of it."""
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+"""The modes of ``torch.compile``."""
 
 
 class SuperCMModule(L.LightningModule):
@@ -45,6 +57,7 @@ class SuperCMModule(L.LightningModule):
 
     labeled_stream: ClassVar[str]
     unlabeled_stream: ClassVar[str]
+    step_type: ClassVar[type[Step]] = Step
 
     def __init__(
         self,
@@ -67,23 +80,38 @@ class SuperCMModule(L.LightningModule):
         lr_scheduler: LRSchedulerCallable | None,
         backbone_lr_factor: float,
         channels_last: bool,
+        compile_mode: CompileMode | None,
     ) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int):
             raise TypeError(f"num_classes must be an int, got {num_classes!r}")
         if num_classes < 2:
             raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
-        if not 0.0 <= cm_weight < float("inf"):
-            raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight}")
-        if centroid_threshold is not None and not 0.0 < centroid_threshold < 1.0:
-            raise ValueError(f"centroid_threshold must lie in (0, 1), got {centroid_threshold}")
-        if not 0.0 <= backbone_lr_factor < float("inf"):
-            raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor}")
+        check_object("backbone", backbone, nn.Module, "MLP(64, (32,))")
+        if not (is_number(cm_weight) and 0.0 <= cm_weight < float("inf")):
+            raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight!r}")
+        if cm_ramp is not None:
+            check_object("cm_ramp", cm_ramp, Ramp, "LinearRampUp()")
+        if centroid_threshold is not None:
+            check_open_fraction("centroid_threshold", centroid_threshold)
+        if not (is_number(backbone_lr_factor) and 0.0 <= backbone_lr_factor < float("inf")):
+            raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor!r}")
+        for name, size in (("bottleneck", bottleneck), ("feature_size", feature_size)):
+            if size is not None:
+                check_at_least(name, size, 1)
+        check_maker("optimizer", optimizer, "torch.optim.AdamW")
+        check_maker("lr_scheduler", lr_scheduler, "WarmupCosineLR")
+        terms = as_terms(terms, self.step_type)
+        if compile_mode not in (None, *get_args(CompileMode)):
+            raise ValueError(
+                f"compile_mode must be one of {get_args(CompileMode)} or None, got {compile_mode!r}"
+            )
         save_hyperparameters(self, inspect.currentframe())
         self.backbone = backbone
         self.channels_last = channels_last
         if channels_last:
             backbone.to(memory_format=torch.channels_last)
+        self.compile_mode = compile_mode
         self.num_classes = num_classes
         self.cm_weight = cm_weight
         self.cm_ramp = cm_ramp
@@ -100,7 +128,7 @@ class SuperCMModule(L.LightningModule):
             orthonormal=orthonormal,
             normalize=normalize,
         )
-        self.base_methods = nn.ModuleList([terms] if isinstance(terms, Term) else terms)
+        self.base_methods = nn.ModuleList(terms)
         for term in self.terms:
             term.attach(self.feature_extractor, self.head)
         # No class as a default: jsonargparse would hand its settings on to any other that is named.
@@ -108,6 +136,11 @@ class SuperCMModule(L.LightningModule):
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
         self._randomness = StepRandomness()
+        # All ranks compute the same centroids, so DistributedDataParallel need not send them around
+        # in every step. That it reads this is no documented promise; without, it sends them.
+        self._ddp_params_and_buffers_to_ignore = [
+            f"head.{name}" for name, _ in self.head.named_buffers()
+        ]
         self.step_values: dict[str, Tensor] = {}
 
     @_restricted_classmethod
@@ -134,7 +167,7 @@ class SuperCMModule(L.LightningModule):
 
     @property
     def feature_extractor(self) -> nn.Module:
-        """Maps inputs ``(N, ...)`` to features ``(N, d)``: the backbone, and its bottleneck."""
+        """What maps inputs ``(N, ...)`` to features ``(N, d)``, the backbone and its bottleneck."""
         if isinstance(self.bottleneck, nn.Identity):
             return self.backbone
         return nn.Sequential(self.backbone, self.bottleneck)
@@ -173,16 +206,26 @@ class SuperCMModule(L.LightningModule):
         """One forward pass: features, logits and assignments of inputs ``(N, ...)``."""
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        features = self.bottleneck(self.backbone(inputs))
+        features = self.backbone(inputs)
+        if self.compile_mode is not None:
+            # What a CUDA graph returns lies in memory that its next replay writes anew.
+            features = features.clone()
+        features = self.bottleneck(features)
         return Rows(inputs, features, *self.head(features))
 
     def joint_rows(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
         """One forward pass of all parts together."""
         if not parts:
             return {}
+        check_joinable(parts)
         sizes = [len(inputs) for inputs in parts.values()]
         inputs = list(parts.values())
         joined = self.rows(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
+        if len(joined.features) != sum(sizes):
+            raise ValueError(
+                f"backbone must return a row of features for each of {sum(sizes)} inputs, "
+                f"got {len(joined.features)}"
+            )
         split = zip(*(torch.split(part, sizes) for part in joined), strict=True)
         return dict(zip(parts, (Rows(*part) for part in split), strict=True))
 
@@ -203,8 +246,15 @@ class SuperCMModule(L.LightningModule):
         """What the terms get to see; a subclass may add to it."""
         return Step(**known)
 
+    def setup(self, stage: str) -> None:
+        """Have the backbone compiled at its first call, where ``compile_mode`` says so."""
+        if stage == "fit" and self.compile_mode is not None:
+            self.backbone.compile(mode=self.compile_mode)  # in place: no name in a checkpoint moves
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let what the step draws depend on seed, step and rank alone."""
+        if self.compile_mode is not None:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         seed = run_seed(self.trainer)
         if seed is not None:
             step = batches_done(self.trainer)
@@ -305,11 +355,12 @@ class SuperCMModule(L.LightningModule):
     def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
         """The views that are needed of a training batch."""
         check_form(batch, self.labeled_stream, self.unlabeled_stream)
-        inputs, labels = batch[self.labeled_stream]
+        inputs, labels = labeled_part(self.labeled_stream, batch[self.labeled_stream], 2)
+        labeled = self.views_of(self.labeled_stream, inputs)
         unlabeled = self.views_of(self.unlabeled_stream, batch.get(self.unlabeled_stream, {}))
         return Inputs(
-            labeled=self.views_of(self.labeled_stream, inputs),
-            labels=labels,
+            labeled=labeled,
+            labels=class_labels(self.labeled_stream, labels, labeled),
             index=unlabeled.pop("index", None),
             unlabeled=unlabeled,
         )
@@ -338,7 +389,7 @@ class SuperCMModule(L.LightningModule):
             self.log_dict({f"train/{name}": value for name, value in self.step_values.items()})
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: EvaluationMetrics) -> None:
-        inputs, labels = batch
+        inputs, labels = labeled_part("evaluation", batch, 2)
         metrics.update(self.rows(inputs).assignments, labels)
 
     def _log_and_reset(self, metrics: EvaluationMetrics, prog_bar: str | None = None) -> None:

@@ -10,6 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from supercm_pl.core.checks import check_at_least, is_number
+
 # Defined here, not imported from `lightning.pytorch.cli`, which needs jsonargparse.
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 """Takes parameters, or groups of them."""
@@ -81,12 +83,16 @@ class WarmupCosineLR(LRScheduler):
         final_factor: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        if warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be 0 or more, got {warmup_steps}")
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(f"total_steps must be 1 or more, or None, got {total_steps}")
-        if not 0.0 <= final_factor <= 1.0:
-            raise ValueError(f"final_factor must lie in [0, 1], got {final_factor}")
+        check_at_least("warmup_steps", warmup_steps, 0)
+        if total_steps is not None:
+            check_at_least("total_steps", total_steps, 1)
+            if warmup_steps > total_steps:
+                raise ValueError(
+                    f"warmup_steps must be {total_steps} or less, the total_steps, "
+                    f"got {warmup_steps}"
+                )
+        if not (is_number(final_factor) and 0.0 <= final_factor <= 1.0):
+            raise ValueError(f"final_factor must lie in [0, 1], got {final_factor!r}")
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.final_factor = final_factor
@@ -127,10 +133,9 @@ class InverseDecayLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, gamma: float = 1e-3, power: float = 0.75, last_epoch: int = -1
     ) -> None:
-        if gamma < 0:
-            raise ValueError(f"gamma must be 0 or more, got {gamma}")
-        if power < 0:
-            raise ValueError(f"power must be 0 or more, got {power}")
+        for name, value in (("gamma", gamma), ("power", power)):
+            if not (is_number(value) and 0.0 <= value < math.inf):
+                raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
         self.gamma = gamma
         self.power = power
         super().__init__(optimizer, last_epoch)

@@ -92,12 +92,17 @@ def inputs_to_predict(batch: Any) -> Tensor:
     Raises:
         TypeError: If there is no tensor of inputs.
     """
+    inputs = batch
     if isinstance(batch, Mapping):
-        batch = batch["inputs"]
-    elif isinstance(batch, Sequence):
-        batch = batch[0]
-    if not isinstance(batch, Tensor):
+        inputs = batch.get("inputs")
+    elif isinstance(batch, Sequence) and batch:
+        inputs = batch[0]
+    if not isinstance(inputs, Tensor):
+        found = type(batch).__name__
+        if isinstance(batch, Mapping):
+            found = f"a mapping with {sorted(map(str, batch))}"
         raise TypeError(
-            f"a batch to predict must be a tensor of inputs, got {type(batch).__name__}"
+            "a batch to predict must be a tensor of inputs, a sequence that starts with one, or a "
+            f'mapping with "inputs", got {found}'
         )
-    return batch
+    return inputs

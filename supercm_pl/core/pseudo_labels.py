@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from supercm_pl.clustering.distributed import sum_over_ranks
+from supercm_pl.core.checks import is_number
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -91,8 +92,8 @@ def check_open_fraction(name: str, value: float) -> float:
     Raises:
         ValueError: If it is not.
     """
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"{name} must lie in (0, 1), got {value}")
+    if not (is_number(value) and 0.0 < value < 1.0):
+        raise ValueError(f"{name} must lie in (0, 1), got {value!r}")
     return value
 
 
@@ -102,6 +103,6 @@ def check_above_zero(name: str, value: float) -> float:
     Raises:
         ValueError: If it is not.
     """
-    if not 0.0 < value < float("inf"):
-        raise ValueError(f"{name} must be a number above 0, got {value}")
+    if not (is_number(value) and 0.0 < value < float("inf")):
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value

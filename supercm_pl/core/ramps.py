@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from supercm_pl.core.checks import is_number
+
 
 class Ramp(ABC):
     """Maps training progress in ``[0, 1]`` to a factor in ``[0, 1]``."""
@@ -22,8 +24,8 @@ class _UpTo(Ramp):
     """A ramp that reaches 1 at the fraction ``end`` of training and stays there."""
 
     def __init__(self, end: float) -> None:
-        if not 0.0 < end <= 1.0:
-            raise ValueError(f"end must lie in (0, 1], got {end}")
+        if not (is_number(end) and 0.0 < end <= 1.0):
+            raise ValueError(f"end must lie in (0, 1], got {end!r}")
         self.end = end
 
     def __repr__(self) -> str:
@@ -108,8 +110,8 @@ class AdversarialRampUp(Ramp):
     """
 
     def __init__(self, gamma: float = 10.0) -> None:
-        if gamma <= 0.0:
-            raise ValueError(f"gamma must be above 0, got {gamma}")
+        if not (is_number(gamma) and 0.0 < gamma < math.inf):
+            raise ValueError(f"gamma must be a number above 0, got {gamma!r}")
         self.gamma = gamma
 
     def __call__(self, progress: float) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.core.ramps import Ramp
+from supercm_pl.core.checks import as_objects, is_number
+from supercm_pl.core.ramps import CosineRampUp, LinearRampUp, Ramp, SigmoidRampUp
+from supercm_pl.core.step import Step
 
 
 class TermValue(NamedTuple):
@@ -38,15 +40,18 @@ class Term(nn.Module, ABC):
 
     Args:
         weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training; ``None``: full from the start.
+        ramp: How the weight grows over training. A number in ``(0, 1]`` is the fraction of it at
+            which the method's usual ramp ends, a
+            :class:`~supercm_pl.core.ramps.SigmoidRampUp` unless its class says otherwise;
+            ``None``: full from the start.
 
     Raises:
-        ValueError: If ``weight`` is negative or not finite.
+        ValueError: If ``weight`` is negative or not finite, or a number for ``ramp`` out of range.
     """
 
     views: tuple[str, ...] = ("weak",)
-    """Unlabeled views that go through the step's forward pass, with gradients: ``"weak"`` and
-    ``"strong"``; ``"weak_2"`` is a second, independent draw of the weak view."""
+    """Unlabeled views that go through the step's forward pass, with gradients. They are ``"weak"``
+    and ``"strong"``; ``"weak_2"`` is a second, independent draw of the weak view."""
 
     labeled_views: tuple[str, ...] = ()
     """Labeled views that go through the step's forward pass."""
@@ -60,12 +65,20 @@ class Term(nn.Module, ABC):
     replaces_supervised: bool = False
     """Whether the value's ``supervised`` takes the place of the labeled rows' cross-entropy."""
 
-    def __init__(self, weight: float = 1.0, ramp: Ramp | None = None) -> None:
+    step_type: ClassVar[type[Step]] = Step
+    """What ``forward`` takes: the modules of one task alone can make a subclass."""
+
+    ramp_of: ClassVar[type[LinearRampUp | SigmoidRampUp | CosineRampUp]] = SigmoidRampUp
+    """The method's usual ramp, made of the fraction of training at which it ends."""
+
+    def __init__(self, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
         super().__init__()
-        if not 0.0 <= weight < float("inf"):
-            raise ValueError(f"weight must be a number of 0 or more, got {weight}")
+        if not (is_number(weight) and 0.0 <= weight < float("inf")):
+            raise ValueError(f"weight must be a number of 0 or more, got {weight!r}")
+        if not (ramp is None or isinstance(ramp, Ramp) or (is_number(ramp) and 0.0 < ramp <= 1.0)):
+            raise ValueError(f"ramp must be a Ramp, a number in (0, 1], or None, got {ramp!r}")
         self.weight = weight
-        self.ramp = ramp
+        self.ramp = self.ramp_of(ramp) if isinstance(ramp, (int, float)) else ramp
 
     def attach(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make what depends on the model, as copies and buffers; called once, when it is built.
@@ -80,12 +93,32 @@ class Term(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """The name in logs: the class name in snake case."""
+        """The name in logs, which is the class name in snake case."""
         return snake_case(type(self).__name__)
 
     def weight_at(self, progress: float) -> float:
         """The weight of the term at ``progress``."""
         return self.weight * (1.0 if self.ramp is None else self.ramp(progress))
+
+
+def as_terms(given: Term | Sequence[Term], step_type: type[Step]) -> list[Term]:
+    """One base method or several as a list.
+
+    Args:
+        given: What the module was given.
+        step_type: The steps that it makes.
+
+    Raises:
+        TypeError: If one is no object of a base method's class, or takes other steps.
+    """
+    terms: list[Term] = as_objects("a base method", given, Term, "VAT() or DANN()")
+    for term in terms:
+        if not issubclass(step_type, term.step_type):
+            raise TypeError(
+                f"{type(term).__name__} is a base method for the steps of domain adaptation: "
+                "train it with UDAModule"
+            )
+    return terms
 
 
 def snake_case(name: str) -> str:

@@ -6,6 +6,7 @@ from supercm_pl.data.distortion import Distortion
 from supercm_pl.data.domain_folder import DomainFolder
 from supercm_pl.data.domains import DigitsM
 from supercm_pl.data.folder import FolderSource
+from supercm_pl.data.hugging_face import HuggingFaceSource
 from supercm_pl.data.image_list import ImageList
 from supercm_pl.data.preprocess import ZCA, GlobalContrastNormalization
 from supercm_pl.data.resize import Resized
@@ -49,6 +50,7 @@ __all__ = [
     "FolderSource",
     "GaussianNoise",
     "GlobalContrastNormalization",
+    "HuggingFaceSource",
     "ImageList",
     "MNIST5k",
     "PairedLoader",

@@ -54,7 +54,7 @@ class AffineNoise(nn.Module):
         padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     ) -> None:
         super().__init__()
-        if rotation < 0.0:
+        if not 0.0 <= rotation < float("inf"):
             raise ValueError(f"rotation must be 0 or more radians, got {rotation}")
         if not 0.0 <= shift <= 1.0:
             raise ValueError(f"shift must be a fraction of the image's side in [0, 1], got {shift}")
@@ -71,8 +71,9 @@ class AffineNoise(nn.Module):
         self.add_noise = GaussianNoise(noise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Transform images ``(B, C, H, W)``."""
+        """Transform images ``(B, C, H, W)``, in floating point."""
         check_images(images)
+        check_floats(images)
         batch, _, height, width = images.shape
         angle, right, down, size = torch.rand(4, batch, device=images.device).mul_(2).sub_(1)
         # The grid maps output to input, both in [-1, 1] along each axis; so angle and size are
@@ -106,7 +107,7 @@ class FlipCrop(nn.Module):
 
     def __init__(self, padding: int = 4, flip: float = 0.5) -> None:
         super().__init__()
-        if padding < 0:
+        if not isinstance(padding, int) or padding < 0:
             raise ValueError(f"padding must be 0 or more pixels, got {padding}")
         if not 0.0 <= flip <= 1.0:
             raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
@@ -148,21 +149,36 @@ class GaussianNoise(nn.Module):
 
     def __init__(self, std: float = 0.15) -> None:
         super().__init__()
-        if std < 0.0:
+        if not 0.0 <= std < float("inf"):
             raise ValueError(f"the noise's standard deviation must be 0 or more, got {std}")
         self.std = std
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Transform inputs of any shape."""
+        """Transform inputs of any shape, in floating point."""
+        check_floats(inputs)
         return inputs + self.std * torch.randn_like(inputs) if self.std else inputs
+
+
+def check_floats(inputs: Tensor) -> None:
+    """Refuse whole numbers, such as ``uint8`` images, to which no noise can be added.
+
+    Raises:
+        TypeError: If ``inputs`` is no floating-point tensor.
+    """
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        kind = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise TypeError(f"inputs must be a floating-point tensor, got {kind}")
 
 
 def check_images(images: Tensor) -> None:
     """Refuse what is no batch of images.
 
     Raises:
-        ValueError: If ``images`` has not four dimensions.
+        TypeError: If ``images`` is no tensor.
+        ValueError: If it has not four dimensions.
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor (B, C, H, W), got {type(images).__name__}")
     if images.ndim != 4:
         raise ValueError(
             f"this transform takes images (B, C, H, W), got shape {tuple(images.shape)}; "

@@ -40,7 +40,7 @@ def choose_split(
         labeled_fraction: This share of the training samples, as ``0.01`` or ``"1%"``, in proportion
             to the classes and at least one of each.
         labeled_indices: These rows; or a file that names them, as text or, with the suffix
-            ``.json``, as written by :meth:`Split.save`, which settles all else as well.
+            ``.json``, as written by :meth:`.Split.save`, which settles all else as well.
         val_size: Validation samples: a number; a share of the training samples, as ``0.1`` or
             ``"10%"``; or ``"labels"``, as many as there are labeled ones but at most half of what
             these leave.
@@ -100,7 +100,7 @@ def choose_split(
 
 
 def is_saved_split(path: object) -> bool:
-    """Whether ``labeled_indices`` names a file as written by :meth:`Split.save`."""
+    """Whether ``labeled_indices`` names a file as written by :meth:`.Split.save`."""
     return isinstance(path, str | Path) and Path(path).suffix == ".json"
 
 
@@ -124,7 +124,19 @@ def parse_fraction(value: float | str, name: str) -> float:
     return share
 
 
-def read_indices(path: str | Path) -> list[int]:
+def as_rows(values: ArrayLike, name: str) -> Indices:
+    """Row numbers ``(n,)`` as they are given.
+
+    Raises:
+        TypeError: If they are not whole numbers, as a mask is not.
+    """
+    rows = np.asarray(values).reshape(-1)
+    if rows.dtype.kind not in "iu" and len(rows):
+        raise TypeError(f"{name} must be row numbers, got {rows.dtype} such as {rows[0]!r}")
+    return rows.astype(np.int64)
+
+
+def read_indices(path: str | Path, name: str = "labeled_indices") -> list[int]:
     """Row numbers of a text file, separated by white space, commas or lines.
 
     Raises:
@@ -134,7 +146,7 @@ def read_indices(path: str | Path) -> list[int]:
         words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
         return [int(word) for word in words]
     except (OSError, ValueError) as error:
-        raise ValueError(f"labeled_indices: can't read row numbers from {path}: {error}") from error
+        raise ValueError(f"{name}: can't read row numbers from {path}: {error}") from error
 
 
 def _saved_split(path: Path, labels: Indices, classes: Sequence[str], settled: bool) -> Split:
@@ -155,7 +167,7 @@ def _saved_split(path: Path, labels: Indices, classes: Sequence[str], settled: b
 
 
 def _given_rows(rows: Sequence[int], labels: Indices, plan: Distortion) -> Indices:
-    labeled = np.sort(np.asarray(rows, dtype=np.int64).reshape(-1))
+    labeled = np.sort(as_rows(rows, "labeled_indices"))
     check_rows(labeled, len(labels), "labeled_indices")
     if plan.labeled_imbalance > 1:
         raise ValueError(
@@ -261,7 +273,7 @@ def _proportionally(total: int, available: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def _val_total(val_size: int | float | str, size: int) -> int:
-    if isinstance(val_size, int) and val_size >= 0:
+    if isinstance(val_size, int) and not isinstance(val_size, bool) and val_size >= 0:
         return val_size
     try:
         return round(parse_fraction(val_size, "val_size") * size) if val_size != 0.0 else 0

@@ -279,8 +279,15 @@ def _input_tensor(item: Any, index: int) -> Tensor:
         item = item[0]
     if isinstance(item, Image.Image):
         return image_tensor(item)
-    if isinstance(item, np.ndarray):
-        item = torch.from_numpy(item)
+    if isinstance(item, np.ndarray) and item.dtype.kind in "biuf":
+        # Torch takes neither foreign byte orders nor negative strides.
+        native = item.dtype.newbyteorder("=")
+        item = torch.from_numpy(np.ascontiguousarray(item, native))
+    if isinstance(item, Tensor) and (item.is_complex() or item.is_meta or item.ndim < 1):
+        raise TypeError(
+            f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
+            f"shape {tuple(item.shape)} on {item.device}"
+        )
     if not isinstance(item, Tensor):
         raise TypeError(
             "an item of a dataset must be an input or (input, label), with a tensor, an array or a "

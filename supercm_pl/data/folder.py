@@ -17,7 +17,12 @@ from supercm_pl.data.datasets import (
     Indices,
     Samples,
 )
-from supercm_pl.data.image_reading import damage, read_image, refuse_duplicates
+from supercm_pl.data.image_reading import (
+    check_image_size,
+    damage,
+    read_image,
+    refuse_duplicates,
+)
 from supercm_pl.data.sources import Source, SourceData
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -69,8 +74,7 @@ class FolderSource(Source):
         damaged: Literal["error", "skip"] = "error",
         duplicates: Literal["allow", "error"] = "allow",
     ) -> None:
-        if image_size < 1:
-            raise ValueError(f"image_size must be 1 or more pixels, got {image_size}")
+        check_image_size(image_size)
         if damaged not in ("error", "skip"):
             raise ValueError(f"damaged must be 'error' or 'skip', got {damaged!r}")
         if duplicates not in ("allow", "error"):
@@ -243,8 +247,12 @@ def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedS
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files at any depth under a folder, by suffix, in an order that is the same anywhere."""
-    return sorted(_walk(folder, set()), key=lambda path: path.relative_to(folder).as_posix())
+    """Image files at any depth under a folder, by suffix, in an order that is the same anywhere.
+
+    Links to a folder above are not followed: they would bring other classes' images.
+    """
+    above = set(map(str, Path(os.path.realpath(folder)).parents))
+    return sorted(_walk(folder, above), key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
@@ -269,6 +277,14 @@ def _class_folders(folder: Path, name: str) -> tuple[str, ...]:
             f"{name} folder {folder} has no class subfolders; expected {folder}/<class>/<image>, "
             f"found {_listing(folder)}"
         )
+    here = os.path.realpath(folder)
+    for class_name in names:
+        real = os.path.realpath(folder / class_name)
+        if f"{here}{os.sep}".startswith(f"{real}{os.sep}"):
+            raise ValueError(
+                f"class {class_name!r} of the {name} folder {folder} is a link to {real}, which "
+                "holds the other classes too"
+            )
     return tuple(names)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supercm_pl.data.folder import ImageFiles, PathLike
+from supercm_pl.data.image_reading import check_image_size
 from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources import Source, SourceData
 
@@ -48,8 +49,7 @@ class ImageList(Source):
         image_size: int = 256,
         grayscale: bool = False,
     ) -> None:
-        if image_size < 1:
-            raise ValueError(f"image_size must be 1 or more pixels, got {image_size}")
+        check_image_size(image_size)
         self.list_file = Path(list_file)
         self.root = self.list_file.parent if root is None else Path(root)
         self.test_list = None if test_list is None else Path(test_list)

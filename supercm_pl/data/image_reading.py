@@ -13,6 +13,9 @@ from torch import Tensor
 
 from supercm_pl.data.datasets import image_tensor
 
+# A name says nothing of what a file is. Pillow has decoders for many more kinds, of old programs
+# and cameras, which are where its faults are found; that of EPS starts another program.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -57,6 +60,19 @@ def damage(path: Path, size: tuple[int, int], grayscale: bool = False) -> str | 
     return None
 
 
+def check_image_size(value: object) -> None:
+    """Refuse what is no number of pixels.
+
+    Raises:
+        TypeError: If it is not an ``int``.
+        ValueError: If it is below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"image_size must be a number of pixels, got {value!r}")
+    if value < 1:
+        raise ValueError(f"image_size must be 1 or more pixels, got {value}")
+
+
 def refuse_duplicates(parts: Mapping[str, Sequence[Path]]) -> None:
     """Compare files of several folders byte by byte, those of the same size alone.
 
@@ -85,4 +101,4 @@ def _open(path: Path) -> Image.Image:
     with warnings.catch_warnings():
         # From one to two times the bound Pillow warns; beyond, it refuses by itself.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(path)
+        return Image.open(path, formats=_FORMATS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,16 @@ def check_labels(labels: Indices, num_classes: int, name: str) -> None:
 
 
 def numbered_classes(labels: Indices) -> list[str]:
-    """Names ``"0", "1", ...`` up to the largest label."""
+    """Names ``"0", "1", ...`` up to the largest label.
+
+    Raises:
+        ValueError: If there would be more classes than labels.
+    """
+    if labels.max(initial=-1) >= max(len(labels), 2):
+        raise ValueError(
+            f"labels must number the classes from 0 on, got {labels.max()} among {len(labels)} "
+            "labels: np.unique(y, return_inverse=True) numbers them, or name the classes"
+        )
     return [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
 
 
@@ -100,8 +109,11 @@ def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
     """The names as a tuple of strings.
 
     Raises:
+        TypeError: If it is a single name.
         ValueError: If there are fewer than two, or two are the same.
     """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"classes must be a sequence of names, got {names!r}")
     classes = tuple(str(name) for name in names)
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, got {list(classes)}")

@@ -44,9 +44,9 @@ class GlobalContrastNormalization(nn.Module):
 
     def __init__(self, scale: float = 55.0, bias: float = 10.0) -> None:
         super().__init__()
-        if scale <= 0.0:
+        if not 0.0 < scale < float("inf"):
             raise ValueError(f"scale must be above 0, got {scale}")
-        if bias < 0.0:
+        if not 0.0 <= bias < float("inf"):
             raise ValueError(f"bias must be 0 or more, got {bias}")
         self.scale = scale
         self.bias = bias
@@ -105,7 +105,7 @@ class ZCA(nn.Module):
 
     def __init__(self, epsilon: float = 0.1, contrast_scale: float | None = 55.0) -> None:
         super().__init__()
-        if epsilon < 0.0:
+        if not 0.0 <= epsilon < float("inf"):
             raise ValueError(f"epsilon must be 0 or more, got {epsilon}")
         self.epsilon = epsilon
         self.contrast_scale = contrast_scale

@@ -58,6 +58,8 @@ class Resized(Source):
         crop: int | tuple[int, int] | None = None,
         channels: int | None = None,
     ) -> None:
+        if not isinstance(source, Source):
+            raise TypeError(f"source must be an object such as Digits(), got {source!r}")
         if channels not in (None, 1, 3):
             raise ValueError(f"channels must be 1, 3 or None, got {channels!r}")
         self.source = source

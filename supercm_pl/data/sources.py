@@ -147,7 +147,7 @@ class ArraySource(Source):
             raise ValueError(
                 f"x_test and y_test go together, got only {'x' if y_test is None else 'y'}_test"
             )
-        inputs = _as_inputs(x, "x")
+        inputs = as_inputs(x, "x")
         labels = as_labels(y, "y", len(inputs))
         names = checked_classes(numbered_classes(labels) if classes is None else classes)
         check_labels(labels, len(names), "y")
@@ -194,6 +194,8 @@ class DatasetSource(Source):
         val: Dataset | None = None,  # type: ignore[type-arg]
         classes: Sequence[str] | None = None,
     ) -> None:
+        if not isinstance(train, Dataset):
+            raise TypeError(f"train must be a map-style Dataset, got {type(train).__name__}")
         for dataset in (train, test, unlabeled, val):
             if dataset is not None and not (dataset is unlabeled and is_streamed(dataset)):
                 dataset_length(dataset)
@@ -224,16 +226,29 @@ def _with_fixed_test(
     )
 
 
-def _as_inputs(values: Array, name: str) -> Tensor:
+def as_inputs(values: Array, name: str) -> Tensor:
+    """Inputs in memory as float32 or ``uint8``; the shapes are those of :class:`ArraySource`.
+
+    Args:
+        values: An array or tensor.
+        name: What to call it in a message.
+
+    Raises:
+        TypeError: If it is not numeric.
+        ValueError: If it has another shape, or a value is NaN or infinite.
+    """
     if isinstance(values, Tensor):
+        if values.is_complex() or values.is_meta or values.layout != torch.strided:
+            raise TypeError(
+                f"{name} must be a dense tensor of real numbers, got {values.dtype} on "
+                f"{values.device}, {values.layout}"
+            )
         inputs = values.detach().cpu()
     else:
-        array = np.asarray(values)
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}")
-        inputs = torch.from_numpy(
-            array if array.dtype == np.uint8 else array.astype(np.float32, copy=False)
-        )
+        array = _as_array(values, name)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            floats = array.astype(np.float32, copy=False)
+        inputs = torch.from_numpy(array if array.dtype == np.uint8 else floats)
     if inputs.dtype != torch.uint8:
         inputs = inputs.to(torch.float32)
     if inputs.ndim not in (2, 3, 4) or 0 in inputs.shape:
@@ -249,8 +264,20 @@ def _as_inputs(values: Array, name: str) -> Tensor:
     return inputs
 
 
+def _as_array(values: Any, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} must have no masked values: fill them, or leave out their rows")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}")
+    return array
+
+
 def _like(values: Array, name: str, train: Tensor) -> TensorData:
-    inputs = _as_inputs(values, name)
+    inputs = as_inputs(values, name)
     if (inputs.shape[1:], inputs.dtype) != (train.shape[1:], train.dtype):
         raise ValueError(
             f"{name} must have samples like those of x, {tuple(train.shape[1:])} {train.dtype}, "

@@ -45,7 +45,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the saved form: equal for equal splits of one data set."""
+        """SHA-256 of the saved form, which is equal for equal splits of one data set."""
         return hashlib.sha256(self._text().encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import torch
 
 from supercm_pl.data.datasets import TensorData
 from supercm_pl.data.folder import FolderSource, PathLike, image_folder
-from supercm_pl.data.sources import Array, ArraySource, Source, SourceData
+from supercm_pl.data.labels import as_labels, check_labels, checked_classes, numbered_classes
+from supercm_pl.data.sources import Array, Source, SourceData, as_inputs
 
 
 class UnlabeledArrays(Source):
@@ -38,13 +39,15 @@ class UnlabeledArrays(Source):
             raise ValueError(
                 f"x_test and y_test go together, got only {'x' if y_test is None else 'y'}_test"
             )
-        # Labels that stand in, since an ArraySource has them, and are dropped at once.
-        train = ArraySource(x, np.zeros(len(x), dtype=np.int64), classes=("0", "1")).load().train
-        assert isinstance(train, TensorData)
-        self._data = SourceData(TensorData(train.inputs), tuple(classes or ()))
+        train = TensorData(as_inputs(x, "x of the target"))
+        self._data = SourceData(train, tuple(classes or ()))
         if x_test is not None and y_test is not None:
-            test = ArraySource(x_test, y_test, classes=classes).load()
-            self._data = SourceData(TensorData(train.inputs), test.classes, test=test.train)
+            inputs = as_inputs(x_test, "x_test")
+            labels = as_labels(y_test, "y_test", len(inputs))
+            names = checked_classes(numbered_classes(labels) if classes is None else classes)
+            check_labels(labels, len(names), "y_test")
+            test = TensorData(inputs, torch.from_numpy(labels))
+            self._data = SourceData(train, names, test=test)
 
     def load(self) -> SourceData:
         """The arrays as data sets."""

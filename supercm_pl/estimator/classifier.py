@@ -18,7 +18,12 @@ from sklearn.base import (
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, check_scalar, column_or_1d
+from sklearn.utils import (
+    check_consistent_length,
+    check_random_state,
+    check_scalar,
+    column_or_1d,
+)
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -183,6 +188,13 @@ class SuperCMClassifier(
             # In float64 what a sample gets does not depend on the samples beside it.
             self.network_ = network.double()
         self.loss_curve_ = losses.double().numpy()
+        broken = np.flatnonzero(~np.isfinite(self.loss_curve_))
+        if len(broken):
+            raise ValueError(
+                f"the loss is {self.loss_curve_[broken[0]]} at step {broken[0]}: learning_rate "
+                f"{self.learning_rate} is too high, or X has values too large for standardize="
+                f"{self.standardize}"
+            )
         self.cluster_centers_ = network.head.centroids.detach().numpy().copy()
         self._n_features_out = self.cluster_centers_.shape[1]
         return self
@@ -240,6 +252,7 @@ class SuperCMClassifier(
             ValueError: If no sample has a label.
         """
         targets = column_or_1d(y)
+        check_consistent_length(X, targets, sample_weight)
         labeled = is_labeled(targets)
         if not labeled.any():
             raise ValueError("y must have at least one labeled sample to score, got -1 throughout")
@@ -260,6 +273,9 @@ class SuperCMClassifier(
         check_scalar(self.standardize, "standardize", (bool, np.bool_))
         for name in ("cm_weight", "noise"):
             check_scalar(getattr(self, name), name, Real, min_val=0)
+        for name in ("cm_weight", "noise", "learning_rate"):
+            if isinstance(getattr(self, name), Real) and not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         check_scalar(
             self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
         )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from supercm_pl.core.module import SuperCMModule
+from supercm_pl.core.views import as_float
+from supercm_pl.export.predictions import Predictions, inputs_by_row
 
 OUTPUTS = ("probabilities", "logits", "features")
 """What a :class:`Classifier` gives, in this order: ``(N, K)``, ``(N, K)`` and ``(N, d)``."""
@@ -77,8 +81,35 @@ class Classifier(nn.Module):
         """Probabilities, logits and features of inputs ``(N, *input_shape)``."""
         if self.uint8:
             inputs = inputs.to(torch.float32) / 255.0
+        return self._outputs(inputs)
+
+    def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self.module.rows(self.preprocess(inputs))
         return rows.assignments, rows.logits, rows.features
+
+    @torch.no_grad()
+    def predict(self, inputs: Any, batch_size: int = 256) -> Predictions:
+        """Classes of images in files, or of arrays.
+
+        Args:
+            inputs: A folder, whose images are found at any depth; a file or a list of files; or an
+                array or tensor ``(N, *input_shape)`` of floats or ``uint8``. Images in files are
+                resized to the input's shape, and turned to its number of channels.
+            batch_size: Inputs that go through the network together.
+
+        Raises:
+            ValueError: If a folder holds no image, a file can't be read, or inputs have another
+                shape.
+        """
+        parameter = next(self.module.parameters())
+        ids, fetch = inputs_by_row(inputs, self.input_shape)
+        parts = [torch.empty(0, len(self.classes))]
+        for start in range(0, len(ids), batch_size):
+            batch = as_float(fetch(np.arange(start, min(start + batch_size, len(ids)))))
+            parts.append(self._outputs(batch.to(parameter.device, parameter.dtype))[0].cpu())
+        probabilities = torch.cat(parts)
+        names = [self.classes[label] for label in probabilities.argmax(dim=1)]
+        return Predictions(ids, names, probabilities)
 
     def example(self, count: int = 2) -> Tensor:
         """Random inputs ``(count, *input_shape)``, always the same, on the module's device."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+
+from supercm_pl.cli.one_line import OneLineParser
 
 _SUFFIXES = {"torch": ".pt2", "onnx": ".onnx"}
 
@@ -23,12 +22,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(args)
     # After the words are understood: these take seconds.
-    from supercm_pl.cli.complaints import plain_line
-    from supercm_pl.cli.mistakes import is_about_checkpoint, is_users_mistake
     from supercm_pl.export import export_onnx, export_torch, load_classifier
 
     output = options.output or options.checkpoint.with_suffix(_SUFFIXES[options.format])
-    try:
+    with parser.complaints_about(options.checkpoint):
         classifier = load_classifier(
             options.checkpoint,
             options.config,
@@ -38,12 +35,6 @@ def main(args: Sequence[str] | None = None) -> None:
         )
         write = {"torch": export_torch, "onnx": export_onnx}[options.format]
         difference = write(classifier, output)
-    except Exception as error:
-        if is_about_checkpoint(error):
-            parser.error(plain_line(error, ["--ckpt_path", str(options.checkpoint)]))
-        if not is_users_mistake(error):
-            raise
-        parser.error(" ".join(str(error).split()))
     size = output.stat().st_size / 1e6
     shape = "x".join(map(str, classifier.input_shape))
     kind = "uint8 0..255" if classifier.uint8 else "floats, images in [0, 1]"
@@ -55,8 +46,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"largest difference from the checkpoint's model: {difference:.1g}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog="supercm export",
         description="Write the model of a checkpoint to a file that runs without this package.",
         allow_abbrev=False,
@@ -71,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, help="the file (default: the checkpoint's name, .pt2 or .onnx)"
     )
     parser.add_argument(
-        "--config", type=Path, help="the run's config.yaml (default: the one beside the checkpoint)"
+        "--config",
+        type=Path,
+        help="the run's config.yaml, to build a preprocessing of your own that it names",
     )
     parser.add_argument(
         "--classes",
@@ -91,9 +84,3 @@ def _parser() -> argparse.ArgumentParser:
 
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"supercm: error: {message}", file=sys.stderr)
-        sys.exit(2)

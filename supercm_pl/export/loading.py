@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from supercm_pl.core.checkpoints import check_class_paths, class_paths
-from supercm_pl.core.datamodule import SuperCMDataModule
 from supercm_pl.core.module import SuperCMModule
 from supercm_pl.export.classifier import Classifier
 
-# A configuration that nobody named may name these alone.
+# A checkpoint may name these alone.
 _OWN = ("supercm_pl.", "torch.nn.")
 
 
@@ -30,40 +29,36 @@ def load_classifier(
 ) -> Classifier:
     """Rebuild the model of a checkpoint that ``supercm fit`` wrote, with what its data did before.
 
-    Nothing is unpickled. The checkpoint says how the model is built; the configuration that ``fit``
-    saved beside it, how inputs are preprocessed, what classes are called and what shape inputs
-    have.
+    Nothing is unpickled. The file alone is enough: it says how the model is built, how inputs are
+    preprocessed, what classes are called and what shape inputs have. Only a preprocessing of your
+    own needs the configuration that names it.
 
     Args:
         checkpoint: The file.
-        config: The run's ``config.yaml``, whose classes are trusted; ``None`` takes the one in the
-            checkpoint's folder or the folder above, if it names classes of this package and of
-            PyTorch alone.
-        classes: Names of the classes; ``None`` takes those of the data, or numbers where the data
-            are not there.
+        config: The run's ``config.yaml``, whose classes are trusted; ``None`` builds classes of
+            this package and of PyTorch alone.
+        classes: Names of the classes; ``None`` takes those of the data.
         input_shape: Of one input; ``None`` takes that of the data.
         uint8: Let the model take bytes from 0 to 255 in place of floats in ``[0, 1]``.
 
     Raises:
-        ValueError: If the file is not a checkpoint, names classes that nobody vouches for, or the
-            input's shape or the preprocessing can't be told.
+        ValueError: If the file is not a checkpoint, names classes that nobody vouches for, or does
+            not say what shape inputs have or how they are preprocessed.
         OSError: If a file can't be read.
     """
     path = Path(checkpoint)
     content = _read(path)
-    data = _data_module(path, config, content)
+    settings = {} if config is None else _settings(Path(config))
     check_class_paths(path)  # before the module's class is imported
     module = _module_class(content).load_from_checkpoint(
         path, map_location="cpu", weights_only=True
     )
-    preprocess = _preprocess(path, data, content)
-    shape = input_shape or _input_shape(data, preprocess)
+    state = _data_state(content)
+    shape = input_shape or state.get("input_shape")
     if shape is None:
-        raise ValueError(
-            f"the shape of an input can't be told from {path}: give it, such as 3,32,32, or the "
-            "run's configuration, with its data in their place"
-        )
-    names = classes or _classes(data) or [str(k) for k in range(module.num_classes)]
+        raise ValueError(f"{path} does not say what shape inputs have: give it, such as 3,32,32")
+    names = classes or state.get("classes") or [str(k) for k in range(module.num_classes)]
+    preprocess = _preprocess(path, state, settings)
     return Classifier(module, names, shape, preprocess=preprocess, uint8=uint8)
 
 
@@ -92,76 +87,41 @@ def _module_class(content: Mapping[str, Any]) -> type[SuperCMModule]:
     return found  # type: ignore[no-any-return]
 
 
-def _data_module(
-    path: Path, config: str | PathLike[str] | None, content: Mapping[str, Any]
-) -> SuperCMDataModule | None:
-    named = config is not None
-    file = _beside(path) if config is None else Path(config)
-    if file is None:
-        return None
+def _settings(file: Path) -> Mapping[str, Any]:
+    """The data module's arguments of a configuration, whose classes are imported."""
     import yaml
 
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
-        if named:
-            raise ValueError(f"{file} is not a configuration of a run: it has no data")
-        return None
-    if named:
-        for name in class_paths(settings.get("model")):
-            import_module(name.rpartition(".")[0])
-    elif not all(name.startswith(_OWN) for name in class_paths(settings["data"])):
-        return None
-    data = _build(settings["data"])
-    for state in content.values():
-        if isinstance(state, dict) and "fingerprint" in state:
-            data.load_state_dict(state)
-    return data
+        raise ValueError(f"{file} is not a configuration of a run: it has no data")
+    for name in class_paths(settings.get("model")):
+        import_module(name.rpartition(".")[0])
+    arguments: Mapping[str, Any] = settings["data"].get("init_args", {})
+    return arguments
 
 
-def _beside(path: Path) -> Path | None:
-    folders = path.resolve().parents[:2]
-    return next((f / "config.yaml" for f in folders if (f / "config.yaml").is_file()), None)
-
-
-def _build(settings: dict[str, Any]) -> SuperCMDataModule:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--data", type=SuperCMDataModule)
-    built: SuperCMDataModule = parser.instantiate_classes(
-        parser.parse_object({"data": settings})
-    ).data
-    return built
+def _data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Lightning saves what a data module gives by the name of its class.
+    states = (state for state in content.values() if isinstance(state, dict))
+    return next((state for state in states if "fingerprint" in state), {})
 
 
 def _preprocess(
-    path: Path, data: SuperCMDataModule | None, content: Mapping[str, Any]
+    path: Path, state: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> nn.Module | None:
-    states = [state for state in content.values() if isinstance(state, dict)]
-    if not any("fingerprint" in state and "preprocess" in state for state in states):
+    if "preprocess" not in state:
         return None
-    if data is None or data.preprocess is None:
+    known = settings.get("preprocess") or state.get("preprocess_class")
+    known = {"class_path": known} if isinstance(known, str) else known
+    if known is None or not (settings or known["class_path"].startswith(_OWN)):
         raise ValueError(
-            f"the inputs of {path} were preprocessed, and the checkpoint does not say by which "
-            "class: give the run's configuration, its config.yaml"
+            f"the inputs of {path} were preprocessed by a class that is not of supercm_pl or "
+            "PyTorch: if you trust it, give the run's configuration, its config.yaml"
         )
-    return data.preprocess
-
-
-def _input_shape(
-    data: SuperCMDataModule | None, preprocess: nn.Module | None
-) -> Sequence[int] | None:
-    mean = getattr(preprocess, "mean", None)
-    if isinstance(mean, torch.Tensor) and mean.ndim > 1:
-        return tuple(mean.shape)
-    try:
-        return getattr(data, "input_shape", None)
-    except (OSError, ValueError, ImportError):  # the data are not on this machine
-        return None
-
-
-def _classes(data: SuperCMDataModule | None) -> Sequence[str] | None:
-    try:
-        return getattr(data, "classes", None)
-    except (OSError, ValueError, ImportError):
-        return None
+    home, _, name = known["class_path"].rpartition(".")
+    found = getattr(import_module(home), name)
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        raise ValueError(f"the preprocessing of {path} must be a module, got {known['class_path']}")
+    preprocess: nn.Module = found(**known.get("init_args", {}))
+    preprocess.load_state_dict(state["preprocess"])
+    return preprocess

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 # Tableau's, of which the first ten are matplotlib's as well.
-COLOURS = (
+COLORS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"),
     *("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94"),
     *("#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
 )
 _COLUMNS = 3
-# More names than this can't be read beside an axis.
+# More names than this can't be read beside an axis, and more numbers than that in a row.
 _MOST_NAMES = 40
+_MOST_NUMBERS = 20
 
 
 def escaped(text: object) -> str:
@@ -71,7 +72,7 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
                 name=escaped(run.name),
                 legendgroup=str(number),
                 showlegend=len(runs) > 1 and number not in told,
-                line={"color": COLOURS[number % len(COLOURS)], "width": 1.5},
+                line={"color": COLORS[number % len(COLORS)], "width": 1.5},
                 hovertemplate="step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
             )
             told.add(number)
@@ -100,8 +101,12 @@ def confusion_chart(snapshot: Snapshot, domain: int) -> Figure:
         ]
         for row in range(len(names))
     ]
+    written = [[f"{share:.0f}" if share else "" for share in row] for row in shares]
     heatmap = graph_objects.Heatmap(
         z=shares,
+        text=written if len(names) <= _MOST_NUMBERS else None,
+        texttemplate="%{text}",
+        textfont={"size": 10},
         zmin=0.0,
         zmax=100.0,
         colorscale="Blues",

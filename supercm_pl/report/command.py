@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from supercm_pl.cli.one_line import OneLineParser
 from supercm_pl.report.page import render_report
 from supercm_pl.report.runs import read_run
 
@@ -21,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With status 2 and one line on standard error for a mistake of the user's.
     """
-    parser = _Parser(
+    parser = OneLineParser(
         prog="supercm report",
         description="Write one HTML file, which needs no network, on one run or several.",
         allow_abbrev=False,
@@ -52,9 +50,3 @@ def main(args: Sequence[str] | None = None) -> None:
     size = options.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     print(f"wrote {options.output}: {count}, {size:.1f} MB")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"supercm: error: {message}", file=sys.stderr)
-        sys.exit(2)

@@ -26,9 +26,11 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; max-wi
 h1 { font-size: 1.5rem; margin: 0; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid #ddd; }
 h3 { font-size: 1rem; margin: .4rem 0; overflow-wrap: anywhere; }
-.beside { display: grid; gap: 1.5rem; overflow-x: auto; }
+.beside { display: grid; gap: 1.5rem;
+  grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .beside > * { min-width: 0; }
 .scroll { overflow-x: auto; }
+.wide { min-width: 700px; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid #eee; padding: .2rem .9rem .2rem 0; text-align: left;
          vertical-align: top; overflow-wrap: anywhere; }
@@ -38,6 +40,11 @@ pre { background: #f6f6f6; max-height: 30rem; overflow: auto; padding: .8rem; fo
 figure { margin: 0; width: 118px; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere; }
 figure img { width: 96px; image-rendering: pixelated; border: 1px solid #ddd; display: block; }
 .note { color: #666; }
+summary { cursor: pointer; }
+@media (max-width: 900px) {
+  body { padding: .8rem; }
+  .beside { grid-template-columns: minmax(0, 1fr); }
+}
 """
 
 _SIDE_BY_SIDE = 3
@@ -70,7 +77,7 @@ def render_report(runs: Sequence[Run]) -> str:
     sections = [
         ("Result", _results(runs)),
         ("Configuration", _configuration(runs)),
-        ("Curves", charts.html(curves_chart(runs)) or _note("No metric was logged twice.")),
+        ("Curves", _curves(charts.html(curves_chart(runs)))),
         ("Embedding of the validation data", _beside(runs, charts.embedding)),
         ("Confusion", _beside(runs, charts.confusion)),
         ("Most confident mistakes", _beside(runs, _mistakes)),
@@ -149,6 +156,13 @@ class _Charts:
         )
 
 
+def _curves(chart: str) -> str:
+    if not chart:
+        return _note("No metric was logged twice.")
+    # Panels side by side can't be read on a phone unless it scrolls.
+    return f'<div class="scroll"><div class="wide">{chart}</div></div>'
+
+
 def _results(runs: Sequence[Run]) -> str:
     names = dict.fromkeys(
         name
@@ -220,8 +234,8 @@ def _data_uri(image: Array) -> str:
     from PIL import Image
 
     file = io.BytesIO()
-    grey = image.shape[2] == 1
-    Image.fromarray(np.ascontiguousarray(image[:, :, 0] if grey else image)).save(file, "PNG")
+    gray = image.shape[2] == 1
+    Image.fromarray(np.ascontiguousarray(image[:, :, 0] if gray else image)).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
@@ -234,8 +248,8 @@ def _beside(runs: Sequence[Run], part: Callable[[Run], str]) -> str:
     cells = "\n".join(f"<div><h3>{escaped(run.name)}</h3>{part(run)}</div>" for run in runs)
     # As many columns as there will be: a chart is as wide as its column is when it is drawn, and
     # those of `auto-fit` shrink when the page grows.
-    columns = f"grid-template-columns: repeat({min(len(runs), _SIDE_BY_SIDE)}, minmax(440px, 1fr))"
-    return f'<div class="beside" style="{columns}">{cells}</div>'
+    columns = min(len(runs), _SIDE_BY_SIDE)
+    return f'<div class="beside" style="--columns: {columns}">{cells}</div>'
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from supercm_pl.report.charts import COLOURS, escaped, look
+from supercm_pl.report.charts import COLORS, escaped, look
 from supercm_pl.report.snapshot import Array, Snapshot
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ _UNKNOWN = "#bbbbbb"
 
 
 def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
-    """Features in the plane, with a slider over the epochs and a choice of the colouring."""
+    """Features in the plane, with a slider over the epochs and a choice of the coloring."""
     from plotly import graph_objects
 
     last = snapshots[-1]
-    colourings = _colourings(last)
+    colorings = _colorings(last)
     traces = [
         graph_objects.Scatter(**trace, visible=number == 0)
-        for number, by in enumerate(colourings)
+        for number, by in enumerate(colorings)
         for trace in _points(last, by)
     ]
     traces.append(graph_objects.Scatter(**_stars(last)))
     frames = []
     for number, snapshot in enumerate(snapshots):
-        moved = [trace for by in colourings for trace in _points(snapshot, by)]
+        moved = [trace for by in colorings for trace in _points(snapshot, by)]
         moved.append(_stars(snapshot))
         frames.append(
             graph_objects.Frame(
@@ -47,7 +47,7 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
         xaxis=axis,
         yaxis={**axis, "scaleanchor": "x"},
         sliders=[_slider(snapshots)],
-        updatemenus=[_buttons(last, colourings)],
+        updatemenus=[_buttons(last, colorings)],
         margin={"t": 60, "l": 10, "r": 10, "b": 10},
     )
     return figure
@@ -77,10 +77,10 @@ def _slider(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     }
 
 
-def _buttons(last: Snapshot, colourings: Sequence[str]) -> dict[str, Any]:
-    sizes = [len(_group_names(last, by)) for by in colourings]
+def _buttons(last: Snapshot, colorings: Sequence[str]) -> dict[str, Any]:
+    sizes = [len(_group_names(last, by)) for by in colorings]
     buttons = []
-    for chosen, by in enumerate(colourings):
+    for chosen, by in enumerate(colorings):
         visible = [number == chosen for number, size in enumerate(sizes) for _ in range(size)]
         # The centroids, which are the last trace, are always there.
         change = {"visible": [*visible, True]}
@@ -99,7 +99,7 @@ def _placed(snapshot: Snapshot) -> tuple[Array, Array]:
     return placed[: len(snapshot.points)], placed[len(snapshot.points) :]
 
 
-def _colourings(snapshot: Snapshot) -> list[str]:
+def _colorings(snapshot: Snapshot) -> list[str]:
     known = bool((snapshot.labels >= 0).any())
     several = len(snapshot.domain_names) > 1
     return [*(["class"] if known else []), "assignment", *(["domain"] if several else [])]
@@ -134,7 +134,7 @@ def _points(snapshot: Snapshot, by: str) -> list[dict[str, Any]]:
                 "mode": "markers",
                 "name": name,
                 "showlegend": group >= 0 or bool(len(members)),
-                "marker": {"size": 6, "color": _colour(group)},
+                "marker": {"size": 6, "color": _color(group)},
             }
         )
     return traces
@@ -154,7 +154,7 @@ def _stars(snapshot: Snapshot) -> dict[str, Any]:
             "size": 13,
             "opacity": 0.85,
             "symbol": "star",
-            "color": [_colour(k) for k in numbers],
+            "color": [_color(k) for k in numbers],
             "line": {"color": "black", "width": 1},
         },
     }
@@ -177,5 +177,5 @@ def _hover(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _colour(group: int) -> str:
-    return _UNKNOWN if group < 0 else COLOURS[group % len(COLOURS)]
+def _color(group: int) -> str:
+    return _UNKNOWN if group < 0 else COLORS[group % len(COLORS)]

@@ -128,7 +128,7 @@ def thumbnails(inputs: Tensor) -> Array:
     """Small pictures of inputs.
 
     Args:
-        inputs: ``(M, C, H, W)`` floats. Those that leave ``[0, 1]``, as normalised ones do, are
+        inputs: ``(M, C, H, W)`` floats. Those that leave ``[0, 1]``, as normalized ones do, are
             stretched to it, each by itself.
 
     Returns:

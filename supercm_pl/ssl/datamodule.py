@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.checks import check_at_least, check_flag, check_object
 from supercm_pl.core.datamodule import SuperCMDataModule
 from supercm_pl.data.choose import choose_split, is_saved_split, parse_fraction
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
@@ -20,7 +20,7 @@ from supercm_pl.data.labels import check_labels, labels_of
 from supercm_pl.data.sources import Array, ArraySource, Digits, Source
 from supercm_pl.data.split import Split
 from supercm_pl.data.streams import Stream
-from supercm_pl.ssl.parts import Parts, known_names
+from supercm_pl.ssl.parts import Parts, known_names, warn_of_absent
 
 _CHOICES = ("labels_per_class", "num_labels", "labeled_fraction", "labeled_indices")
 
@@ -135,6 +135,11 @@ class SSLDataModule(SuperCMDataModule):
             parse_fraction(labeled_fraction, "labeled_fraction")
         check_at_least("labeled_batch_size", labeled_batch_size, 1)
         check_at_least("unlabeled_batch_size", unlabeled_batch_size, 1)
+        check_flag("unlabeled_includes_labeled", unlabeled_includes_labeled)
+        if source is not None:
+            check_object("source", source, Source, "Digits()")
+        if distortion is not None:
+            check_object("distortion", distortion, Distortion, "Distortion(label_noise=0.2)")
         self.source = Digits() if source is None else source
         self.labels_per_class = labels_per_class
         self.num_labels = num_labels
@@ -187,7 +192,7 @@ class SSLDataModule(SuperCMDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that there are labels of; known before :meth:`setup`."""
+        """Names of the classes that there are labels of; known before ``setup``."""
         if self._loaded is not None:
             return self._loaded.classes
         distortion, indices = self.distortion, self.labeled_indices
@@ -197,7 +202,7 @@ class SSLDataModule(SuperCMDataModule):
 
     @property
     def num_classes(self) -> int:
-        """``K``; known before :meth:`setup`."""
+        """``K``; known before ``setup``."""
         return len(self.classes)
 
     @property
@@ -222,7 +227,7 @@ class SSLDataModule(SuperCMDataModule):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch: ``(C, H, W)`` or ``(D,)``."""
+        """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
         inputs = fetch_inputs(self._parts.data.train, np.zeros(1, dtype=np.int64))
         return tuple(inputs.shape[1:])
 
@@ -255,6 +260,7 @@ class SSLDataModule(SuperCMDataModule):
             seed=self.run_seed,
         )
         self._loaded = Parts(data, labels, split)
+        warn_of_absent(self._loaded)
 
     def streams(self) -> dict[str, Stream]:
         """``labeled`` with labels and ``unlabeled`` without."""

@@ -11,7 +11,7 @@ from supercm_pl.clustering import CentroidMode
 from supercm_pl.core.batch import Inputs
 from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import Part, SuperCMModule
+from supercm_pl.core.module import CompileMode, Part, SuperCMModule
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows
@@ -69,6 +69,10 @@ class SSLModule(SuperCMModule):
         backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
         channels_last: Keep images and the backbone's filters with channels last in memory, which
             makes most convolutions faster; results differ by rounding alone.
+        compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
+            ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
+            checkpoints stay as they are, and results differ by rounding alone. Copies of the
+            backbone that base methods keep are not compiled.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
@@ -107,6 +111,7 @@ class SSLModule(SuperCMModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         backbone_lr_factor: float = 1.0,
         channels_last: bool = False,
+        compile_mode: CompileMode | None = None,
     ) -> None:
         super().__init__(
             backbone,
@@ -127,6 +132,7 @@ class SSLModule(SuperCMModule):
             lr_scheduler=lr_scheduler,
             backbone_lr_factor=backbone_lr_factor,
             channels_last=channels_last,
+            compile_mode=compile_mode,
         )
         if batch_norm not in (None, *get_args(BatchNormPolicy)):
             raise ValueError(

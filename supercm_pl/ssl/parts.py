@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.data.datasets import (
@@ -135,6 +136,16 @@ class Parts:
         numbers = self._numbers[labels]
         rows = np.flatnonzero(numbers >= 0)
         return Samples(dataset, rows, numbers[rows])
+
+
+def warn_of_absent(parts: Parts) -> None:
+    """Warn of classes of which no sample is labeled: nothing can be learned of them."""
+    present = np.unique(parts.labels[parts.split.labeled])
+    names = [name for k, name in enumerate(parts.data.classes) if k not in present]
+    absent = [name for name in names if name in parts.classes]
+    if absent:
+        told = ", ".join(map(repr, absent[:10])) + (" and more" if len(absent) > 10 else "")
+        rank_zero_warn(f"no sample is labeled of the classes {told}", category=RuntimeWarning)
 
 
 def known_names(classes: tuple[str, ...], distortion: Distortion | None) -> tuple[str, ...]:

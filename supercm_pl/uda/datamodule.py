@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.checks import check_at_least, check_flag, check_object
 from supercm_pl.core.datamodule import SuperCMDataModule
 from supercm_pl.data.align import union_of_classes
 from supercm_pl.data.datasets import IdentifiedSamples
@@ -148,6 +148,9 @@ class UDADataModule(SuperCMDataModule):
         check_at_least("source_batch_size", source_batch_size, 1)
         check_at_least("target_batch_size", target_batch_size, 1)
         check_at_least("labeled_target_batch_size", labeled_target_batch_size, 1)
+        check_flag("oracle", oracle)
+        if target is not None:
+            check_object("target", target, Source, "DigitsM()")
         self.sources = _as_sources(source)
         self.target = DigitsM() if target is None else target
         self.target_labels_per_class = target_labels_per_class
@@ -211,7 +214,7 @@ class UDADataModule(SuperCMDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; known before :meth:`setup`."""
+        """Names of the classes; known before ``setup``."""
         if self._loaded is not None:
             return self._loaded.classes
         return union_of_classes(source.class_names() for source in self.sources)
@@ -258,7 +261,7 @@ class UDADataModule(SuperCMDataModule):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input of any domain, without the batch: ``(C, H, W)`` or ``(D,)``."""
+        """Shape of one input of any domain without the batch, ``(C, H, W)`` or ``(D,)``."""
         return tuple(first_input(self._domains.target.data.train, "target").shape[1:])
 
     def prepare_data(self) -> None:
@@ -351,7 +354,9 @@ class UDADataModule(SuperCMDataModule):
 def _as_sources(source: Source | Sequence[Source] | None) -> tuple[Source, ...]:
     if source is None:
         return (Resized(Digits(), size=16),)
-    sources = (source,) if isinstance(source, Source) else tuple(source)
+    sources = tuple(source) if isinstance(source, (list, tuple)) else (source,)
     if not sources:
         raise ValueError("source must be a source or a list of at least one, got an empty list")
+    for one in sources:
+        check_object("source", one, Source, "Digits()")
     return sources

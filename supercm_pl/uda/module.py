@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from supercm_pl.clustering import CentroidMode
-from supercm_pl.core.batch import Inputs, check_form
+from supercm_pl.core.batch import Inputs, check_form, check_joinable, class_labels, labeled_part
+from supercm_pl.core.checks import as_objects
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import Part, SuperCMModule
+from supercm_pl.core.module import CompileMode, Part, SuperCMModule
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows
@@ -83,6 +84,10 @@ class UDAModule(SuperCMModule):
         backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
         channels_last: Keep images and the backbone's filters with channels last in memory, which
             makes most convolutions faster; results differ by rounding alone.
+        compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
+            ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
+            checkpoints stay as they are, and results differ by rounding alone. Copies of the
+            backbone that base methods keep are not compiled.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
@@ -97,6 +102,7 @@ class UDAModule(SuperCMModule):
 
     labeled_stream = _SOURCE
     unlabeled_stream = _TARGET
+    step_type = UDAStep
 
     def __init__(
         self,
@@ -121,6 +127,7 @@ class UDAModule(SuperCMModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         backbone_lr_factor: float = 1.0,
         channels_last: bool = False,
+        compile_mode: CompileMode | None = None,
     ) -> None:
         super().__init__(
             backbone,
@@ -141,6 +148,7 @@ class UDAModule(SuperCMModule):
             lr_scheduler=lr_scheduler,
             backbone_lr_factor=backbone_lr_factor,
             channels_last=channels_last,
+            compile_mode=compile_mode,
         )
         if batch_norm not in get_args(DomainBatchNorm):
             raise ValueError(
@@ -150,9 +158,8 @@ class UDAModule(SuperCMModule):
         self.source_statistics = (
             SourceStatistics(self.feature_extractor) if batch_norm == "domain" else None
         )
-        self.validators = nn.ModuleList(
-            [validators] if isinstance(validators, Validator) else validators
-        )
+        chosen = as_objects("a validator", validators, Validator, "SND()")  # type: ignore[type-abstract]
+        self.validators = nn.ModuleList(chosen)
         self.source_metrics = EvaluationMetrics(num_classes, prefix="val/source_")
         self.oracle_metrics = EvaluationMetrics(num_classes, prefix="val/oracle_target_")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")
@@ -160,15 +167,21 @@ class UDAModule(SuperCMModule):
     def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
         """The views that are needed, with labeled target rows after those of the source."""
         check_form(batch, _SOURCE, _TARGET)
-        inputs, labels, *domains = batch[_SOURCE]
+        inputs, labels, *domains = labeled_part(_SOURCE, batch[_SOURCE], 3)
         labeled = self.views_of(_SOURCE, inputs)
+        labels = class_labels(_SOURCE, labels, labeled)
+        domains = [class_labels(_SOURCE, numbers, labeled, "domains") for numbers in domains]
         target = self.views_of(_TARGET, batch.get(_TARGET, {}))
         num_source = len(labels)
         if _LABELED_TARGET in batch:
-            inputs, target_labels = batch[_LABELED_TARGET]
+            inputs, target_labels = labeled_part(_LABELED_TARGET, batch[_LABELED_TARGET], 2)
             more = self.views_of(_LABELED_TARGET, inputs)
+            for view, source_inputs in labeled.items():
+                check_joinable(
+                    {(_SOURCE, view): source_inputs, (_LABELED_TARGET, view): more[view]}
+                )
             labeled = {view: torch.cat([labeled[view], more[view]]) for view in labeled}
-            labels = torch.cat([labels, target_labels])
+            labels = torch.cat([labels, class_labels(_LABELED_TARGET, target_labels, more)])
         return _Inputs(
             labeled=labeled,
             labels=labels,
@@ -208,7 +221,7 @@ class UDAModule(SuperCMModule):
     def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> None:
         """Add a batch of the source ``(x, y)`` (loader 0) or of the target ``x`` (loader 1)."""
         if dataloader_idx == 0:
-            inputs, labels, *_ = batch
+            inputs, labels, *_ = labeled_part("source validation", batch, 3)
             with self._source():
                 rows = self.rows(inputs)
             self.source_metrics.update(rows.assignments, labels)

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from supercm_pl.core.datamodule import check_at_least
-from supercm_pl.data.choose import choose_split, parse_fraction, read_indices
+from supercm_pl.data.choose import as_rows, choose_split, parse_fraction, read_indices
 from supercm_pl.data.datasets import Indices, dataset_length
 from supercm_pl.data.seeding import permutation
 from supercm_pl.data.sources import SourceData
@@ -113,8 +113,9 @@ def number_of(value: Size, size: int, name: str) -> int:
 
 
 def _given_rows(given: Sequence[int] | str | Path, size: int) -> Indices:
-    values = read_indices(given) if isinstance(given, str | Path) else given
-    rows = np.asarray(values, dtype=np.int64).reshape(-1)
+    name = "labeled_target_indices"
+    values = read_indices(given, name) if isinstance(given, str | Path) else given
+    rows = as_rows(values, name)
     if not len(rows):
         raise ValueError("labeled_target_indices must name at least one row")
     check_rows(rows, size, "labeled_target_indices")

@@ -1,4 +1,4 @@
-"""Axes and colours that all pictures share."""
+"""Axes and colors that all pictures share."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def colour(group: int) -> str:
-    """Of a group: one of matplotlib's ten, which come round again; grey for ``-1``."""
+def color(group: int) -> str:
+    """Of a group: one of matplotlib's ten, which come round again; gray for ``-1``."""
     return WITHOUT_LABEL if group < 0 else f"C{int(group) % 10}"
 
 

@@ -25,7 +25,7 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
     .. math:: \hat d_A = 2\,(1 - 2 \epsilon),
 
     from Ben-David, Blitzer, Crammer, Pereira: *Analysis of representations for domain adaptation*,
-    NeurIPS 2006, section 5. The error is that of logistic regression on standardised features, by
+    NeurIPS 2006, section 5. The error is that of logistic regression on standardized features, by
     cross-validation over all rows, and balanced, so that domains of different sizes compare.
 
     Args:
@@ -35,8 +35,8 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
         seed: Of the folds.
 
     Returns:
-        A number up to 2: domains that can be told apart without error. 0, or by chance somewhat
-        below, is domains that can't be told apart.
+        A number up to 2, at which domains can be told apart without error. At 0, or by chance
+        somewhat below, they can't be told apart.
 
     Raises:
         ValueError: If shapes don't fit together, there are too few rows, or some are not finite.

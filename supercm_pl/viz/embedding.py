@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supercm_pl.viz.axes import colour, new_axes, new_figure, plain
+from supercm_pl.viz.axes import color, new_axes, new_figure, plain
 from supercm_pl.viz.projection import Points, Projection, project
 
 if TYPE_CHECKING:
@@ -39,22 +39,22 @@ def plot_embedding(
     centroids_are_groups: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw features in the plane, coloured by group, with the centroids among them.
+    """Draw features in the plane, colored by group, with the centroids among them.
 
     Features and centroids are projected together, so that they share one plane.
 
     Args:
         features: ``(N, d)``.
-        groups: ``(N,)`` integers by which points are coloured: classes, assignments or domains;
-            ``-1`` is unknown, and grey.
+        groups: ``(N,)`` integers by which points are colored: classes, assignments or domains;
+            ``-1`` is unknown, and gray.
         centroids: ``(K, d)``, drawn as stars; ``None`` draws none.
         names: Of the groups, for the legend; ``None`` shows their numbers.
-        projection: ``"umap"`` and ``"tsne"`` keep neighbourhoods, ``"pca"`` keeps distances and is
+        projection: ``"umap"`` and ``"tsne"`` keep neighborhoods, ``"pca"`` keeps distances and is
             quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
             points.
         title: Above the axes.
         seed: Of the projection.
-        centroids_are_groups: Give row ``k`` of the centroids the colour of group ``k``; else, where
+        centroids_are_groups: Give row ``k`` of the centroids the color of group ``k``; else, where
             groups are domains, they are white.
         ax: Axes to draw on; ``None`` makes a new figure.
 
@@ -141,10 +141,10 @@ def _draw(panel: Embedding, points: Points, title: str | None, ax: Axes) -> None
         members = points[: len(number)][number == group]
         label = _label(int(group), panel.names)
         ax.scatter(
-            members[:, 0], members[:, 1], s=10, color=colour(group), label=label, linewidths=0
+            members[:, 0], members[:, 1], s=10, color=color(group), label=label, linewidths=0
         )
     for group, (across, up) in enumerate(points[len(number) :]):
-        face = colour(group) if panel.centroids_are_groups else "white"
+        face = color(group) if panel.centroids_are_groups else "white"
         ax.scatter(across, up, s=160, color=face, marker="*", edgecolors="black")
     ax.legend(
         loc="center left",

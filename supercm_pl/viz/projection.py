@@ -13,8 +13,8 @@ Projection = Literal["auto", "umap", "tsne", "pca"]
 
 Points = npt.NDArray[np.float64]
 
-# Below it, neighbourhoods mean little and UMAP's spectral start fails.
-_FEWEST_NEIGHBOURS = 5
+# Below it, neighborhoods mean little and UMAP's spectral start fails.
+_FEWEST_NEIGHBORS = 5
 
 
 def project(
@@ -28,7 +28,7 @@ def project(
 
     Args:
         points: ``(N, d)``, two or more, finite.
-        projection: ``"umap"`` and ``"tsne"`` keep neighbourhoods, ``"pca"`` keeps distances and is
+        projection: ``"umap"`` and ``"tsne"`` keep neighborhoods, ``"pca"`` keeps distances and is
             quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
             points.
         seed: Of UMAP and t-SNE.
@@ -59,19 +59,19 @@ def project(
 
 
 def _best_for(count: int) -> Projection:
-    if count <= _FEWEST_NEIGHBOURS:
+    if count <= _FEWEST_NEIGHBORS:
         return "pca"
     return "tsne" if find_spec("umap") is None else "umap"
 
 
 def _principal_components(points: Points) -> Points:
-    centred = points - points.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    centered = points - points.mean(axis=0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
     # The sign of a direction is arbitrary; fixed, it is the same on every machine.
     largest = np.abs(directions).argmax(axis=1)
     signs = np.sign(directions[np.arange(len(directions)), largest])
     plane = np.zeros((len(points), 2))
-    found = centred @ (directions * signs[:, None])[:2].T
+    found = centered @ (directions * signs[:, None])[:2].T
     plane[:, : found.shape[1]] = found
     return plane
 
@@ -100,7 +100,7 @@ def _umap(points: Points, seed: int, start: Points | None) -> Points:
         raise ModuleNotFoundError(
             'projection="umap" needs umap-learn: pip install umap-learn, or take "tsne"'
         ) from error
-    neighbours = min(15, len(points) - 1)
+    neighbors = min(15, len(points) - 1)
     init = "spectral" if start is None else start.astype(np.float32)
-    reducer = umap.UMAP(n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1)
+    reducer = umap.UMAP(n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1)
     return np.asarray(reducer.fit_transform(points), dtype=np.float64)

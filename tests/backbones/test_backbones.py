@@ -32,6 +32,7 @@ def test_mlp_takes_vectors_and_flattens_images():
     assert MLP(64, (32,))(torch.rand(3, 1, 8, 8)).shape == (3, 32)
 
 
+@pytest.mark.bad_input
 def test_wrong_images_are_named():
     backbone = ConvNet(3, widths=(4, 8, 16))
     with pytest.raises(ValueError, match=r"\(N, 3, H, W\).*got \(2, 1, 8, 8\)"):
@@ -40,6 +41,7 @@ def test_wrong_images_are_named():
         backbone(torch.rand(2, 3, 3, 8))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -55,6 +57,7 @@ def test_convnet_names_what_is_out_of_range(arguments):
         ConvNet(**arguments)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "arguments", [{"in_features": 0}, {"hidden_features": ()}, {"dropout": 1.0}]
 )
@@ -73,6 +76,7 @@ def test_wide_resnet_28_2_is_the_published_one():
     assert (norm.momentum, norm.eps) == (0.001, 0.001)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "arguments",
     [{"depth": 27}, {"depth": 4}, {"width": 0}, {"in_channels": 0}, {"batch_norm_momentum": 0.0}],
@@ -131,6 +135,7 @@ def test_resnet18_trains_every_parameter(channels):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("arguments", [{"in_channels": 0}, {"width": 0}])
 def test_resnet18_names_what_is_out_of_range(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):

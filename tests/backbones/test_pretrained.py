@@ -198,6 +198,7 @@ def test_weights_of_older_names_are_understood(tmp_path):
     assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
+@pytest.mark.bad_input
 @BOTH
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -226,6 +227,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
         TorchvisionBackbone("resnet18", weights=tmp_path / "weights.pt")
 
 
+@pytest.mark.bad_input
 def test_weights_that_torchvision_lacks_are_named(tmp_path):
     missing = str(tmp_path / "missing.pt")
     for weights in ("IMAGENET1K_V9", missing):
@@ -281,6 +283,7 @@ def test_a_failed_download_of_timm_tells_what_to_do(monkeypatch):
         TimmBackbone("resnet18", pretrained=True)
 
 
+@pytest.mark.bad_input
 def test_an_unknown_network_of_torchvision_is_named_with_those_like_it():
     with pytest.raises(ValueError, match=r"named 'resnet19'; did you mean .*resnet18"):
         TorchvisionBackbone("resnet19")
@@ -290,6 +293,7 @@ def test_an_unknown_network_of_torchvision_is_named_with_those_like_it():
         TorchvisionBackbone("resnet18", image_size=0)
 
 
+@pytest.mark.bad_input
 @needs_timm
 @pytest.mark.parametrize(
     ("arguments", "message"),

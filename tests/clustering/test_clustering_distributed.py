@@ -14,7 +14,12 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.clustering.distributed import gather_over_ranks, sum_over_ranks
+from supercm_pl.clustering.distributed import (
+    gather_over_ranks,
+    rows_per_rank,
+    sum_over_ranks,
+    world_size,
+)
 
 NUM_STEPS = 3
 ROWS_PER_RANK = 6
@@ -38,6 +43,17 @@ CASES = {
     )
 }
 CASES["batch, empty batch without a graph"] = Case("batch", ONE_RANK_WITHOUT_LABELS, True)
+
+
+# Rows of each rank, and what the loss is told of them.
+UNEVEN_ROWS = (2, 5)
+LOSSES: dict[str, dict[str, Any]] = {
+    "mean": {},
+    "mean, prior": {"alpha": 0.5},
+    "mean, orthonormal": {"orthonormal": True, "ortho_weight": 0.3},
+    "sum": {"normalize": False},
+    "sum, orthonormal, prior": {"normalize": False, "orthonormal": True, "alpha": 2.0},
+}
 
 
 class Model(nn.Module):
@@ -82,6 +98,23 @@ def train(case: Case, ranks: list[int], distributed: bool) -> dict[str, Tensor]:
     return {"losses": torch.stack(losses), **model.state_dict()}
 
 
+def loss_of_rows(options: dict[str, Any], rows: slice) -> list[Tensor]:
+    """The terms of the loss over some of all rows, and its gradient for all of them."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(sum(UNEVEN_ROWS), 5, generator=generator).requires_grad_()
+    head = ClusteringHead(5, 4, centroids="learnable", **options)
+    nn.init.normal_(head.centroids, generator=generator)
+    features = inputs[rows]
+    assignments = torch.softmax(features[:, :4], dim=1)
+    mean = None
+    if head.normalize:
+        (mean,) = rows_per_rank(len(features), device=features.device)
+    terms = head.loss(features, assignments, rows_per_rank=mean)
+    torch.autograd.backward(terms.total)
+    assert inputs.grad is not None
+    return [*(term.detach() for term in terms), inputs.grad]
+
+
 def run_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -96,6 +129,10 @@ def run_rank(rank: int, folder: str) -> None:
     }
     results["gathered"] = gather_over_ranks(torch.tensor([[rank, 2], [3, 4]]))
     results["sum"] = sum_over_ranks(torch.tensor([1.0, rank]))
+    results["rows"] = torch.stack(rows_per_rank(rank, 0, 3, device=torch.device("cpu")))
+    results["world size"] = world_size()
+    rows = slice(0, UNEVEN_ROWS[0]) if rank == 0 else slice(UNEVEN_ROWS[0], None)
+    results["losses"] = {name: loss_of_rows(options, rows) for name, options in LOSSES.items()}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -116,6 +153,24 @@ def test_two_ranks_equal_one_process(name: str, ranks: list[dict[str, Any]]) -> 
     torch.testing.assert_close(mean_loss, expected.pop("losses"), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_average_over_ranks_with_uneven_rows_is_the_loss_of_all_rows(
+    name: str, ranks: list[dict[str, Any]]
+) -> None:
+    expected = loss_of_rows(LOSSES[name], slice(None))
+    average = [
+        sum(pair) / 2 for pair in zip(*(rank["losses"][name] for rank in ranks), strict=True)
+    ]
+    torch.testing.assert_close(average, expected)
+
+
+def test_rows_per_rank(ranks: list[dict[str, Any]]) -> None:
+    assert all(rank["rows"].tolist() == [0.5, 0.5, 3.0] for rank in ranks)  # above 0 in any case
+    assert rows_per_rank(0, 3, device=torch.device("cpu")) == (1.0, 3.0)
+    assert [rank["world size"] for rank in ranks] == [2, 2]
+    assert world_size() == 1
 
 
 def test_sum_over_ranks(ranks: list[dict[str, Any]]) -> None:

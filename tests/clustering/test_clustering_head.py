@@ -473,6 +473,7 @@ def test_repr_shows_the_options() -> None:
     assert "alpha=per class" in repr(ClusteringHead(5, 2, alpha=[1.0, 2.0]))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -507,6 +508,7 @@ def test_wrong_constructor_arguments_are_named(
         ClusteringHead(**{"in_features": 5, "num_classes": 4, **options})
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("mode", MODES)
 def test_wrong_features_labels_and_assignments_are_named(mode: CentroidMode) -> None:
     head = ClusteringHead(5, 4, centroids=mode)

@@ -306,6 +306,7 @@ def test_float32_keeps_its_digits_over_a_million_values() -> None:
 X, G, M = torch.zeros(4, 3), torch.full((4, 2), 0.5), torch.zeros(2, 3)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
@@ -337,6 +338,7 @@ def test_wrong_arguments_of_the_loss_are_named(
 LABELS = torch.tensor([0, 1, 1, 0])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("features", "labels", "num_classes", "mask", "error", "message"),
     [
@@ -363,6 +365,7 @@ def test_wrong_arguments_of_class_sums_are_named(
         class_sums(features, labels, num_classes, mask=mask)
 
 
+@pytest.mark.bad_input
 def test_wrong_arguments_of_the_helpers_are_named() -> None:
     with pytest.raises(ValueError, match=r"centroids must have shape \(K, d=3\), got \(2, 2\)"):
         squared_distances(X, M[:, :2])

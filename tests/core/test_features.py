@@ -36,6 +36,7 @@ def test_reads_the_attribute_of_timm_models():
     assert feature_size(_Timm()) == 7
 
 
+@pytest.mark.bad_input
 def test_says_what_to_do_where_it_cannot_tell():
     with pytest.raises(ValueError, match=r"_Opaque.*feature_size="):
         feature_size(_Opaque())

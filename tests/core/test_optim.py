@@ -50,6 +50,7 @@ def test_resumes_from_its_state():
     assert rates(second, 6) == pytest.approx(expected[4:])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [

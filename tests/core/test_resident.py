@@ -137,6 +137,7 @@ def test_after_training_the_memory_is_free(tmp_path, own_memory):
     assert not data._resident
 
 
+@pytest.mark.bad_input
 def test_data_that_are_not_in_memory_are_named():
     pixels = torch.rand(40, 3)
     train = TensorDataset(pixels, torch.arange(40) % 4)
@@ -196,6 +197,7 @@ def test_training_resumes_bit_for_bit_with_an_iterable_data_set(tmp_path, step):
         assert torch.equal(mine, other)
 
 
+@pytest.mark.bad_input
 def test_what_an_iterable_data_set_can_not_do(tmp_path):
     with pytest.raises(ValueError, match=r"'unlabeled' have no numbers, .* FlexMatch"):
         weights(tmp_path, digits(WithStream(Endless())), FlexMatch())
@@ -217,6 +219,7 @@ def test_what_nobody_wants_is_not_read(tmp_path):
     trainer(tmp_path).fit(model, datamodule=digits(WithStream(Unread())))
 
 
+@pytest.mark.bad_input
 def test_a_preprocess_is_not_fitted_to_what_has_no_end():
     class Unfitted(nn.Module):
         fitted = False

@@ -31,6 +31,7 @@ def test_the_name_is_the_class_name_in_snake_case():
     assert names == ["fix_match", "vat", "cdan_with_entropy"]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_a_weight_out_of_range_is_named(weight):
     with pytest.raises(ValueError, match=f"weight must be a number of 0 or more, got {weight}"):

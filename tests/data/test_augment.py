@@ -122,6 +122,7 @@ def test_compose_applies_in_order():
     assert torch.equal(transform(images), expected)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("make", "message"),
     [

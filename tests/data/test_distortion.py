@@ -208,6 +208,7 @@ def test_the_file_settles_the_distortion(tmp_path):
         )
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -229,6 +230,7 @@ def test_a_distorted_split_that_was_edited_wrongly(tmp_path, change, message):
 # What goes wrong.
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -246,6 +248,7 @@ def test_values_out_of_range(options, error, message):
         Distortion(**options)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("distortion", "options", "message"),
     [

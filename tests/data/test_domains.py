@@ -77,6 +77,7 @@ def test_the_colors_of_a_digit_depend_on_its_patch_alone():
     assert means.std(0).max() < 0.03
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("size", [7, 65])
 def test_digits_m_of_sizes_that_make_no_sense(size):
     with pytest.raises(ValueError, match=rf"size must be in 8..64 pixels, got {size}"):
@@ -121,7 +122,7 @@ def test_shrinking_averages():
 
 
 def test_other_data_sets_are_resized_as_they_are_read():
-    data = Resized(DatasetSource(Photos(), test=Photos(), classes="abc"), size=4).load()
+    data = Resized(DatasetSource(Photos(), test=Photos(), classes=list("abc")), size=4).load()
     assert fetch_inputs(data.train, ALL).shape == (3, 3, 4, 4)
     assert labels_of(data.train).tolist() == [0, 1, 2]
     image, label = data.test[2]
@@ -162,6 +163,7 @@ def test_bytes_can_become_floats():
     assert Reshape(floating=True)(bytes_).tolist() == [[[[0.0, 1.0]]]]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -178,6 +180,7 @@ def test_sizes_that_make_no_sense(options, error, message):
         Resized(Digits(), **options).load()
 
 
+@pytest.mark.bad_input
 def test_vectors_cannot_be_resized():
     source = Resized(ArraySource(np.zeros((3, 5)), ALL), size=4)
     with pytest.raises(ValueError, match=r"only images .* got inputs of shape \(5,\)"):

@@ -122,6 +122,7 @@ def test_large_photos_keep_their_content(tmp_path):
     assert small[:, :, 18:].min() > 240
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "damage", ["truncated.jpg", "truncated.png", "empty.png", "text.png", "gone.png"]
 )
@@ -137,16 +138,19 @@ def test_a_damaged_image_is_named(tmp_path, damage):
         read_image(path, (8, 8))
 
 
+@pytest.mark.bad_input
 def test_a_missing_folder(tmp_path):
     with pytest.raises(ValueError, match=r"labeled folder .*nowhere does not exist"):
         FolderSource(tmp_path / "nowhere").load()
 
 
+@pytest.mark.bad_input
 def test_a_file_for_a_folder(folders):
     with pytest.raises(ValueError, match=r"unlabeled folder .*notes.txt is not a folder"):
         source(folders, unlabeled=folders / "unlabeled" / "notes.txt").load()
 
 
+@pytest.mark.bad_input
 def test_a_folder_without_class_subfolders_shows_both_layouts(folders):
     for name in "abcde":
         paint(folders / "flat" / f"{name}.png")
@@ -155,24 +159,28 @@ def test_a_folder_without_class_subfolders_shows_both_layouts(folders):
         FolderSource(folders / "flat").load()
 
 
+@pytest.mark.bad_input
 def test_a_class_without_images(folders):
     (folders / "labeled" / "owl").mkdir()
     with pytest.raises(ValueError, match=r"class 'owl' of the labeled folder .* has no images"):
         source(folders).load()
 
 
+@pytest.mark.bad_input
 def test_a_class_that_training_does_not_have(folders):
     paint(folders / "test" / "owl" / "1.png")
     with pytest.raises(ValueError, match="lacks: owl; its classes are cat, dog"):
         source(folders).load()
 
 
+@pytest.mark.bad_input
 def test_an_unlabeled_folder_without_images(folders):
     (folders / "empty").mkdir()
     with pytest.raises(ValueError, match=r"unlabeled folder .*empty has no images .*found nothing"):
         source(folders, unlabeled=folders / "empty").load()
 
 
+@pytest.mark.bad_input
 def test_a_size_of_no_pixels(folders):
     with pytest.raises(ValueError, match="image_size must be 1 or more pixels, got 0"):
         source(folders, image_size=0)

@@ -57,6 +57,7 @@ def test_grayscale(office_31):
     assert source.load().train[0][0].shape == (1, 4, 4)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("root", "domain", "message"),
     [
@@ -78,6 +79,7 @@ def test_a_wrong_layout_shows_what_was_expected_and_found(tmp_path, root, domain
         DomainFolder(tmp_path / root, domain).load()
 
 
+@pytest.mark.bad_input
 def test_a_class_folder_without_images(office_31):
     (office_31 / "dslr/images/stapler").mkdir()
     with pytest.raises(
@@ -86,6 +88,7 @@ def test_a_class_folder_without_images(office_31):
         DomainFolder(office_31, "dslr").load()
 
 
+@pytest.mark.bad_input
 def test_an_empty_domain(tmp_path):
     (tmp_path / "art").mkdir()
     with pytest.raises(ValueError, match=r"no class subfolders; expected .* found nothing"):
@@ -148,6 +151,7 @@ def test_numbers_name_the_classes_where_folders_do_not(tmp_path):
     assert ImageList(gap).load().classes == ("0", "1", "2")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -168,6 +172,7 @@ def test_a_bad_list_names_the_line(tmp_path, text, message):
         ImageList(listed(tmp_path, text)).load()
 
 
+@pytest.mark.bad_input
 def test_other_mistakes(tmp_path):
     paint(tmp_path, "a/1.jpg", "b/1.jpg")
     file = listed(tmp_path, "a/1.jpg 0\nb/1.jpg 2\n")

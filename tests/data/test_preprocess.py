@@ -120,6 +120,7 @@ def test_it_takes_its_place_in_a_view():
     assert view(images.double()).dtype == torch.float64
 
 
+@pytest.mark.bad_input
 def test_what_is_no_such_file_is_named(tmp_path):
     path = tmp_path / "other.pt"
     for content in ([1], {"mean": torch.zeros(3)}):
@@ -140,6 +141,7 @@ def test_it_must_be_fitted_first(tmp_path):
         ZCA().save(tmp_path / "zca.pt")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -101,6 +101,7 @@ def test_labels_may_be_a_column_or_of_any_integer_type():
         assert data.classes == ("0", "1", "2")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -139,6 +140,7 @@ def test_bad_arrays(change, error, message):
         ArraySource(**{"x": X, **change})
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["x", "x_test", "x_unlabeled"])
 def test_values_must_be_finite(name, value):
@@ -188,6 +190,7 @@ def test_reading_labels_leaves_the_global_generators_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("label", [None, 0.5, "cat", torch.tensor([0, 1])])
 def test_items_without_an_integer_label(label):
     with pytest.raises(TypeError, match=r"an item of train must be .* integer label, but sample 1"):
@@ -213,6 +216,7 @@ def test_dataset_source_counts_classes_if_they_have_no_names():
     assert DatasetSource(plain, classes=["a", "b", "c"]).class_names() == ("a", "b", "c")
 
 
+@pytest.mark.bad_input
 def test_an_iterable_dataset_is_refused():
     class Endless(IterableDataset):
         def __iter__(self):
@@ -222,6 +226,7 @@ def test_an_iterable_dataset_is_refused():
         DatasetSource(Endless())
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("items", "error", "message"),
     [

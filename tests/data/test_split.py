@@ -138,6 +138,7 @@ def test_a_saved_split_comes_back(tmp_path):
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["split.json"]
 
 
+@pytest.mark.bad_input
 def test_a_split_knows_its_data(tmp_path):
     split = choose_split(LABELS, NAMES, labels_per_class=3)
     split.check_belongs_to(LABELS, "x.json")
@@ -152,6 +153,7 @@ def test_a_split_knows_its_data(tmp_path):
     split.check_belongs_to(poisoned, "x.json")  # labels it never looks at are none of its business
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -167,6 +169,7 @@ def test_a_file_that_is_no_split(tmp_path, text, message):
         Split.load(tmp_path / "bad.json")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -183,6 +186,7 @@ def test_a_split_that_was_edited_wrongly(tmp_path, changes, message):
         Split.load(path)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -221,6 +225,7 @@ def test_rows_from_a_text_file(tmp_path, text):
     assert read_indices(tmp_path / "rows.txt") == [3, 1, 4]
 
 
+@pytest.mark.bad_input
 def test_a_file_without_rows(tmp_path):
     (tmp_path / "rows.txt").write_text("3 cats")
     with pytest.raises(ValueError, match=r"can't read row numbers from .*rows.txt"):

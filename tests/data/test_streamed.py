@@ -272,6 +272,7 @@ class Ragged(Numbers):
         return (torch.zeros(1 + i % 2) for i in range(9))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -291,12 +292,14 @@ def test_what_can_not_be_read(make, message, workers):
         list(make(workers))
 
 
+@pytest.mark.bad_input
 def test_inputs_must_be_like_those_of_the_training_data():
     streams = {"unlabeled": Stream(StreamedSamples(Numbers(), torch.zeros(1, 3)), 2)}
     with pytest.raises(ValueError, match=r"one shape and type, got \(1,\) .* and \(3,\)"):
         next(iter(PairedLoader(streams, steps_per_epoch=1)))
 
 
+@pytest.mark.bad_input
 def test_what_has_no_length_or_numbers():
     with pytest.raises(ValueError, match=r"steps_per_epoch must be given where .* 'unlabeled'"):
         loader(Numbers(), steps_per_epoch=None)

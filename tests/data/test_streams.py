@@ -266,6 +266,7 @@ def test_generators_come_back_after_an_error():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("make", "message"),
     [

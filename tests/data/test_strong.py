@@ -197,6 +197,7 @@ def test_no_cutout_is_the_identity():
     assert torch.equal(Cutout(0.0)(images), images)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("make", "message"),
     [

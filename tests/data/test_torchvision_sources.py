@@ -263,6 +263,7 @@ def one_line(error):
     return text
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("source", "file", "folder", "url"),
     [
@@ -291,6 +292,7 @@ def test_a_missing_and_a_truncated_file_are_named(source, file, folder, url, tmp
         assert "download: true" in text
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("stem", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("damage", ["cut", "empty", "longer", "text"])
@@ -308,6 +310,7 @@ def test_damaged_idx_files(stem, packed, damage, tmp_path):
     one_line(error)
 
 
+@pytest.mark.bad_input
 def test_labels_must_be_as_many_as_images(tmp_path):
     write_idx(tmp_path)
     content = (tmp_path / "t10k-labels-idx1-ubyte").read_bytes()
@@ -316,6 +319,7 @@ def test_labels_must_be_as_many_as_images(tmp_path):
         MNIST(tmp_path).load()
 
 
+@pytest.mark.bad_input
 def test_a_missing_file_of_a_folder_that_holds_others(tmp_path):
     write_idx(tmp_path, packed=True)
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()

@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from supercm_pl import SSLDataModule, SSLModule
@@ -40,14 +40,18 @@ def fit(
     world_size: int = 1,
     timeout: float = 60.0,
     lost: signal.Signals | None = None,
+    kind: type[SSLModule] = SSLModule,
+    strategy: Strategy | None = None,
+    **arguments: Any,
 ) -> dict[str, Tensor]:
     """Train in steps of 16 labeled and 32 unlabeled samples over all ranks; the final state."""
     torch.manual_seed(0)
-    module = SSLModule(
+    module = kind(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()),
         num_classes=10,
         feature_size=16,
         optimizer=partial(torch.optim.SGD, lr=0.1),
+        **arguments,
     )
     data = SSLDataModule(
         labels_per_class=2,
@@ -56,16 +60,14 @@ def fit(
         steps_per_epoch=STEPS,
         seed=0,
     )
-    options: dict[str, Any] = {
-        "process_group_backend": "gloo",
-        "timeout": datetime.timedelta(seconds=timeout),
-    }
-    strategy: Any = DDPStrategy(**options) if world_size > 1 else "auto"
+    if strategy is None and world_size > 1:
+        limit = datetime.timedelta(seconds=timeout)
+        strategy = DDPStrategy(process_group_backend="gloo", timeout=limit)
     save = ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1, save_last=True)
     trainer = L.Trainer(
         accelerator="cpu",
         devices=world_size,
-        strategy=strategy,
+        strategy="auto" if strategy is None else strategy,
         max_steps=STEPS,
         limit_val_batches=0,
         logger=False,
@@ -88,7 +90,7 @@ def fit_as_rank(
     lost: signal.Signals | None,
 ) -> None:
     """Be one of the ranks; leaves the final state, or the error, in `folder`."""
-    _join(rank, port)
+    join(rank, port)
     path = None if checkpoint is None else Path(checkpoint)
     try:
         state = fit(Path(folder), path, world_size=world_size, timeout=timeout, lost=lost)
@@ -98,6 +100,7 @@ def fit_as_rank(
     torch.save(state, Path(folder, f"state-{rank}.pt"))
 
 
-def _join(rank: int, port: int) -> None:
+def join(rank: int, port: int) -> None:
+    """Tell Lightning that this process is one of the ranks."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}

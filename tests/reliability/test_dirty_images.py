@@ -94,6 +94,7 @@ def labeled_folder(folder: Path, count: int = 4) -> Path:
     return folder
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_image_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
     DAMAGED[name](tmp_path / name)
@@ -101,6 +102,7 @@ def test_a_damaged_image_is_an_error_that_names_it(name: str, tmp_path: Path) ->
         read_image(tmp_path / name, (8, 8))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("workers", [0, 1])
 def test_in_training_too(workers: int, tmp_path: Path) -> None:
     folder = labeled_folder(tmp_path / "labeled")
@@ -132,6 +134,7 @@ def test_whole_folders_are_loaded_without_a_word(tmp_path: Path) -> None:
     assert source.skipped == ()
 
 
+@pytest.mark.bad_input
 def test_a_folder_of_nothing_but_damaged_images(tmp_path: Path) -> None:
     (tmp_path / "unlabeled").mkdir()
     DAMAGED["text.png"](tmp_path / "unlabeled" / "text.png")
@@ -141,6 +144,7 @@ def test_a_folder_of_nothing_but_damaged_images(tmp_path: Path) -> None:
         source.load()
 
 
+@pytest.mark.bad_input
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     noise().save(tmp_path / "x.png")
@@ -182,6 +186,7 @@ def test_every_orientation_of_exif_is_undone(orientation: int, tmp_path: Path) -
     )
 
 
+@pytest.mark.bad_input
 def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     folder = labeled_folder(tmp_path / "labeled")
     for path in (folder / "dog").iterdir():
@@ -192,6 +197,7 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
         SSLModule(MLP(3 * 32 * 32, (4,)), data.num_classes)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("other", ["unlabeled", "test", "val"])
 def test_the_same_file_in_two_folders_is_found(other: str, tmp_path: Path) -> None:
     folder = labeled_folder(tmp_path / "labeled")
@@ -206,6 +212,7 @@ def test_the_same_file_in_two_folders_is_found(other: str, tmp_path: Path) -> No
     FolderSource(folder, **options, duplicates="error").load()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -134,7 +134,7 @@ def test_it_renders_fetches_nothing_and_complains_of_nothing(seen, two_runs):
     assert page.locator(".js-plotly-plot").count() == 5
     assert page.locator("#chart-0 .scatterlayer .trace").count() == 4
     assert page.locator("#chart-1 .scatterlayer .point").count() == 33
-    # Side by side: no chart is cut off, or lies over its neighbour.
+    # Side by side: no chart is cut off, or lies over its neighbor.
     boxes = [page.locator(f"#chart-{n} .main-svg").first.bounding_box() for n in (1, 2)]
     assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
     assert boxes[1]["x"] + boxes[1]["width"] <= 1400
@@ -163,7 +163,7 @@ def test_the_slider_moves_the_points_from_epoch_to_epoch(seen):
 
 
 @in_chromium
-def test_the_points_are_coloured_by_class_or_by_assignment(seen):
+def test_the_points_are_colored_by_class_or_by_assignment(seen):
     visible = "document.querySelector('#chart-1').data.map(trace => trace.visible ?? true)"
     by_class = [True] * 4 + [False] * 3 + [True]  # "unknown" is a group; the last are centroids
     assert seen.page.evaluate(visible) == by_class

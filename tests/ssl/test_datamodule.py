@@ -308,6 +308,7 @@ def test_without_a_transform_the_weak_view_is_the_input():
     assert torch.equal(first_batch(data)["unlabeled"], raw["unlabeled"])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("views", "message"),
     [
@@ -321,6 +322,7 @@ def test_a_view_that_cannot_be_made_names_who_wants_it(views, message):
         first_batch(digits(), **views)
 
 
+@pytest.mark.bad_input
 def test_a_transform_must_keep_the_samples():
     class Half(nn.Module):
         def forward(self, x):
@@ -523,6 +525,7 @@ def test_labeled_rows_from_a_list_or_a_text_file(tmp_path):
         assert data.split.labeled.tolist() == [1, 3, 4]
 
 
+@pytest.mark.bad_input
 def test_the_split_of_other_data_is_refused(tmp_path):
     digits().save_split(tmp_path / "split.json")
     with pytest.raises(ValueError, match=r"for 1347 training samples, the data has 60"):
@@ -534,6 +537,7 @@ def test_the_split_of_other_data_is_refused(tmp_path):
 # What goes wrong.
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -565,6 +569,7 @@ def test_bad_options_are_refused_at_once(options, error, message):
         digits(**options)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -578,12 +583,14 @@ def test_what_the_data_do_not_allow(options, message):
         from_arrays(**options).setup("fit")
 
 
+@pytest.mark.bad_input
 def test_no_unlabeled_samples_are_left():
     data = from_arrays(labels_per_class=None, labeled_fraction=1.0)
     with pytest.raises(ValueError, match="no unlabeled samples are left"):
         data.train_dataloader()
 
 
+@pytest.mark.bad_input
 def test_labels_of_the_data_outside_the_classes():
     x, y = (torch.from_numpy(part) for part in arrays())
     source = DatasetSource(TensorDataset(x, y), classes=["a", "b"])
@@ -595,6 +602,7 @@ def test_labels_of_the_data_outside_the_classes():
         SSLDataModule(source, labels_per_class=1).test_dataloader()
 
 
+@pytest.mark.bad_input
 def test_test_and_predict_without_test_data():
     x, y = arrays()
     data = SSLDataModule.from_arrays(x, y, labels_per_class=2)
@@ -605,6 +613,7 @@ def test_test_and_predict_without_test_data():
         data.predict_dataloader()
 
 
+@pytest.mark.bad_input
 def test_predict_from_a_folder_is_for_images(tmp_path):
     with pytest.raises(ValueError, match=r"1 or 3 channels, this one has inputs of shape \(5,\)"):
         from_arrays(shape=(5,), predict_path=tmp_path).predict_dataloader()

@@ -130,6 +130,7 @@ def test_a_regularizer_adds_its_weighted_term_and_is_logged():
     )
 
 
+@pytest.mark.bad_input
 def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
     module = build(regularizers=[Gap()])
     with pytest.raises(
@@ -138,6 +139,7 @@ def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
         module.training_step(Blobs().batches[0])
 
 
+@pytest.mark.bad_input
 def test_a_batch_of_another_form_is_described():
     with pytest.raises(TypeError, match=r"\"labeled\": \(x, y\).*got list"):
         build().training_step([torch.zeros(2, 4), torch.zeros(2)])
@@ -182,7 +184,7 @@ def test_predict_returns_class_probability_assignments_and_features():
         torch.testing.assert_close(prediction["features"], module.backbone(x))
         assert prediction["class"].tolist() == module(x).argmax(1).tolist()
         torch.testing.assert_close(prediction["probability"], prediction["assignments"].amax(1))
-    with pytest.raises(TypeError, match="tensor of inputs, got str"):
+    with pytest.raises(TypeError, match=r"tensor of inputs, .* got str"):
         module.predict_step("images")
 
 
@@ -239,6 +241,7 @@ def test_accumulated_gradients_and_mixed_precision_stay_finite(precision):
     assert module.head.centroids.dtype == torch.float32
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -256,11 +259,13 @@ def test_a_value_out_of_range_is_named(options, message):
         SSLModule(**{"backbone": MLP(4, (8,)), "num_classes": 3, **options})
 
 
+@pytest.mark.bad_input
 def test_a_number_of_classes_that_is_no_integer_is_named():
     with pytest.raises(TypeError, match=r"num_classes must be an int, got 3\.0"):
         SSLModule(nn.Linear(4, 2), 3.0)
 
 
+@pytest.mark.bad_input
 def test_a_plateau_schedule_is_refused_with_the_way_out():
     module = build(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
     with pytest.raises(ValueError, match="override configure_optimizers"):

@@ -171,6 +171,7 @@ def items(n=40):
     return [(torch.tensor([float(i), 0.5]), i % 2) for i in range(n)]
 
 
+@pytest.mark.bad_input
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
@@ -191,6 +192,7 @@ def test_a_bad_input_ends_the_first_step_that_draws_it(bad, message, workers):
         fit(data)  # a batch is larger than the set, so that the first step draws every sample
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("label", [2, -1])
 def test_a_label_outside_the_classes_ends_before_the_first_step(label):
     listed = items()
@@ -202,6 +204,7 @@ def test_a_label_outside_the_classes_ends_before_the_first_step(label):
         fit(data)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("unlabeled", "message"),
     [

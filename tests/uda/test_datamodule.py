@@ -594,6 +594,7 @@ def test_the_run_seed_decides_everything(monkeypatch):
 # What goes wrong.
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
@@ -611,6 +612,7 @@ def test_classes_that_differ_are_listed(source, target, message):
         UDADataModule(*sources).load()
 
 
+@pytest.mark.bad_input
 def test_a_class_without_a_source_sample():
     x = torch.zeros(8, 1)
     source = Held(TensorData(x, torch.arange(8) % 2))
@@ -618,6 +620,7 @@ def test_a_class_without_a_source_sample():
         UDADataModule(source, Held(TensorData(x, torch.arange(8) % 3))).load()
 
 
+@pytest.mark.bad_input
 def test_labels_outside_the_classes_and_empty_domains():
     x, y = torch.zeros(8, 5), torch.arange(8)
     fine = Held(TensorData(x, y % 3))
@@ -627,6 +630,7 @@ def test_labels_outside_the_classes_and_empty_domains():
         UDADataModule(fine, Held(TensorData(x[:0]))).load()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -653,6 +657,7 @@ def test_bad_options_are_refused_at_once(options, error, message):
         UDADataModule(**options)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -365,6 +365,7 @@ def test_target_labels_are_never_taken(name: str):
         BUILDERS[name]().update(TARGET, TARGET_ASSIGNMENTS, TARGET_LABELS, domain="target")
 
 
+@pytest.mark.bad_input
 def test_errors_name_the_argument():
     validator = Entropy()
     with pytest.raises(ValueError, match="labels must be given for source rows, got None"):

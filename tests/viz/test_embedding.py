@@ -34,7 +34,7 @@ def test_points_and_centroids_share_the_plane(blobs, projection):
     assert ax.get_title() == "blobs"
 
 
-def test_groups_go_by_their_names_and_colours(blobs):
+def test_groups_go_by_their_names_and_colors(blobs):
     features, groups, _ = blobs
     ax = plot_embedding(features, groups, names=["ant", "bee", "cat"], projection="pca")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ant", "bee", "cat"]
@@ -47,6 +47,7 @@ def test_draws_on_the_axes_given(blobs):
     assert plot_embedding(features, groups, projection="pca", ax=ax) is ax
 
 
+@pytest.mark.bad_input
 def test_wrong_arguments_are_named(blobs):
     features, groups, centroids = blobs
     with pytest.raises(ValueError, match=r"features must have shape \(N, d\).*got \(60,\)"):
@@ -84,7 +85,7 @@ def test_panels_of_the_same_features_share_a_plane(blobs):
     assert before.get_legend() is not None
 
 
-def test_unknown_groups_are_grey_and_dollars_are_dollars(blobs):
+def test_unknown_groups_are_gray_and_dollars_are_dollars(blobs):
     features, groups, _ = blobs
     hidden = torch.where(groups == 0, -1, groups)
     names = ["ant", "$x$", "c$at"]

@@ -196,6 +196,7 @@ def test_less_data_than_samples_are_all_taken():
     assert keeper.kept[0].rows.tolist() == list(range(7))
 
 
+@pytest.mark.bad_input
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"figures must be a list.*got \['curve'\]"):
         FigureLogger(figures=["curve"])

@@ -126,6 +126,7 @@ def test_curves_of_several_runs_share_a_panel(tmp_path):
     assert len(plot_curves(tmp_path, ["train/loss", "val/acc", "gone"]).axes) == 2
 
 
+@pytest.mark.bad_input
 def test_wrong_arguments_are_named(predictions, tmp_path):
     assignments, labels = predictions
     with pytest.raises(ValueError, match=r"labels must have shape \(200,\).*got \(3,\)"):

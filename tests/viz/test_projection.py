@@ -62,6 +62,7 @@ def test_points_that_are_all_equal_fall_together():
         assert not project(np.ones((20, 3)), projection).any()
 
 
+@pytest.mark.bad_input
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"projection must be one of .*got 'lda'"):
         project(np.eye(3), "lda")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.core.checks import is_number
 
 
 class Teacher(nn.Module):
@@ -79,6 +80,6 @@ def check_momentum(momentum: float) -> float:
     Raises:
         ValueError: If it is out of range.
     """
-    if not 0.0 <= momentum < 1.0:
-        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
+    if not (is_number(momentum) and 0.0 <= momentum < 1.0):
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum!r}")
     return momentum

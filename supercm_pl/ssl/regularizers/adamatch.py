@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.core.checks import check_at_least
 from supercm_pl.core.pseudo_labels import (
     align,
     check_open_fraction,
@@ -70,6 +71,7 @@ class AdaMatch(Regularizer):
     views = ("weak", "strong")
     labeled_views = ("weak", "strong")
     replaces_supervised = True
+    ramp_of = CosineRampUp
     batch_norm = "all"
 
     labeled_mean: Tensor
@@ -84,11 +86,10 @@ class AdaMatch(Regularizer):
         weight: float = 1.0,
         ramp: Ramp | float | None = 0.5,
     ) -> None:
-        super().__init__(weight, CosineRampUp(ramp) if isinstance(ramp, (int, float)) else ramp)
+        super().__init__(weight, ramp)
         self.threshold = check_open_fraction("threshold", threshold)
         self.momentum = check_open_fraction("momentum", momentum)
-        if window < 1:
-            raise ValueError(f"window must be 1 batch or more, got {window}")
+        check_at_least("window", window, 1)
         self.window = window
 
     def attach(self, backbone: nn.Module, head: ClusteringHead) -> None:

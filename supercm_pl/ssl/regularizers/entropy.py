@@ -5,7 +5,6 @@ from __future__ import annotations
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers._ramps import as_ramp
 from supercm_pl.ssl.regularizers.base import Regularizer
 
 
@@ -32,7 +31,7 @@ class EntropyMinimization(Regularizer):
     batch_norm = "all"
 
     def __init__(self, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
-        super().__init__(weight, as_ramp(ramp))
+        super().__init__(weight, ramp)
 
     def forward(self, step: Step) -> TermValue:
         """The term on this step's rows."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.clustering.distributed import gather_over_ranks
+from supercm_pl.core.checks import check_at_least
 from supercm_pl.core.pseudo_labels import check_open_fraction, probabilities
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
@@ -75,8 +76,8 @@ class FlexMatch(Regularizer):
     ) -> None:
         super().__init__(weight, ramp)
         self.threshold = check_open_fraction("threshold", threshold)
-        if num_samples is not None and num_samples < 1:
-            raise ValueError(f"num_samples must be 1 or more, got {num_samples}")
+        if num_samples is not None:
+            check_at_least("num_samples", num_samples, 1)
         self.warm_up = warm_up
         self.num_samples = num_samples
         self._table = torch.full((1,), NO_LABEL, dtype=torch.int32)  # the last one is a dummy
@@ -93,7 +94,7 @@ class FlexMatch(Regularizer):
 
     @property
     def learning_status(self) -> Tensor:
-        """``σ_t``, shape ``(K,)``, int64: how many samples remember each class."""
+        """``σ_t``, how many samples remember each class, shape ``(K,)``, int64."""
         return self._status
 
     def class_thresholds(self) -> Tensor:

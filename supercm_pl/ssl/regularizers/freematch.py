@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.clustering.distributed import sum_over_ranks
+from supercm_pl.core.checks import is_number
 from supercm_pl.core.pseudo_labels import (
     check_open_fraction,
     mean_over_ranks,
@@ -85,9 +86,9 @@ class FreeMatch(Regularizer):
     ) -> None:
         super().__init__(weight, ramp)
         self.momentum = check_open_fraction("momentum", momentum)
-        if not 0.0 <= fairness_weight < float("inf"):
+        if not (is_number(fairness_weight) and 0.0 <= fairness_weight < float("inf")):
             raise ValueError(
-                f"fairness_weight must be a number of 0 or more, got {fairness_weight}"
+                f"fairness_weight must be a number of 0 or more, got {fairness_weight!r}"
             )
         self.fairness_weight = fairness_weight
 

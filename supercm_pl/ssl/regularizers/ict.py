@@ -8,10 +8,10 @@ from torch import nn
 from torch.distributions import Beta
 
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.core.pseudo_labels import check_above_zero
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers._ramps import as_ramp
 from supercm_pl.ssl.regularizers._teacher import Teacher, check_momentum
 from supercm_pl.ssl.regularizers.base import Regularizer
 
@@ -60,10 +60,8 @@ class ICT(Regularizer):
         weight: float = 100.0,
         ramp: Ramp | float | None = 0.25,
     ) -> None:
-        super().__init__(weight, as_ramp(ramp))
-        if not 0.0 < alpha < float("inf"):
-            raise ValueError(f"alpha must be a number above 0, got {alpha}")
-        self.alpha = alpha
+        super().__init__(weight, ramp)
+        self.alpha = check_above_zero("alpha", alpha)
         self.momentum = check_momentum(momentum)
 
     def attach(self, backbone: nn.Module, head: ClusteringHead) -> None:

@@ -9,7 +9,6 @@ from supercm_pl.clustering import ClusteringHead
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers._ramps import as_ramp
 from supercm_pl.ssl.regularizers._teacher import Teacher, check_momentum
 from supercm_pl.ssl.regularizers.base import Regularizer
 
@@ -52,7 +51,7 @@ class MeanTeacher(Regularizer):
     def __init__(
         self, momentum: float = 0.999, weight: float = 100.0, ramp: Ramp | float | None = 0.27
     ) -> None:
-        super().__init__(weight, as_ramp(ramp))
+        super().__init__(weight, ramp)
         self.momentum = check_momentum(momentum)
 
     def attach(self, backbone: nn.Module, head: ClusteringHead) -> None:

@@ -57,6 +57,7 @@ class MixMatch(Regularizer):
     views = ()
     input_views = ("weak", "weak_2")
     replaces_supervised = True
+    ramp_of = LinearRampUp
     batch_norm = "all"
 
     def __init__(
@@ -66,7 +67,7 @@ class MixMatch(Regularizer):
         weight: float = 75.0,
         ramp: Ramp | float | None = 1 / 64,
     ) -> None:
-        super().__init__(weight, LinearRampUp(ramp) if isinstance(ramp, (int, float)) else ramp)
+        super().__init__(weight, ramp)
         self.temperature = check_above_zero("temperature", temperature)
         self.alpha = check_above_zero("alpha", alpha)
 

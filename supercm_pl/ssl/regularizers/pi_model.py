@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers._ramps import as_ramp
 from supercm_pl.ssl.regularizers.base import Regularizer
 
 
@@ -42,7 +41,7 @@ class PiModel(Regularizer):
     batch_norm = "frozen"
 
     def __init__(self, weight: float = 100.0, ramp: Ramp | float | None = 0.27) -> None:
-        super().__init__(weight, as_ramp(ramp))
+        super().__init__(weight, ramp)
 
     def forward(self, step: Step) -> TermValue:
         """The term on this step's rows."""

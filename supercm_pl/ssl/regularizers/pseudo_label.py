@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
+from supercm_pl.core.pseudo_labels import check_open_fraction
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers._ramps import as_ramp
 from supercm_pl.ssl.regularizers.base import Regularizer
 
 
@@ -42,10 +42,8 @@ class PseudoLabel(Regularizer):
     def __init__(
         self, threshold: float = 0.95, weight: float = 1.0, ramp: Ramp | float | None = 0.4
     ) -> None:
-        super().__init__(weight, as_ramp(ramp))
-        if not 0.0 < threshold < 1.0:
-            raise ValueError(f"threshold must lie in (0, 1), got {threshold}")
-        self.threshold = threshold
+        super().__init__(weight, ramp)
+        self.threshold = check_open_fraction("threshold", threshold)
 
     def forward(self, step: Step) -> TermValue:
         """The term on this step's rows; logs ``mask``, the fraction above the threshold."""

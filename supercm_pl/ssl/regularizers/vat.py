@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supercm_pl.clustering._precision import full_precision, math_dtype
+from supercm_pl.core.checks import check_at_least
+from supercm_pl.core.pseudo_labels import check_above_zero
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Step
 from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers._ramps import as_ramp
 from supercm_pl.ssl.regularizers.base import Regularizer
 
 
@@ -23,7 +24,7 @@ class VAT(Regularizer):
         R = \frac{1}{N} \sum_i \mathrm{KL}(p(x_i) \,\Vert\, p(x_i + r_i))
 
     with :math:`p` the softmax of the logits, no gradient through :math:`p(x_i)`, and :math:`r_i` of
-    :func:`virtual_adversarial_perturbation`: Miyato et al., *Virtual Adversarial Training: A
+    :func:`.virtual_adversarial_perturbation`: Miyato et al., *Virtual Adversarial Training: A
     Regularization Method for Supervised and Semi-Supervised Learning* (2018), section 3, on the
     unlabeled samples. Weight and number of iterations are theirs; ε is of Oliver et al. (2018) and
     of SuperCM's experiments, for CIFAR-10. It is in units of the inputs as the network gets
@@ -41,7 +42,7 @@ class VAT(Regularizer):
     Args:
         epsilon: ``ε > 0``, the length of the perturbation of a sample.
         xi: ``ξ > 0``, the step of the finite difference, or ``None``; see
-            :func:`virtual_adversarial_perturbation`.
+            :func:`.virtual_adversarial_perturbation`.
         power_iterations: ``1`` or more; each costs a forward and a backward pass.
         weight: Weight of the term, ``>= 0``.
         ramp: How it grows over training; a number is the end of a
@@ -63,15 +64,10 @@ class VAT(Regularizer):
         weight: float = 1.0,
         ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, as_ramp(ramp))
-        if not 0.0 < epsilon < float("inf"):
-            raise ValueError(f"epsilon must be a number above 0, got {epsilon}")
-        if xi is not None and not 0.0 < xi < float("inf"):
-            raise ValueError(f"xi must be a number above 0, or None, got {xi}")
-        if power_iterations < 1:
-            raise ValueError(f"power_iterations must be 1 or more, got {power_iterations}")
-        self.epsilon = epsilon
-        self.xi = xi
+        super().__init__(weight, ramp)
+        check_at_least("power_iterations", power_iterations, 1)
+        self.epsilon = check_above_zero("epsilon", epsilon)
+        self.xi = None if xi is None else check_above_zero("xi", xi)
         self.power_iterations = power_iterations
 
     def forward(self, step: Step) -> TermValue:

@@ -66,6 +66,8 @@ class ADDA(Adapter):
 
     # Of the first stage; each stage sets its own.
     views: tuple[str, ...] = ()
+    # Of both, for a loader drops streams that nobody needs once, when training begins.
+    input_views: tuple[str, ...] = ("weak",)
     # The module asks for labeled rows itself in the first stage; the second has its own encoder.
     labeled_views: tuple[str, ...] = ()
 

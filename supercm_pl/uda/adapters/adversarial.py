@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from supercm_pl.core.checks import check_object, is_number
 from supercm_pl.core.ramps import AdversarialRampUp, Ramp
 from supercm_pl.uda.adapters.base import Adapter
 
@@ -32,8 +33,10 @@ class AdversarialAdapter(Adapter):
         max_reversal: float = 1.0,
     ) -> None:
         super().__init__(weight, ramp)
-        if not 0.0 <= max_reversal < float("inf"):
-            raise ValueError(f"max_reversal must be a number of 0 or more, got {max_reversal}")
+        if not (is_number(max_reversal) and 0.0 <= max_reversal < float("inf")):
+            raise ValueError(f"max_reversal must be a number of 0 or more, got {max_reversal!r}")
+        if reversal is not None:
+            check_object("reversal", reversal, Ramp, "AdversarialRampUp()")
         self.reversal = AdversarialRampUp() if reversal is None else reversal
         self.max_reversal = max_reversal
 

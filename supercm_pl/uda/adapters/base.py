@@ -48,6 +48,7 @@ class Adapter(Term):
     """
 
     labeled_views: tuple[str, ...] = ("weak",)
+    step_type = UDAStep
 
     @abstractmethod
     def forward(self, step: UDAStep) -> TermValue:

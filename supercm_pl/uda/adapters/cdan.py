@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.core.checks import check_at_least
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.term import TermValue
 from supercm_pl.uda.adapters.adversarial import AdversarialAdapter
@@ -74,8 +75,7 @@ class CDAN(AdversarialAdapter):
     ) -> None:
         super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
         check_widths(hidden_features)
-        if random_features < 1:
-            raise ValueError(f"random_features must be 1 or more, got {random_features}")
+        check_at_least("random_features", random_features, 1)
         self.entropy = entropy
         self.randomized = randomized
         self.random_features = random_features

@@ -64,7 +64,7 @@ class DeepCORAL(Adapter):
     r"""Distance of the covariances of source and target, summed over layers.
 
     Sun and Saenko, *Deep CORAL: Correlation Alignment for Deep Domain Adaptation* (ECCV workshops
-    2016); see :func:`coral`. The paper aligns the logits, and chooses the weight so that at the
+    2016); see :func:`.coral`. The paper aligns the logits, and chooses the weight so that at the
     end of training this term and the cross-entropy are about the same.
 
     Over several ranks the covariances are those of all ranks' rows.

@@ -90,7 +90,7 @@ class DAN(Adapter):
         ramp: How the weight grows over training.
         layers: What is aligned: ``"features"``, ``"logits"`` or both.
         multiples: Of the mean squared distance, the kernels' bandwidths, ``> 0``.
-        estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``; see :func:`mmd`.
+        estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``; see :func:`.mmd`.
 
     Raises:
         TypeError: If a multiple is not a number.

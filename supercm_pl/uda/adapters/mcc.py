@@ -62,7 +62,7 @@ class MCC(Adapter):
     """Class confusion of the target's predictions.
 
     Jin, Wang, Long, Wang, *Minimum Class Confusion for Versatile Domain Adaptation* (ECCV 2020);
-    see :func:`class_confusion`. It looks at the target alone.
+    see :func:`.class_confusion`. It looks at the target alone.
 
     Over several ranks the confusion is that of all ranks' rows.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.clustering._precision import math_dtype
+from supercm_pl.core.checks import check_at_least, is_number
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.term import TermValue
 from supercm_pl.uda.adapters.adversarial import AdversarialAdapter
@@ -59,12 +60,11 @@ class MDD(AdversarialAdapter):
         dropout: float = 0.5,
     ) -> None:
         super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
-        if not 1.0 <= margin < float("inf"):
-            raise ValueError(f"margin must be a number of 1 or more, got {margin}")
-        if hidden_features < 1:
-            raise ValueError(f"hidden_features must be 1 or more, got {hidden_features}")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        if not (is_number(margin) and 1.0 <= margin < float("inf")):
+            raise ValueError(f"margin must be a number of 1 or more, got {margin!r}")
+        check_at_least("hidden_features", hidden_features, 1)
+        if not (is_number(dropout) and 0.0 <= dropout < 1.0):
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
         self.margin = margin
         self.hidden_features = hidden_features
         self.dropout = dropout

@@ -15,20 +15,25 @@ from supercm_pl.data import AffineNoise
 
 
 def digits_module(terms: Term | Sequence[Term], **options: Any) -> SSLModule:
-    """A small network with batch norm, SuperCM and these terms."""
+    """A small network with batch norm, always of the same weights, and SuperCM."""
     torch.manual_seed(0)
     return SSLModule(MLP(64, (32,)), 10, terms, **{"cm_weight": 0.5, **options})
 
 
 def fit_digits(
-    module: SSLModule, *, epochs: int = 1, ckpt_path: str | None = None, **options: Any
+    module: SSLModule,
+    *,
+    steps: int = 4,
+    epochs: int = 1,
+    ckpt_path: str | None = None,
+    **options: Any,
 ) -> L.Trainer:
-    """Train for epochs of four steps, with a weak and a strong view."""
+    """The trainer, after epochs of ``steps`` steps with a weak and a strong view."""
     data = SSLDataModule(
         labels_per_class=2,
         labeled_batch_size=10,
         unlabeled_batch_size=40,
-        steps_per_epoch=4,
+        steps_per_epoch=steps,
         weak=AffineNoise(),
         strong=AffineNoise(rotation=0.4, shift=0.15, scale=0.25, noise=0.2),
         seed=0,
@@ -46,12 +51,12 @@ def fit_digits(
     return trainer
 
 
-def check_fit(term: Term, *logged: str) -> SSLModule:
-    """Train with a term and SuperCM; weights are finite and the term is logged."""
-    module = digits_module(term)
-    trainer = fit_digits(module)
-    names = {f"train/{term.name}", *(f"train/{term.name}_{key}" for key in logged)}
-    assert names | {"train/cm", "train/ce", "train/loss"} <= set(trainer.callback_metrics)
-    assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
+def check_fit(terms: Term | Sequence[Term], *logged: str, **options: Any) -> SSLModule:
+    """Train with SuperCM; weights are finite, and all terms and these values are logged."""
+    module = digits_module(terms)
+    values = fit_digits(module, **options).callback_metrics
+    names = {"cm", "ce", "loss", *(term.name for term in module.terms), *logged}
+    assert {f"train/{name}" for name in names} <= set(values)
+    assert all(torch.isfinite(value) for value in values.values())
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
     return module

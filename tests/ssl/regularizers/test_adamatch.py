@@ -154,7 +154,7 @@ def test_a_saved_term_goes_on_as_if_nothing_had_happened():
 
 
 def test_trains_on_digits():
-    term = check_fit(AdaMatch(), "used", "threshold").base_methods[0]
+    term = check_fit(AdaMatch(), "ada_match_used", "ada_match_threshold").base_methods[0]
     assert term.num_batches == 4
 
 
@@ -164,12 +164,13 @@ def test_the_weight_ramps_up_as_published():
     assert AdaMatch(ramp=None).weight_at(0.0) == 1.0
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"threshold": 0.0}, r"threshold must lie in \(0, 1\), got 0.0"),
         ({"momentum": 1.0}, r"momentum must lie in \(0, 1\), got 1.0"),
-        ({"window": 0}, "window must be 1 batch or more, got 0"),
+        ({"window": 0}, "window must be 1 or more, got 0"),
     ],
 )
 def test_a_value_out_of_range_is_named(options, message):

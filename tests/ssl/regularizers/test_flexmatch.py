@@ -146,7 +146,9 @@ def test_a_table_of_other_data_is_begun_anew():
 
 
 def test_trains_on_digits_and_resumes_its_table(tmp_path):
-    whole = check_fit(FlexMatch(threshold=0.15), "used", "threshold").base_methods[0]
+    whole = check_fit(
+        FlexMatch(threshold=0.15), "flex_match_used", "flex_match_threshold"
+    ).base_methods[0]
     assert len(whole.latest) == 1307
     assert whole.learning_status.sum() > 0
 
@@ -172,6 +174,7 @@ def test_the_size_comes_from_the_argument_where_it_is_given():
     assert len(term.latest) == 10
 
 
+@pytest.mark.bad_input
 def test_a_size_that_nobody_knows_or_that_is_too_small_is_named():
     with pytest.raises(ValueError, match="num_samples must be the size of the unlabeled stream"):
         build()(make_step(0, num_unlabeled=None))
@@ -182,6 +185,7 @@ def test_a_size_that_nobody_knows_or_that_is_too_small_is_named():
         build()(step_of_logits(views, num_unlabeled=3))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

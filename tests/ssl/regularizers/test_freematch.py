@@ -108,10 +108,13 @@ def test_a_saved_term_goes_on_as_if_nothing_had_happened():
 
 
 def test_trains_on_digits():
-    term = check_fit(FreeMatch(), "used", "threshold", "fairness").base_methods[0]
+    term = check_fit(
+        FreeMatch(), "free_match_used", "free_match_threshold", "free_match_fairness"
+    ).base_methods[0]
     assert term.threshold > 0.1
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supercm_pl.ssl.regularizers import ICT
-from tests.ssl.regularizers.fitting import check_fit, digits_module, fit
+from tests.ssl.regularizers.digits import check_fit, digits_module, fit_digits
 from tests.ssl.regularizers.steps import rows_of, step_of_logits
 
 
@@ -90,7 +90,7 @@ def test_the_same_draws_give_the_same_loss():
 
 def test_the_teacher_follows_the_model_and_comes_back():
     module = digits_module(ICT())
-    fit(module, steps=2)
+    fit_digits(module, steps=2)
     twin = digits_module(ICT())
     twin.load_state_dict(module.state_dict())
     x = torch.rand(4, 1, 8, 8)
@@ -102,9 +102,10 @@ def test_the_teacher_follows_the_model_and_comes_back():
 
 def test_the_labeled_pass_has_no_unlabeled_rows_but_for_supercm():
     assert ICT.views == ()
-    check_fit(ICT(), "ict")
+    check_fit(ICT())
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "options", [{"alpha": 0.0}, {"alpha": float("inf")}, {"momentum": 1.0}, {"weight": -1.0}]
 )

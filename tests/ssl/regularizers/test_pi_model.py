@@ -7,7 +7,7 @@ import torch
 
 from supercm_pl.core.ramps import LinearRampUp, SigmoidRampUp
 from supercm_pl.ssl.regularizers import PiModel
-from tests.ssl.regularizers.fitting import check_fit
+from tests.ssl.regularizers.digits import check_fit
 from tests.ssl.regularizers.steps import step_of_logits
 
 
@@ -41,7 +41,7 @@ def test_the_second_view_moves_no_statistics_by_default():
 
 
 def test_trains_on_digits():
-    check_fit(PiModel(), "pi_model")
+    check_fit(PiModel())
 
 
 def test_the_ramp_is_a_number_or_any_ramp():
@@ -51,6 +51,7 @@ def test_the_ramp_is_a_number_or_any_ramp():
     assert PiModel(weight=2.0, ramp=None).weight_at(0.0) == 2.0
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("options", [{"weight": -1.0}, {"ramp": 0.0}, {"ramp": 1.5}])
 def test_a_value_out_of_range_is_named(options):
     ((name, value),) = options.items()

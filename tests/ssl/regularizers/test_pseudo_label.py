@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from supercm_pl.ssl.regularizers import PseudoLabel
-from tests.ssl.regularizers.fitting import check_fit
+from tests.ssl.regularizers.digits import check_fit
 from tests.ssl.regularizers.steps import step_of_logits
 
 # Largest probabilities 0.98, 0.6 and 0.97.
@@ -45,6 +45,7 @@ def test_trains_on_digits():
     check_fit(PseudoLabel(threshold=0.2), "pseudo_label", "pseudo_label_mask")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, float("nan")])
 def test_a_threshold_out_of_range_is_named(threshold):
     with pytest.raises(ValueError, match=rf"threshold must lie in \(0, 1\), got {threshold}"):

@@ -100,10 +100,13 @@ def test_a_saved_term_goes_on_as_if_nothing_had_happened():
 
 
 def test_trains_on_digits():
-    term = check_fit(SoftMatch(), "used", "mean", "variance").base_methods[0]
+    term = check_fit(
+        SoftMatch(), "soft_match_used", "soft_match_mean", "soft_match_variance"
+    ).base_methods[0]
     assert term.expectation.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

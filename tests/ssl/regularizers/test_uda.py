@@ -79,9 +79,10 @@ def test_only_annealing_takes_the_place_of_the_supervised_loss():
 
 @pytest.mark.parametrize("tsa", ["none", "linear"])
 def test_trains_on_digits(tsa):
-    check_fit(UDA(threshold=0.3, tsa=tsa), "used", *(["tsa_used"] if tsa != "none" else []))
+    check_fit(UDA(threshold=0.3, tsa=tsa), "uda_used", *(["uda_tsa_used"] if tsa != "none" else []))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

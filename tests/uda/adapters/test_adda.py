@@ -2,10 +2,14 @@
 
 import math
 
+import lightning.pytorch as L
 import pytest
 import torch
 from torch import nn
 
+from supercm_pl import UDADataModule, UDAModule
+from supercm_pl.backbones import MLP
+from supercm_pl.data import Digits, DigitsM, Resized
 from supercm_pl.uda.adapters import ADDA, MCC
 from tests.uda.adapters.adversarial import Shifted, build, case, fit, gradients
 
@@ -71,10 +75,10 @@ def test_the_gradient_does_not_vanish_where_the_discriminator_wins():
 def test_the_first_stage_is_plain_training_on_the_source():
     with_adda, plain = build(small(), cm_weight=0.0), build([], cm_weight=0.0)
     plain.train(), with_adda.train()
-    source_only = {"source": Shifted(1).batches[0]["source"]}
-    loss = with_adda.training_step(source_only)
+    batch = Shifted(1).batches[0]
+    source_only = {"source": batch["source"]}
+    loss = with_adda.training_step(batch)
     torch.testing.assert_close(loss, plain.training_step(source_only))
-    assert with_adda.required_views["target"] == {}
 
 
 class Watched(ADDA):
@@ -128,6 +132,25 @@ def test_a_resumed_run_goes_on_in_its_stage(pretrain, tmp_path):
             torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_the_loader_brings_the_target_of_the_second_stage():
+    torch.manual_seed(0)
+    backbone = MLP(3 * 16 * 16, hidden_features=(8,))
+    module = UDAModule(backbone, 10, ADDA(hidden_features=(8,)), cm_weight=0.0)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    source = Resized(Digits(), size=16, channels=3)
+    trainer.fit(module, UDADataModule(source, DigitsM(), steps_per_epoch=4, seed=0))
+    assert trainer.callback_metrics["train/ce"] == 0.0
+    assert trainer.callback_metrics["train/adda_mapping"] > 0.0
+
+
 def test_another_fit_begins_with_the_first_stage_again():
     module = build(small(), cm_weight=0.0)
     assert fit(module).steps[-1]["train/ce"] == 0.0
@@ -147,6 +170,7 @@ def test_it_trains_with_supercm_and_other_adapters(precision):
     )
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -87,6 +87,7 @@ def test_a_short_fit(variant):
     assert logged["train/afn_target_norm"] > 0
 
 
+@pytest.mark.bad_input
 def test_arguments_out_of_range_are_named():
     with pytest.raises(ValueError, match=r"variant must be one of .* got 'soft'"):
         AFN(variant="soft")

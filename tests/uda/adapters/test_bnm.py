@@ -105,6 +105,7 @@ def test_a_short_fit():
     assert -1 < logged["train/bnm"] < 0
 
 
+@pytest.mark.bad_input
 def test_arguments_out_of_range_are_named():
     with pytest.raises(ValueError, match="weight must be a number of 0 or more, got -1"):
         BNM(weight=-1)

@@ -131,6 +131,7 @@ def test_it_adds_up_with_dann():
     assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -85,6 +85,7 @@ def test_a_short_fit():
     assert logged["train/deep_coral"] > 0
 
 
+@pytest.mark.bad_input
 def test_arguments_out_of_range_are_named():
     with pytest.raises(ValueError, match="layers must be a sequence of some of"):
         DeepCORAL(layers=("fc8",))

@@ -137,6 +137,7 @@ def test_a_short_fit():
     assert math.isfinite(logged["train/dan"])
 
 
+@pytest.mark.bad_input
 def test_arguments_out_of_range_are_named():
     with pytest.raises(ValueError, match=r"layers must be a sequence of .* got 'features'"):
         DAN(layers="features")

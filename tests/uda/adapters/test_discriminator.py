@@ -87,6 +87,7 @@ def test_accuracy_counts_each_domain_one_half():
     assert domain_accuracy(source, target).item() == 0.5 * (1 / 2 + 3 / 4)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -111,6 +111,7 @@ def test_a_short_fit():
     assert math.isfinite(logged["train/jan"])
 
 
+@pytest.mark.bad_input
 def test_arguments_out_of_range_are_named():
     with pytest.raises(ValueError, match="probability_bandwidth must be greater than 0, got 0"):
         JAN(probability_bandwidth=0.0)

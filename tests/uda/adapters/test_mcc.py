@@ -100,6 +100,7 @@ def test_a_short_fit():
     assert 0 < logged["train/mcc"] < 1
 
 
+@pytest.mark.bad_input
 def test_arguments_out_of_range_are_named():
     with pytest.raises(ValueError, match="temperature must be greater than 0, got 0"):
         MCC(temperature=0.0)

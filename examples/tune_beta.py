@@ -1,0 +1,61 @@
+"""Tune β, the weight of SuperCM's loss, without a label of the target.
+
+``python examples/tune_beta.py --trials 8`` trains the configuration once for each trial, lets
+Optuna choose the next β by a validator that looks at no label of the target, and prints the best
+one and the command that trains with it. Target labels are looked at once, by that last command.
+
+A validator ranks models, not truths: see docs/choosing.md on how far each one can be trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import optuna
+
+from supercm_pl.cli import main as supercm
+
+
+def score(folder: Path, monitor: str) -> float:
+    """The best value of ``monitor`` in the one run below ``folder``: its checkpoint is the one."""
+    (metrics,) = folder.rglob("metrics.csv")
+    with metrics.open(newline="") as file:
+        return max(float(row[monitor]) for row in csv.DictReader(file) if row.get(monitor))
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", default="configs/uda/digits.yaml")
+    parser.add_argument("--monitor", default="val/bnm", help="a validator; more is better")
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--max_steps", type=int, default=300, help="of a trial")
+    parser.add_argument("--output", type=Path, default=Path("runs/tune_beta"))
+    options = parser.parse_args()
+    common = ["fit", "--config", options.config, "--quiet", "--test_after_fit", "false"]
+
+    def objective(trial: optuna.Trial) -> float:
+        beta = trial.suggest_float("cm_weight", 0.05, 2.0, log=True)
+        folder = options.output / f"trial_{trial.number}"
+        settings = {
+            "model.cm_weight": beta,
+            "trainer.max_steps": options.max_steps,
+            "trainer.logger.save_dir": folder,
+        }
+        supercm([*common, *(f"--{name}={value}" for name, value in settings.items())])
+        return score(folder, options.monitor)
+
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=4)
+    )
+    study.enqueue_trial({"cm_weight": 0.5})  # the default first
+    study.optimize(objective, n_trials=options.trials)
+    print(f"best of {options.trials}: {options.monitor} {study.best_value:.4f}")
+    beta = study.best_params["cm_weight"]
+    print(f"supercm fit --config {options.config} --model.cm_weight {beta:.4g}")
+
+
+if __name__ == "__main__":
+    main()

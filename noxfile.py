@@ -1,0 +1,42 @@
+"""Checks that need an environment of their own: ``pipx run nox -s <name>``.
+
+``.ci/run`` is what has to pass before a change lands; these are the combinations beside it.
+"""
+
+from configparser import ConfigParser
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests"]
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The tests with the newest of everything."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.10")
+def lowest(session: nox.Session) -> None:
+    """The tests with the oldest packages that setup.cfg allows."""
+    setup = ConfigParser()
+    setup.read("setup.cfg")
+    required = setup["options"]["install_requires"].split()
+    session.install("-e", ".[test]", *(line.replace(">=", "==") for line in required))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def bolts(session: nox.Session) -> None:
+    """The tests of lightning-bolts, with the real package, whose needs no other extra has."""
+    session.install("-e", ".[bolts]", "pytest>=8", "hypothesis>=6.100", "mlxtend>=0.23")
+    session.run("pytest", "tests/bolts", *session.posargs)
+
+
+@nox.session(python="3.11")
+def docs(session: nox.Session) -> None:
+    """The documentation as a site; a broken link or reference is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "site")

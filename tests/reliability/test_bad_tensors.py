@@ -1,0 +1,274 @@
+"""Wrong tensors: every one is an error that names what is wrong, its value and what is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supercm_pl import ClusteringHead, SSLModule, UDAModule
+from supercm_pl.backbones import MLP
+from supercm_pl.clustering.functional import class_sums, clustering_loss, squared_distances
+from supercm_pl.core.metrics import EvaluationMetrics
+from supercm_pl.ssl.regularizers import FixMatch, FlexMatch
+from supercm_pl.uda.adapters import DANN
+from supercm_pl.uda.validators import SND
+
+pytestmark = pytest.mark.bad_input
+
+X, U = torch.linspace(-1, 1, 24).view(6, 4), torch.linspace(-2, 1, 32).view(8, 4)
+Y = torch.arange(6) % 3
+SOFT = torch.full((6, 3), 1 / 3)
+ELSEWHERE = "meta"  # stands for another device than the model's
+
+
+def head() -> ClusteringHead:
+    return ClusteringHead(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: head()(X.to(ELSEWHERE)), "features must be on cpu, where centroids are, got meta"),
+        (
+            lambda: head().update_centroids(X, Y.to(ELSEWHERE)),
+            "labels must be on cpu, where features are, got meta",
+        ),
+        (
+            lambda: head().update_centroids(X, Y, mask=(Y > 0).to(ELSEWHERE)),
+            "mask must be on cpu, where features are, got meta",
+        ),
+        (
+            lambda: head().loss(X, SOFT.to(ELSEWHERE)),
+            "assignments must be on cpu, where features are, got meta",
+        ),
+        (
+            lambda: clustering_loss(X, SOFT, torch.zeros(3, 4, device=ELSEWHERE)),
+            "features must be on meta, where centroids are, got cpu",
+        ),
+        (
+            lambda: squared_distances(X, torch.zeros(3, 4, device=ELSEWHERE)),
+            "features must be on meta, where centroids are, got cpu",
+        ),
+        (
+            lambda: class_sums(X, Y.to(ELSEWHERE), 3),
+            "labels must be on cpu, where features are, got meta",
+        ),
+        (
+            lambda: SND().update(X, SOFT[:2], domain="target"),
+            r"assignments must have shape \(N=6, K\), got \(2, 3\)",
+        ),
+    ],
+)
+def test_of_the_clustering(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def ssl(**options: Any) -> SSLModule:
+    return SSLModule(**{"backbone": MLP(4, (8,)), "num_classes": 3, **options})
+
+
+def uda(**options: Any) -> UDAModule:
+    return UDAModule(**{"backbone": MLP(4, (8,)), "num_classes": 3, **options})
+
+
+LABELS: list[tuple[Any, type[Exception], str]] = [
+    (Y.float(), TypeError, r"labels must be a tensor of integers, got torch\.float32"),
+    (Y > 0, TypeError, r"labels must be a tensor of integers, got torch\.bool"),
+    (Y.to(torch.complex64), TypeError, r"labels must be a tensor of integers, got torch\.complex"),
+    (Y.tolist(), TypeError, "labels must be a tensor of integers, got list"),
+    (Y.numpy(), TypeError, "labels must be a tensor of integers, got ndarray"),
+    (None, TypeError, "labels must be a tensor of integers, got NoneType"),
+    (Y[:3], ValueError, r"labels must have shape \(N=6,\), one for each row .*, got \(3,\)"),
+    (Y[:, None], ValueError, r"labels must have shape \(N=6,\), one for each row .*, got \(6, 1\)"),
+    (nn.functional.one_hot(Y), ValueError, r"labels must have shape \(N=6,\), .* got \(6, 3\)"),
+    (Y[0], ValueError, r"labels must have shape \(N=6,\), .* got \(\)"),
+]
+
+
+@pytest.mark.parametrize("cm_weight", [0.0, 0.5], ids=["supervised", "supercm"])
+@pytest.mark.parametrize(("labels", "error", "message"), LABELS)
+def test_labels_of_a_step(
+    labels: Any, error: type[Exception], message: str, cm_weight: float
+) -> None:
+    with pytest.raises(error, match=f"labeled {message}"):
+        ssl(cm_weight=cm_weight).training_step({"labeled": (X, labels), "unlabeled": U})
+    with pytest.raises(error, match=f"source {message}"):
+        uda(cm_weight=cm_weight).training_step({"source": (X, labels), "target": U})
+
+
+@pytest.mark.parametrize("label", [3, -1, -100])
+def test_labels_out_of_range_of_a_step(label: int) -> None:
+    wrong = torch.where(Y == 1, label, Y)
+    with pytest.raises(ValueError, match=rf"labels must be in 0\.\.2 .* got {label}"):
+        ssl().training_step({"labeled": (X, wrong), "unlabeled": U})
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_labels_of_any_integer_type_are_right(dtype: torch.dtype) -> None:
+    losses = []
+    for labels in (Y, Y.to(dtype)):
+        torch.manual_seed(0)
+        losses.append(ssl().training_step({"labeled": (X, labels), "unlabeled": U}))
+    assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize(
+    ("labeled", "found"),
+    [
+        (X, "Tensor"),
+        ((X,), "a tuple of 1"),
+        ((X, Y, Y), "a tuple of 3"),
+        ([], "a list of 0"),
+        (None, "NoneType"),
+        ({"x": X, "y": Y}, "dict"),
+    ],
+)
+def test_form_of_the_labeled_rows(labeled: Any, found: str) -> None:
+    message = f"labeled rows must be \\(x, y\\), inputs and labels, got {found}"
+    with pytest.raises(TypeError, match=message):
+        ssl().training_step({"labeled": labeled, "unlabeled": U})
+
+
+VIEWS: list[tuple[Any, type[Exception], str]] = [
+    (None, TypeError, "inputs must be a tensor or a mapping from views to tensors, got NoneType"),
+    ((U, U), TypeError, "inputs must be a tensor or a mapping from views to tensors, got tuple"),
+    (U.tolist(), TypeError, "inputs must be a tensor or a mapping .*, got list"),
+    (U.numpy(), TypeError, "inputs must be a tensor or a mapping .*, got ndarray"),
+    ({"weak": U.tolist()}, TypeError, r'view "weak" must be a tensor \(N, \.\.\.\), got list'),
+    ({"weak": U[0, 0]}, TypeError, r'view "weak" must be a tensor \(N, \.\.\.\), got a number'),
+    ({"strong": U}, ValueError, r'view "weak", which SuperCM needs; it has \[.strong.\]'),
+    (torch.zeros(8, 5), ValueError, r"one shape and device, got .*\(4,\) on cpu, .*\(5,\) on cpu"),
+    (torch.zeros(8), ValueError, r"one shape and device, got .*\(4,\) on cpu, .*\(\) on cpu"),
+    (torch.zeros(8, 4, 1), ValueError, r"one shape and device, got .*\(4, 1\) on cpu"),
+    (U.to(ELSEWHERE), ValueError, r"one shape and device, got .*\(4,\) on meta"),
+]
+
+
+@pytest.mark.parametrize(("unlabeled", "error", "message"), VIEWS)
+def test_unlabeled_inputs_of_a_step(unlabeled: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ssl().training_step({"labeled": (X, Y), "unlabeled": unlabeled})
+    with pytest.raises(error, match=message):
+        uda().training_step({"source": (X, Y), "target": unlabeled})
+
+
+@pytest.mark.parametrize(
+    ("views", "term", "error", "message"),
+    [
+        (
+            {"weak": U, "strong": U[:3]},
+            FixMatch(),
+            ValueError,
+            "unlabeled views must have one number of rows, got weak 8, strong 3",
+        ),
+        (
+            {"weak": U, "strong": None},
+            FixMatch(),
+            TypeError,
+            'unlabeled view "strong" must be a tensor .* got NoneType',
+        ),
+        (
+            {"weak": U, "strong": torch.zeros(8, 3)},
+            FixMatch(),
+            ValueError,
+            r'unlabeled "weak" \(4,\) on cpu, unlabeled "strong" \(3,\) on cpu',
+        ),
+        (
+            {"weak": U, "strong": U, "index": torch.arange(8.0)},
+            FlexMatch(num_samples=9),
+            TypeError,
+            r'unlabeled view "index" must be integers \(N,\), got torch.float32 of shape \(8,\)',
+        ),
+        (
+            {"weak": U, "strong": U, "index": torch.arange(3)},
+            FlexMatch(num_samples=9),
+            ValueError,
+            "unlabeled views must have one number of rows, got .*index 3",
+        ),
+        (
+            {"weak": U, "strong": U, "index": torch.arange(8)[:, None]},
+            FlexMatch(num_samples=9),
+            TypeError,
+            r'unlabeled view "index" must be integers \(N,\), .* of shape \(8, 1\)',
+        ),
+    ],
+)
+def test_views_of_a_step(views: Any, term: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ssl(regularizers=term).training_step({"labeled": (X, Y), "unlabeled": views})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"source": X}, TypeError, r"source rows must be \(x, y\), .* got Tensor"),
+        ({"source": (X, Y, Y, Y)}, TypeError, "source rows must be .* got a tuple of 4"),
+        ({"source": (X, Y, Y[:2])}, ValueError, r"source domains must have shape .* got \(2,\)"),
+        ({"source": (X, Y, X)}, TypeError, "source domains must be .* integers, got torch.float32"),
+        ({"labeled_target": X}, TypeError, "labeled_target rows must be .* got Tensor"),
+        ({"labeled_target": (X, Y[:1])}, ValueError, r"labeled_target labels .* got \(1,\)"),
+        ({"labeled_target": (X, X[:, 0])}, TypeError, "labeled_target labels .* torch.float32"),
+        (
+            {"labeled_target": (torch.zeros(6, 7), Y)},
+            ValueError,
+            r'source "weak" \(4,\) on cpu, labeled_target "weak" \(7,\) on cpu',
+        ),
+        ({"labeled_target": (X, Y + 9)}, ValueError, r"labels must be in 0\.\.2 .* got 9"),
+    ],
+)
+def test_parts_of_an_adaptation_step(
+    change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        uda(adapters=DANN()).training_step({"source": (X, Y), "target": U, **change})
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (Y + 1, ValueError, r"labels must be in 0\.\.2 for num_classes=3, got 3"),
+        (Y - 1, ValueError, r"labels must be in 0\.\.2 for num_classes=3, got -1"),
+        (Y.float(), TypeError, r"labels must be a tensor of integers, got torch\.float32"),
+        (Y[:2], ValueError, r"labels must have shape \(N=6,\)"),
+    ],
+)
+def test_labels_of_an_evaluation(labels: Tensor, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ssl().validation_step((X, labels))
+    with pytest.raises(error, match=message):
+        uda().test_step((X, labels))
+    with pytest.raises(error, match=message):
+        uda().validation_step((X, labels), dataloader_idx=1)  # of an oracle
+    with pytest.raises(error, match=message):
+        EvaluationMetrics(3, "val/").update(SOFT, labels)
+
+
+@pytest.mark.parametrize("step", ["validation_step", "test_step"])
+def test_form_of_an_evaluation_batch(step: str) -> None:
+    with pytest.raises(TypeError, match=r"evaluation rows must be \(x, y\), .* got Tensor"):
+        getattr(ssl(), step)(X)
+
+
+def test_form_of_a_source_validation_batch() -> None:
+    with pytest.raises(TypeError, match=r"source validation rows must be \(x, y\), .* got Tensor"):
+        uda().validation_step(X)
+
+
+@pytest.mark.parametrize(
+    ("batch", "found"),
+    [
+        ("x", "str"),
+        (None, "NoneType"),
+        ([], "list"),
+        ([1, X], "list"),
+        ({"x": X, "y": Y}, r"a mapping with \['x', 'y'\]"),
+        ({"inputs": X.tolist()}, r"a mapping with \['inputs'\]"),
+    ],
+)
+def test_a_batch_to_predict(batch: Any, found: str) -> None:
+    with pytest.raises(TypeError, match=f'a batch to predict must be .* "inputs", got {found}'):
+        ssl().predict_step(batch)

@@ -1,0 +1,161 @@
+"""Long training keeps memory, open files, processes and threads where they were.
+
+pytest tests/reliability/test_long_run.py            # 1,000 steps
+pytest tests/reliability/test_long_run.py -m slow    # 50,000 steps
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.backbones import MLP
+from supercm_pl.core.checkpoints import AtomicCheckpointIO
+from supercm_pl.core.faults import NonFiniteLoss
+from supercm_pl.core.signals import SaveOnSignal
+from supercm_pl.data.augment import GaussianNoise
+from supercm_pl.ssl.regularizers import MeanTeacher
+
+PROCESS = Path("/proc/self")
+STEPS_PER_EPOCH = 100
+pytestmark = pytest.mark.skipif(not PROCESS.exists(), reason="counts are read in /proc, of Linux")
+
+
+class Held(NamedTuple):
+    """What a process holds."""
+
+    memory: int  # resident, in bytes
+    files: int
+    threads: int
+    children: int
+
+    @classmethod
+    def now(cls) -> Held:
+        gc.collect()
+        tasks = list((PROCESS / "task").iterdir())
+        pages = int((PROCESS / "statm").read_text().split()[1])
+        return cls(
+            memory=pages * os.sysconf("SC_PAGE_SIZE"),
+            files=len(list((PROCESS / "fd").iterdir())),
+            threads=len(tasks),
+            children=sum(len((task / "children").read_text().split()) for task in tasks),
+        )
+
+
+class Watch(L.Callback):
+    """Looks 50 times."""
+
+    def __init__(self, steps: int) -> None:
+        self.every = steps // 50
+        self.seen: dict[int, Held] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            self.seen[trainer.global_step] = Held.now()
+
+    def growth(self) -> float:
+        """Bytes of memory that a step adds, after the first third of the run."""
+        steps = np.array(list(self.seen))
+        memory = np.array([held.memory for held in self.seen.values()])
+        late = steps > steps[-1] / 3
+        return float(np.polyfit(steps[late], memory[late], 1)[0])
+
+
+class Leak(L.Callback):
+    """Forgets nothing."""
+
+    def __init__(self) -> None:
+        self.kept: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.kept.append(torch.ones(2000))
+
+
+def run(folder: Path, steps: int, workers: int, *more: L.Callback) -> Watch:
+    """Train with all that keeps something from step to step."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(300, 16)).astype("float32")
+    y = np.arange(300) % 3
+    data = SSLDataModule.from_arrays(
+        *(x, y, x[:30], y[:30]),
+        labels_per_class=4,
+        labeled_batch_size=6,
+        unlabeled_batch_size=12,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        weak=GaussianNoise(0.1),
+        strong=GaussianNoise(0.3),
+        num_workers=workers,
+        seed=0,
+    )
+    torch.manual_seed(0)
+    module = SSLModule(
+        MLP(16, (8,)),
+        3,
+        MeanTeacher(),
+        centroids="batch",
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
+    )
+    watch = Watch(steps)
+    saver = ModelCheckpoint(
+        monitor="val/acc", mode="max", save_last=True, every_n_train_steps=STEPS_PER_EPOCH
+    )
+    own = (saver, EMAWeightAveraging(decay=0.9), NonFiniteLoss(), SaveOnSignal())
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=CSVLogger(folder),
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[watch, *own, *more],
+        log_every_n_steps=20,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, weights_only=True)
+    assert trainer.global_step == steps
+    return watch
+
+
+def check(folder: Path, steps: int, workers: int, allowed: float) -> None:
+    before = Held.now()
+    watch = run(folder, steps, workers)
+    after = Held.now()
+    late = list(watch.seen.values())[len(watch.seen) // 3 :]
+    print(
+        f"{steps:,} steps, {workers} workers: {late[0].memory / 1e6:.1f} MB early, "
+        f"{late[-1].memory / 1e6:.1f} MB at the end, {watch.growth():.1f} bytes a step, "
+        f"{late[-1].files} files, {late[-1].threads} threads, {late[-1].children} children"
+    )
+    assert watch.growth() < allowed
+    for name in ("files", "threads", "children"):
+        counts = {getattr(held, name) for held in late}
+        assert len(counts) == 1, f"{name}: {counts}"
+    assert late[-1].children == 2 * workers  # for training, and for validation
+    assert after.children == before.children
+    assert after.files <= before.files
+    assert after.threads <= before.threads
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_holds_no_more_at_its_end(workers: int, tmp_path: Path) -> None:
+    check(tmp_path, 1000, workers, allowed=2000)
+
+
+def test_a_leak_would_be_seen(tmp_path: Path) -> None:
+    assert run(tmp_path, 300, 0, Leak()).growth() > 4000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_long_run_holds_no_more_at_its_end(workers: int, tmp_path: Path) -> None:
+    check(tmp_path, 50_000, workers, allowed=100)

@@ -1,0 +1,79 @@
+"""A checkpoint that any release has written loads, predicts the same, and goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from supercm_pl import __version__
+from tests.reliability.old_checkpoints import KEPT, MODULES, assignments, fixed_images
+from tests.test_cli import supercm
+
+pytestmark = [
+    # Lightning builds the model by what newer versions of jsonargparse deprecate.
+    pytest.mark.filterwarnings("ignore:(?s).*JsonargparseDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:(?s).*instantiate_classes.*deprecated"),
+    # Of a checkpoint whose weights are the averaged ones already.
+    pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback"),
+]
+VERSIONS = sorted(path.name for path in KEPT.iterdir() if path.is_dir())
+each = pytest.mark.parametrize("version", VERSIONS)
+both = pytest.mark.parametrize("kind", MODULES)
+
+
+def expected(version: str, kind: str) -> torch.Tensor:
+    return torch.tensor(json.loads((KEPT / version / f"{kind}.json").read_text()))
+
+
+def test_this_version_keeps_its_checkpoints() -> None:
+    # Before a release: python -m tests.reliability.old_checkpoints
+    assert __version__ in VERSIONS
+
+
+@each
+@both
+def test_it_loads_by_python_and_says_what_it_said(version: str, kind: str) -> None:
+    found = assignments(kind, KEPT / version / f"{kind}.ckpt")
+    torch.testing.assert_close(found, expected(version, kind), rtol=0, atol=1e-4)
+
+
+@each
+@both
+def test_it_predicts_by_the_command_what_it_predicted(
+    version: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(fixed_images(kind)):
+        pixels = image.permute(1, 2, 0).squeeze(2).numpy()
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    kept = KEPT / version
+    outcome = supercm(
+        *("predict", "--config", str(kept / f"{kind}.yaml")),
+        *("--ckpt_path", str(kept / f"{kind}.ckpt"), "--data.predict_path", "images"),
+    )
+    assert outcome.status == 0, outcome.err
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        shares = [[float(value) for value in row[3:]] for row in list(csv.reader(file))[1:]]
+    torch.testing.assert_close(torch.tensor(shares), expected(version, kind), rtol=0, atol=1e-4)
+
+
+@each
+@both
+def test_training_goes_on_from_it(
+    version: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = KEPT / version
+    outcome = supercm(
+        *("fit", "--config", str(kept / f"{kind}.yaml"), "--ckpt_path", str(kept / f"{kind}.ckpt")),
+        *("--trainer.max_steps", "20", "--test_after_fit", "false"),
+    )
+    assert outcome.status == 0, outcome.err
+    (last,) = tmp_path.rglob("last.ckpt")
+    assert torch.load(last, weights_only=True)["global_step"] == 20
