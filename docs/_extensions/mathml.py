@@ -8,14 +8,14 @@ from latex2mathml.converter import convert
 
 def visit_inline(translator: Any, node: nodes.math) -> None:
     """Write an equation in a line of text."""
-    translator.body.append(convert(node.astext()))
+    translator.body.append(_mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def visit_block(translator: Any, node: nodes.math_block) -> None:
     """Write an equation that stands alone."""
     translator.body.append(translator.starttag(node, "div", CLASS="math"))
-    translator.body.append(convert(node.astext(), display="block"))
+    translator.body.append(_mathml(node, "block"))
     translator.body.append("</div>\n")
     raise nodes.SkipNode
 
@@ -26,3 +26,9 @@ def setup(app: Any) -> dict[str, bool]:
         "mathml", inline_renderers=(visit_inline, None), block_renderers=(visit_block, None)
     )
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _mathml(node: Any, display: str) -> str:
+    # Of a norm's two lines the converter lets the left one alone grow, unless both are said to.
+    tex = node.astext().replace(r"\lVert", r"\left\|").replace(r"\rVert", r"\right\|")
+    return convert(tex, display=display)

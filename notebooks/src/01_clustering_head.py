@@ -1,15 +1,13 @@
 # %% [markdown]
 # # The clustering head by hand
 #
-# SuperCM is one small module, `ClusteringHead`, on top of any network. It knows two things of each sample: its features
+# SuperCM (Singh et al., Pattern Recognition 2025, [arXiv 2507.13779](https://arxiv.org/abs/2507.13779)) is one small module, `ClusteringHead`, on top of any network. It knows two things of each sample: its features
 # $x_i$, and how much it belongs to each class, the assignments $\gamma_i$. The centroids $\mu_k$ are the mean features of the
 # labeled samples. The loss asks that each sample be near the centroids of the classes it is assigned to.
 #
 # Here the features are points in the plane, so that everything can be drawn.
 
 # %%
-import os
-
 import matplotlib.pyplot as plt
 import torch
 from sklearn.datasets import make_blobs
@@ -17,7 +15,7 @@ from sklearn.datasets import make_blobs
 from supercm_pl import ClusteringHead
 from supercm_pl.clustering import clustering_loss
 
-STEPS = int(os.environ.get("NOTEBOOK_STEPS", "300"))
+STEPS = 300
 torch.manual_seed(0)
 
 points, labels = make_blobs(300, centers=[[-2, 0], [2, 0], [0, 3]], cluster_std=0.9, random_state=0)
@@ -36,23 +34,70 @@ head.update_centroids(points[known], labels[known])
 print(head.centroids)
 
 plt.figure(figsize=(5, 4))
-plt.scatter(*points.T, c="lightgrey", s=12, label="unlabeled")
+plt.scatter(*points.T, c="lightgray", s=12, label="unlabeled")
 plt.scatter(*points[known].T, c=labels[known], s=60, edgecolor="black", label="labeled")
 plt.scatter(*head.centroids.T, c=range(3), marker="*", s=250, edgecolor="black", label="centroids")
-plt.legend()
+plt.legend(title="colors: class")
+plt.axis("equal")
 plt.show()
 
 # %% [markdown]
-# ## The terms of the loss
+# ## The terms of the loss, place by place
 #
-# Take assignments that come from the distances to the centroids, $\gamma_{ik} \propto \exp(-\tau \|x_i - \mu_k\|^2)$. At
-# $\tau = 0$ everything belongs everywhere; with a large $\tau$ each point belongs to its nearest centroid.
+# Take assignments that come from the distances to the centroids, $\gamma_{ik} \propto \exp(-\tau \|x_i - \mu_k\|^2)$. What a
+# point adds to the loss is then a function of where it lies, the sum of
 #
-# * *reconstruction*: how far a point is from the mixture of centroids that its assignments make;
-# * *sparsity* punishes undecided assignments;
-# * *overlap* tells apart being undecided between centroids that point the same way and those that do not.
+# * *reconstruction* $\|x_i - \sum_k \gamma_{ik} \mu_k\|^2$: how far it is from the mixture of centroids that its assignments
+#   make;
+# * *sparsity* $\sum_k \gamma_{ik} (1 - \gamma_{ik}) \|\mu_k\|^2$: how undecided it is;
+# * *overlap* $-\sum_{k \neq l} \gamma_{ik} \gamma_{il} \langle \mu_k, \mu_l \rangle$: between which centroids it is undecided. Between two
+#   that point the same way it is below 0, and takes back what sparsity asked; between opposite ones, as those on the left and
+#   on the right here, it is above 0.
 #
-# They add up to one thing, the mean squared distance to the centroids, weighted by the assignments: soft k-means.
+# The loss is the mean of these over all points, divided by the number of features.
+
+# %%
+x, y = torch.meshgrid(torch.linspace(-5, 5, 200), torch.linspace(-3, 6, 200), indexing="xy")
+grid = torch.stack([x, y], dim=-1).view(-1, 2)
+
+
+def place_by_place(rows: torch.Tensor, tau: float) -> dict[str, torch.Tensor]:
+    """What each row adds to the terms of the loss, by the equations above."""
+    mu = head.centroids
+    gamma = (-tau * torch.cdist(rows, mu).square()).softmax(1)
+    between = mu @ mu.T - torch.diag(mu.square().sum(1))
+    return {
+        "reconstruction": (rows - gamma @ mu).square().sum(1),
+        "sparsity": (gamma * (1 - gamma)) @ mu.square().sum(1),
+        "overlap": -(gamma @ between * gamma).sum(1),
+    }
+
+
+tau = 0.2
+parts = place_by_place(grid, tau)
+parts["total"] = sum(parts.values())
+levels = torch.linspace(0, 6, 13)  # one scale for the three terms and for their sum
+figure, axes = plt.subplots(1, 4, figsize=(12, 2.8), layout="constrained")
+for ax, (name, values) in zip(axes, parts.items(), strict=True):
+    picture = ax.contourf(x, y, values.view(x.shape), levels, cmap="Reds", extend="both")
+    ax.scatter(*points.T, c="black", s=1)
+    ax.scatter(*head.centroids.T, c="gold", marker="*", s=150, edgecolor="black")
+    ax.set(title=name, xticks=[], yticks=[])
+figure.colorbar(picture, ax=axes)
+plt.show()
+
+gamma = (-tau * torch.cdist(points, head.centroids).square()).softmax(1)
+loss = clustering_loss(points, gamma, head.centroids)
+for name, values in place_by_place(points, tau).items():
+    by_hand = values.sum() / points.numel()
+    print(f"{name:15} by hand {by_hand:8.5f}, by clustering_loss {getattr(loss, name):8.5f}")
+
+# %% [markdown]
+# ## The terms of the loss, sharp and soft
+#
+# At $\tau = 0$ every point belongs to all centroids alike; with a large $\tau$ each belongs to its nearest one. Sparsity and
+# overlap go to 0 as the assignments get sharp. All together are one thing, the mean squared distance to the centroids,
+# weighted by the assignments: soft k-means.
 
 # %%
 distances = torch.cdist(points, head.centroids).square()
@@ -64,7 +109,7 @@ for name in ("reconstruction", "sparsity", "overlap", "total"):
     values = [float(getattr(term, name)) for term in terms]
     plt.plot(sharpness, values, label=name, linewidth=3 if name == "total" else 1.5)
 plt.xscale("log")
-plt.xlabel("sharpness of the assignments")
+plt.xlabel(r"sharpness $\tau$ of the assignments")
 plt.ylabel("loss")
 plt.legend()
 plt.show()
@@ -99,9 +144,7 @@ def train(weight: float) -> tuple[ClusteringHead, list[list[float]]]:
     return head, history
 
 
-x, y = torch.meshgrid(torch.linspace(-5, 5, 200), torch.linspace(-3, 6, 200), indexing="xy")
-grid = torch.stack([x, y], dim=-1).view(-1, 2)
-figure, axes = plt.subplots(1, 3, figsize=(14, 4))
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.8), layout="constrained")
 for ax, weight in zip(axes, (0.0, 1.0), strict=False):
     head, history = train(weight)
     with torch.no_grad():
@@ -112,15 +155,15 @@ for ax, weight in zip(axes, (0.0, 1.0), strict=False):
     ax.scatter(*points[known].T, c=labels[known], s=60, edgecolor="black")
     ax.set_title(f"weight {weight:g}: {float(accuracy):.1%} of the points right")
 for name, values in zip(
-    ("cross-entropy", "total", "reconstruction", "sparsity", "overlap"),
+    ("cross-entropy", "clustering loss", "reconstruction", "sparsity", "overlap"),
     zip(*history, strict=True),
     strict=False,
 ):
     axes[2].plot(values, label=name)
-axes[2].set(title="terms, weight 1", xlabel="step")
-axes[2].legend()
+axes[2].set(title="weight 1: the terms over training", xlabel="step", ylabel="loss")
+axes[2].legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
-# On features that do not move, as here, a linear classifier from six labels is often good already, and the accuracies
-# above may be close. The gain comes where a network's features can move as well: see the next notebook.
+# The borders turn by some degrees, away from the crowded places. Features that are given, as here, leave the loss no more to
+# do than that. Where a network makes them, it can move the points as well: see the next notebook.

@@ -6,7 +6,6 @@
 
 # %%
 import logging
-import os
 import warnings
 
 import lightning.pytorch as L
@@ -18,7 +17,7 @@ from supercm_pl.backbones import ConvNet
 from supercm_pl.data import AffineNoise
 from supercm_pl.viz import Embedding, plot_confusion_matrix, plot_embeddings
 
-STEPS = int(os.environ.get("NOTEBOOK_STEPS", "300"))
+STEPS = 300
 warnings.filterwarnings("ignore", module="lightning|torchmetrics")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -49,7 +48,8 @@ plt.show()
 # %% [markdown]
 # ## Training
 #
-# `cm_weight` is the weight β of the clustering loss. With 0 the unlabeled images are not looked at.
+# `cm_weight` is the weight β of the clustering loss. With 0 the unlabeled images are not looked at. The last weights count:
+# the validation images are not used, and nothing is chosen.
 
 
 # %%
@@ -85,7 +85,8 @@ for name, (_, accuracy) in trained.items():
 # %% [markdown]
 # ## What the network sees
 #
-# Features of the test images, drawn in the plane and coloured by their true class. Stars are the centroids.
+# Features of the test images, drawn in the plane by t-SNE and colored by their true class. Stars are the centroids, which
+# the run without SuperCM does not have.
 
 # %%
 x, y = map(torch.cat, zip(*data.test_dataloader(), strict=True))
@@ -94,15 +95,17 @@ for name, (module, accuracy) in trained.items():
     with torch.no_grad():
         rows = module.rows(x)
     centroids = module.head.centroids if module.cm_weight > 0 else None
-    panels[f"{name}: {accuracy:.3f}"] = Embedding(rows.features, y, centroids)
+    panels[f"{name}: accuracy {accuracy:.3f}"] = Embedding(rows.features, y, centroids)
 plot_embeddings(panels, projection="tsne")
 
 # %% [markdown]
-# Which digits are still taken for which? A whole class taken for another is the typical mistake of a clustering method:
-# it settled on a wrong cluster. More labels, or another draw of them, is the cure.
+# Which digits are still taken for which? Look for a row without a dark field on the diagonal: a whole class taken for
+# another is the typical mistake of a clustering method, which then has settled on a wrong cluster. More labels, or another
+# draw of them, are the cure.
 
 # %%
-plot_confusion_matrix(rows.assignments, y).figure
+plot_confusion_matrix(rows.assignments, y, title="with SuperCM (% of class)")
+plt.show()
 
 # %% [markdown]
 # One seed proves little. How to compare runs is the subject of the last notebook.

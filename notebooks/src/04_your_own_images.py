@@ -6,7 +6,6 @@
 
 # %%
 import logging
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,7 +21,7 @@ from supercm_pl.backbones import ConvNet
 from supercm_pl.data import AffineNoise
 from supercm_pl.export import Classifier, export_torch
 
-STEPS = int(os.environ.get("NOTEBOOK_STEPS", "200"))
+STEPS = 200
 warnings.filterwarnings("ignore", module="lightning|torchmetrics")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -44,6 +43,9 @@ print("unlabeled", len(list((photos / "unlabeled").glob("*.png"))))
 #
 # Images may have any size and format; each is resized to a square. For photographs, take `image_size=128` or more and a
 # pretrained network, `supercm_pl.backbones.TorchvisionBackbone("resnet18", weights="DEFAULT")`.
+#
+# The command does the same, `supercm fit --config configs/ssl/folder_small.yaml --data.source.labeled photos/labeled
+# --data.source.unlabeled photos/unlabeled --data.source.test photos/test`, and for photographs with `folder.yaml`.
 
 # %%
 data = SSLDataModule.from_folder(
@@ -113,4 +115,5 @@ file = photos.parent / "words.pt2"
 difference = export_torch(Classifier(module, data.classes, data.input_shape), file)
 print(f"{file.stat().st_size / 1e6:.1f} MB; outputs differ from the module's by {difference:.1g}")
 probabilities, logits, features = torch.export.load(str(file)).module()(images[:3])
-print(probabilities.argmax(1).tolist(), label[:3].tolist())
+for path, row, known in zip(paths, probabilities, label, strict=False):
+    print(path, "is", data.classes[row.argmax()], "and was", data.classes[known])

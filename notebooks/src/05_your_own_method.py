@@ -6,7 +6,6 @@
 
 # %%
 import logging
-import os
 import warnings
 
 import lightning.pytorch as L
@@ -20,7 +19,7 @@ from supercm_pl.core.term import TermValue
 from supercm_pl.data import AffineNoise
 from supercm_pl.ssl.regularizers import Regularizer
 
-STEPS = int(os.environ.get("NOTEBOOK_STEPS", "200"))
+STEPS = 200
 warnings.filterwarnings("ignore", module="lightning|torchmetrics")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

@@ -112,16 +112,16 @@ def confusion_chart(snapshot: Snapshot, domain: int) -> Figure:
         colorscale="Blues",
         hovertext=hover,
         hoverinfo="text",
-        colorbar={"title": "% of class", "thickness": 12},
+        colorbar={"ticksuffix": " %", "thickness": 12},
     )
     figure = graph_objects.Figure(heatmap)
-    ticks: dict[str, Any] = {"showticklabels": False}
+    axis: dict[str, Any] = {"showgrid": False, "constrain": "domain", "showticklabels": False}
     if len(names) <= _MOST_NAMES:
-        ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+        axis |= {"tickvals": list(range(len(names))), "ticktext": names, "showticklabels": True}
     figure.update_layout(
         **look(height=460),
-        xaxis={**ticks, "title": "assigned", "constrain": "domain"},
-        yaxis={**ticks, "title": "class", "autorange": "reversed", "scaleanchor": "x"},
+        xaxis={**axis, "title": "assigned (% of class)"},
+        yaxis={**axis, "title": "class", "autorange": "reversed", "scaleanchor": "x"},
         margin={"t": 20, "l": 60, "r": 10, "b": 50},
     )
     return figure

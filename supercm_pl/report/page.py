@@ -33,7 +33,7 @@ h3 { font-size: 1rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .wide { min-width: 700px; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid #eee; padding: .2rem .9rem .2rem 0; text-align: left;
-         vertical-align: top; overflow-wrap: anywhere; }
+         vertical-align: top; max-width: 28rem; overflow-wrap: break-word; }
 td.number { font-variant-numeric: tabular-nums; text-align: right; }
 pre { background: #f6f6f6; max-height: 30rem; overflow: auto; padding: .8rem; font-size: 13px; }
 .mistakes { display: flex; flex-wrap: wrap; gap: .8rem; }
@@ -254,7 +254,8 @@ def _beside(runs: Sequence[Run], part: Callable[[Run], str]) -> str:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
     """Of cells that are escaped already."""
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
+    # Names of runs are paths, which may be broken where a folder ends.
+    head = "".join(f"<th>{cell.replace('/', '/<wbr>')}</th>" for cell in heads)
     lines = [
         f"<tr><td>{first}</td>" + "".join(f'<td class="{kind}">{cell}</td>' for cell in others)
         for first, *others in rows

@@ -48,7 +48,7 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
         yaxis={**axis, "scaleanchor": "x"},
         sliders=[_slider(snapshots)],
         updatemenus=[_buttons(last, colorings)],
-        margin={"t": 60, "l": 10, "r": 10, "b": 10},
+        margin={"t": 60, "l": 28, "r": 28, "b": 10},  # half a name of the slider's stops
     )
     return figure
 

@@ -167,5 +167,7 @@ def plot_class_accuracy(
     ax.set_xticks(range(count), known, rotation=90 if max(map(len, known)) > 2 else 0)
     ax.set(ylim=(0, 1.02), ylabel="accuracy", title=title or "accuracy of each class")
     if len(given) > 1:
-        ax.legend(frameon=False, fontsize="small")
+        # Room for the legend above bars that may all be of full height.
+        ax.set(ylim=(0, 1.16), yticks=np.linspace(0.0, 1.0, 6))
+        ax.legend(frameon=False, fontsize="small", loc="upper center", ncols=len(given))
     return ax

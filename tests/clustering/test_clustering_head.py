@@ -258,6 +258,17 @@ def test_loss_uses_the_kept_centroids_not_those_of_the_batch_alone(mode: Centroi
     )
 
 
+def test_defaults_are_those_of_the_documentation() -> None:
+    features, labels = make_batches()[0]
+    terms = []
+    for options in ({}, {"temperature": 1.0, "ortho_weight": 1.0, "normalize": True}):
+        torch.manual_seed(0)
+        head = ClusteringHead(5, 4, orthonormal=True, **options)
+        head.update_centroids(features, labels)
+        terms.append(head.loss(features, head(features).assignments))
+    torch.testing.assert_close(terms[0], terms[1])
+
+
 def test_loss_of_no_rows_is_finite() -> None:
     head = ClusteringHead(5, 4, alpha=0.5)
     loss = head.loss(torch.zeros(0, 5), torch.zeros(0, 4))
@@ -499,6 +510,9 @@ def test_repr_shows_the_options() -> None:
         ({"alpha": torch.full((4,), torch.inf)}, ValueError, "alpha must be finite and greater"),
         ({"alpha": torch.zeros(4)}, ValueError, "alpha must be finite and greater than 0"),
         ({"ortho_weight": -0.1}, ValueError, "ortho_weight must be at least 0, got -0.1"),
+        ({"orthonormal": "no"}, TypeError, "orthonormal must be True or False, got 'no'"),
+        ({"normalize": 1}, TypeError, "normalize must be True or False, got 1"),
+        ({"bias": None}, TypeError, "bias must be True or False, got None"),
     ],
 )
 def test_wrong_constructor_arguments_are_named(

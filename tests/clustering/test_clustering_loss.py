@@ -278,11 +278,32 @@ def test_squared_distances(dtype: torch.dtype) -> None:
     assert squared_distances(1e4 * features, 1e4 * features).min() >= 0
 
 
+@pytest.mark.parametrize("first", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("second", [torch.float16, torch.float32, torch.float64])
+def test_dtypes_may_be_mixed_and_the_features_decide(
+    first: torch.dtype, second: torch.dtype
+) -> None:
+    features, assignments, centroids = make_inputs(9, 4, 5, dtype=first)
+    right = torch.float64 if first == torch.float64 else torch.float32
+    distances = squared_distances(features, centroids.to(second))
+    assert distances.dtype == right
+    alpha = torch.full((5,), 0.5, dtype=second)
+    loss = clustering_loss(features, assignments.to(second), centroids.to(second), alpha=alpha)
+    assert {term.dtype for term in loss} == {right}
+    assert dirichlet_prior(assignments[0].to(right), alpha).dtype == right
+
+
 def test_prior_is_exactly_zero_and_without_graph_at_alpha_one() -> None:
     features, assignments, centroids = make_inputs(6, 3, 4)
     loss = clustering_loss(features, assignments.requires_grad_(), centroids)
     assert loss.prior.item() == 0
     assert not loss.prior.requires_grad
+
+
+def test_a_weight_of_zero_leaves_the_overlap_out() -> None:
+    loss = clustering_loss(*make_inputs(6, 3, 4), orthonormal=True, ortho_weight=0)
+    assert loss.overlap == 0
+    torch.testing.assert_close(loss.total, loss.reconstruction + loss.sparsity)
 
 
 def test_prior_survives_an_empty_class() -> None:
@@ -367,6 +388,10 @@ def test_wrong_arguments_of_class_sums_are_named(
 
 @pytest.mark.bad_input
 def test_wrong_arguments_of_the_helpers_are_named() -> None:
+    with pytest.raises(ValueError, match=r"features must have shape \(N, d\), got \(3,\)"):
+        squared_distances(X[0], M)
+    with pytest.raises(ValueError, match=r"alpha must have shape \(K=2\), got \(3,\)"):
+        dirichlet_prior(G[0], torch.ones(3))
     with pytest.raises(ValueError, match=r"centroids must have shape \(K, d=3\), got \(2, 2\)"):
         squared_distances(X, M[:, :2])
     with pytest.raises(ValueError, match=r"mean_assignments must have shape \(K\), got \(4, 2\)"):

@@ -127,7 +127,7 @@ def test_image_clef_has_no_class_folders(tmp_path):
     data = ImageList(file, root=tmp_path).load()
     assert data.classes == ("0", "1", "2")
     assert labels_of(data.train).tolist() == [2, 0, 1]
-    assert ImageList(file, tmp_path, classes="abc").load().classes == ("a", "b", "c")
+    assert ImageList(file, tmp_path, classes=["a", "b", "c"]).load().classes == ("a", "b", "c")
 
 
 def test_paths_may_hold_spaces_and_lines_any_white_space(tmp_path):

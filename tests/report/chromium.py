@@ -28,8 +28,8 @@ def why_not() -> str:
 class Opened:
     """A page of a file, with what it complained of and asked for."""
 
-    def __init__(self, browser: Any, file: Path) -> None:
-        self.page = page = browser.new_page(viewport={"width": 1400, "height": 900})
+    def __init__(self, browser: Any, file: Path, width: int = 1400) -> None:
+        self.page = page = browser.new_page(viewport={"width": width, "height": 900})
         page.set_default_timeout(120_000)  # a busy machine takes its time for Plotly's 5 MB
         self.complaints: list[str] = []
         self.requests: list[str] = []

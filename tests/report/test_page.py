@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,18 @@ def test_it_renders_fetches_nothing_and_complains_of_nothing(seen, two_runs):
     assert boxes[1]["x"] + boxes[1]["width"] <= 1400
     assert seen.requests == [two_runs.resolve().as_uri()]
     assert seen.complaints == []
+
+
+@in_chromium
+def test_on_a_phone_the_runs_stand_below_each_other_and_nothing_is_cut_off(browser, two_runs):
+    page = Opened(browser, two_runs, width=390).page
+    page.wait_for_selector("#chart-4 .heatmaplayer image")
+    boxes = [page.locator(f"#chart-{n} .main-svg").first.bounding_box() for n in (1, 2, 3, 4)]
+    for above, below in pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"]
+    assert max(box["x"] + box["width"] for box in boxes) <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
 
 
 @in_chromium

@@ -18,8 +18,7 @@ class Shapes(Source):
     Args:
         train: Number of training images.
         test: Number of test images.
-        noise: Standard deviation of the noise.
-        inverted: Draw dark on bright, as another domain.
+        noise: Standard deviation of the noise; another one is another domain.
         seed: Of everything that is random.
     """
 
@@ -28,18 +27,16 @@ class Shapes(Source):
         train: int = 600,
         test: int = 300,
         noise: float = 0.1,
-        inverted: bool = False,
         seed: int = 0,
     ) -> None:
         self.train = train
         self.test = test
         self.noise = noise
-        self.inverted = inverted
         self.seed = seed
 
     def load(self) -> SourceData:
         """Draw the images; the data module chooses which of them keep their labels."""
-        rng = np.random.default_rng([self.seed, int(self.inverted)])
+        rng = np.random.default_rng(self.seed)
         return SourceData(
             train=self._draw(rng, self.train),
             test=self._draw(rng, self.test),
@@ -60,7 +57,6 @@ class Shapes(Source):
         disc = dx**2 + dy**2 <= radius**2
         cross = square & (np.minimum(dx, dy) <= 1)
         images = np.choose(labels[:, None, None], [square, disc, cross]).astype(np.float64)
-        images = 1.0 - images if self.inverted else images
         images = np.clip(images + rng.normal(0.0, self.noise, images.shape), 0.0, 1.0)
         return TensorDataset(
             torch.from_numpy(images.astype(np.float32))[:, None], torch.from_numpy(labels)
