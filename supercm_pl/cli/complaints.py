@@ -98,7 +98,7 @@ def _items(text: str) -> Iterator[_Item]:
         if key:
             above.append((depth, key[1], ""))
             line = line[key.end() :]
-        path = re.search(r"(?:class_path |class_path=)'([\w.]+)'", line)
+        path = re.search(r"(?:class_path |class_path=)'([\w.]+)'", raw)
         if path:
             above.append((depth, "", path[1]))
         keys = [each[1] for each in above if each[1]]

@@ -269,6 +269,17 @@ def test_defaults_are_those_of_the_documentation() -> None:
     torch.testing.assert_close(terms[0], terms[1])
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_half_precision_assignments_are_averaged_in_float32(rows: int) -> None:
+    head = ClusteringHead(5, 4, alpha=0.5)
+    features = make_batches()[0][0][:rows]
+    assignments = head(features).assignments.to(torch.float16)
+    torch.testing.assert_close(
+        head.loss(features, assignments),
+        clustering_loss(features, assignments.float(), head.centroids, alpha=0.5),
+    )
+
+
 def test_loss_of_no_rows_is_finite() -> None:
     head = ClusteringHead(5, 4, alpha=0.5)
     loss = head.loss(torch.zeros(0, 5), torch.zeros(0, 4))

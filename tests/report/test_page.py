@@ -163,13 +163,22 @@ def test_hovering_shows_a_sample(seen):
     assert seen.complaints == []
 
 
+def wait_for(page, condition):
+    """Until it holds; the page's own policy lets no ``wait_for_function`` poll it there."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"in ten seconds it never was that {condition}")
+
+
 @in_chromium
 def test_the_slider_moves_the_points_from_epoch_to_epoch(seen):
     page, x = seen.page, "document.querySelector('#chart-1')._fullData[0].x[0]"
     assert page.evaluate(x) == pytest.approx(first_point(300), abs=1e-3)
     box = page.locator("#chart-1 .slider-rail-touch-rect").bounding_box()
     page.mouse.click(box["x"] + 4, box["y"] + box["height"] / 2)
-    page.wait_for_function(f"Math.abs({x} - {first_point(100)}) < 1e-3")
+    wait_for(page, f"Math.abs({x} - {first_point(100)}) < 1e-3")
     assert page.evaluate("document.querySelector('#chart-1').layout.sliders[0].active") == 0
     assert page.locator("#chart-1 .scatterlayer .point").count() == 33
     assert seen.complaints == []
@@ -181,7 +190,7 @@ def test_the_points_are_colored_by_class_or_by_assignment(seen):
     by_class = [True] * 4 + [False] * 3 + [True]  # "unknown" is a group; the last are centroids
     assert seen.page.evaluate(visible) == by_class
     seen.page.locator("#chart-1 .updatemenu-button").nth(1).click()
-    seen.page.wait_for_function(f"{visible}[0] === false")
+    wait_for(seen.page, f"{visible}[0] === false")
     assert seen.page.evaluate(visible) == [False] * 4 + [True] * 4
     assert seen.complaints == []
 
