@@ -1,5 +1,7 @@
 """A stream from a data set in LitData's format."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -21,9 +23,12 @@ def image(index):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("litdata")
+    before = multiprocessing.get_start_method(allow_none=True)
     litdata.optimize(
         image, list(range(60)), output_dir=str(path / "digits"), chunk_size=8, num_workers=1
     )
+    # It sets another for the whole process, with which workers of later tests take seconds to start.
+    multiprocessing.set_start_method(before, force=True)
     return path / "digits"
 
 
