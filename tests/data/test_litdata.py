@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     litdata.optimize(
         image, list(range(60)), output_dir=str(path / "digits"), chunk_size=8, num_workers=1
     )
-    # It sets another for the whole process, with which workers of later tests take seconds to start.
+    # It sets another for the whole process, with which workers of later tests start slowly.
     multiprocessing.set_start_method(before, force=True)
     return path / "digits"
 
