@@ -40,3 +40,11 @@ def docs(session: nox.Session) -> None:
     """The documentation as a site; a broken link or reference is an error."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "site")
+
+
+@nox.session(python="3.11")
+def mutation(session: nox.Session) -> None:
+    """Mutants of the clustering package, each of which a test should kill; takes hours."""
+    session.install("-e", ".[test]", "mutmut==3.8.1")
+    session.run("mutmut", "run", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("mutmut", "results")
