@@ -1,54 +1,34 @@
-"""What the LightningModules of both tasks share: head, objective, optimizer, prediction."""
+"""What the LightningModules of both tasks share in training: step, objective, optimizer."""
 
 from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
-import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.clustering import CentroidMode
 from supercm_pl.clustering.distributed import rows_per_rank
-from supercm_pl.core.batch import (
-    Inputs,
-    check_form,
-    check_joinable,
-    class_labels,
-    labeled_part,
-    needed_views,
-)
-from supercm_pl.core.batch_norm import fixed_statistics
-from supercm_pl.core.checkpoints import check_class_paths
-from supercm_pl.core.checks import check_at_least, check_maker, check_object, is_number
-from supercm_pl.core.features import Bottleneck
-from supercm_pl.core.features import feature_size as find_feature_size
+from supercm_pl.core.batch import Inputs, check_form, class_labels, labeled_part, needed_views
+from supercm_pl.core.checks import check_maker, check_object, is_number
 from supercm_pl.core.hyperparameters import save_hyperparameters
-from supercm_pl.core.metrics import EvaluationMetrics
+from supercm_pl.core.network import ClusteringNetwork, CompileMode, Part
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
-from supercm_pl.core.predictions import Prediction, inputs_to_predict
 from supercm_pl.core.pseudo_labels import check_open_fraction
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.reproducibility import StepRandomness, batches_done, run_seed
 from supercm_pl.core.step import Rows, Step
 from supercm_pl.core.term import Term, as_terms
 
-Part = tuple[str, str]
-"""A stream and a view of it."""
 
-CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-"""The modes of ``torch.compile``."""
-
-
-class SuperCMModule(L.LightningModule):
-    r"""A backbone and a :class:`~supercm_pl.ClusteringHead` that are trained together.
+class SuperCMModule(ClusteringNetwork):
+    r"""A backbone and a :class:`~supercm_pl.ClusteringHead`, and how they are trained together.
 
     Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`; see there for the
     arguments. A subclass says what its streams are called in ``labeled_stream`` and
@@ -82,12 +62,20 @@ class SuperCMModule(L.LightningModule):
         channels_last: bool,
         compile_mode: CompileMode | None,
     ) -> None:
-        super().__init__()
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int):
-            raise TypeError(f"num_classes must be an int, got {num_classes!r}")
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
-        check_object("backbone", backbone, nn.Module, "MLP(64, (32,))")
+        super().__init__(
+            backbone,
+            num_classes,
+            centroids=centroids,
+            momentum=momentum,
+            temperature=temperature,
+            alpha=alpha,
+            orthonormal=orthonormal,
+            normalize=normalize,
+            bottleneck=bottleneck,
+            feature_size=feature_size,
+            channels_last=channels_last,
+            compile_mode=compile_mode,
+        )
         if not (is_number(cm_weight) and 0.0 <= cm_weight < float("inf")):
             raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight!r}")
         if cm_ramp is not None:
@@ -96,38 +84,13 @@ class SuperCMModule(L.LightningModule):
             check_open_fraction("centroid_threshold", centroid_threshold)
         if not (is_number(backbone_lr_factor) and 0.0 <= backbone_lr_factor < float("inf")):
             raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor!r}")
-        for name, size in (("bottleneck", bottleneck), ("feature_size", feature_size)):
-            if size is not None:
-                check_at_least(name, size, 1)
         check_maker("optimizer", optimizer, "torch.optim.AdamW")
         check_maker("lr_scheduler", lr_scheduler, "WarmupCosineLR")
         terms = as_terms(terms, self.step_type)
-        if compile_mode not in (None, *get_args(CompileMode)):
-            raise ValueError(
-                f"compile_mode must be one of {get_args(CompileMode)} or None, got {compile_mode!r}"
-            )
         save_hyperparameters(self, inspect.currentframe())
-        self.backbone = backbone
-        self.channels_last = channels_last
-        if channels_last:
-            backbone.to(memory_format=torch.channels_last)
-        self.compile_mode = compile_mode
-        self.num_classes = num_classes
         self.cm_weight = cm_weight
         self.cm_ramp = cm_ramp
         self.centroid_threshold = centroid_threshold
-        size = find_feature_size(backbone) if feature_size is None else feature_size
-        self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
-        self.head = ClusteringHead(
-            size if bottleneck is None else bottleneck,
-            num_classes,
-            centroids=centroids,
-            momentum=momentum,
-            temperature=temperature,
-            alpha=alpha,
-            orthonormal=orthonormal,
-            normalize=normalize,
-        )
         self.base_methods = nn.ModuleList(terms)
         for term in self.terms:
             term.attach(self.feature_extractor, self.head)
@@ -142,35 +105,6 @@ class SuperCMModule(L.LightningModule):
             f"head.{name}" for name, _ in self.head.named_buffers()
         ]
         self.step_values: dict[str, Tensor] = {}
-
-    @_restricted_classmethod
-    def load_from_checkpoint(
-        cls,  # noqa: N805
-        checkpoint_path: Any,
-        map_location: Any = None,
-        hparams_file: Any = None,
-        strict: bool | None = None,
-        weights_only: bool | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Lightning's, which unpickles nothing, and builds no class that nobody vouches for.
-
-        ``weights_only=False`` turns both off, for a checkpoint that you trust as you trust code;
-        see :func:`~supercm_pl.core.checkpoints.check_class_paths`.
-        """
-        weights_only = True if weights_only is None else weights_only
-        if weights_only:
-            check_class_paths(checkpoint_path)
-        return super().load_from_checkpoint(
-            checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
-        )
-
-    @property
-    def feature_extractor(self) -> nn.Module:
-        """What maps inputs ``(N, ...)`` to features ``(N, d)``, the backbone and its bottleneck."""
-        if isinstance(self.bottleneck, nn.Identity):
-            return self.backbone
-        return nn.Sequential(self.backbone, self.bottleneck)
 
     @property
     def terms(self) -> list[Term]:
@@ -198,37 +132,6 @@ class SuperCMModule(L.LightningModule):
                 unlabeled[view] = (*unlabeled.get(view, ()), term.name)
         return {self.labeled_stream: labeled, self.unlabeled_stream: unlabeled}
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of inputs ``(N, ...)``."""
-        return self.rows(inputs).logits
-
-    def rows(self, inputs: Tensor) -> Rows:
-        """One forward pass: features, logits and assignments of inputs ``(N, ...)``."""
-        if self.channels_last and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(inputs)
-        if self.compile_mode is not None:
-            # What a CUDA graph returns lies in memory that its next replay writes anew.
-            features = features.clone()
-        features = self.bottleneck(features)
-        return Rows(inputs, features, *self.head(features))
-
-    def joint_rows(self, parts: Mapping[Part, Tensor]) -> dict[Part, Rows]:
-        """One forward pass of all parts together."""
-        if not parts:
-            return {}
-        check_joinable(parts)
-        sizes = [len(inputs) for inputs in parts.values()]
-        inputs = list(parts.values())
-        joined = self.rows(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
-        if len(joined.features) != sum(sizes):
-            raise ValueError(
-                f"backbone must return a row of features for each of {sum(sizes)} inputs, "
-                f"got {len(joined.features)}"
-            )
-        split = zip(*(torch.split(part, sizes) for part in joined), strict=True)
-        return dict(zip(parts, (Rows(*part) for part in split), strict=True))
-
     @abstractmethod
     def forward_parts(self, parts: Mapping[Part, Tensor], inputs: Inputs) -> dict[Part, Rows]:
         """The step's forward pass, or passes, where parts are to be normalised apart."""
@@ -237,19 +140,9 @@ class SuperCMModule(L.LightningModule):
         """A further forward pass, which a term asks for in a step."""
         return self.rows(inputs)
 
-    def frozen_rows(self, inputs: Tensor) -> Rows:
-        """A forward pass that moves no statistics of batch norm."""
-        with fixed_statistics(self.backbone, self.bottleneck):
-            return self.rows(inputs)
-
     def make_step(self, inputs: Inputs, **known: Any) -> Step:
         """What the terms get to see; a subclass may add to it."""
         return Step(**known)
-
-    def setup(self, stage: str) -> None:
-        """Have the backbone compiled at its first call, where ``compile_mode`` says so."""
-        if stage == "fit" and self.compile_mode is not None:
-            self.backbone.compile(mode=self.compile_mode)  # in place: no name in a checkpoint moves
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let what the step draws depend on seed, step and rank alone."""
@@ -388,16 +281,6 @@ class SuperCMModule(L.LightningModule):
         if due or batch_idx == 0 or self.trainer.is_last_batch:
             self.log_dict({f"train/{name}": value for name, value in self.step_values.items()})
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: EvaluationMetrics) -> None:
-        inputs, labels = labeled_part("evaluation", batch, 2)
-        metrics.update(self.rows(inputs).assignments, labels)
-
-    def _log_and_reset(self, metrics: EvaluationMetrics, prog_bar: str | None = None) -> None:
-        for name, value in metrics.compute().items():
-            # Already the same on every rank; Lightning would warn that it can't know.
-            self.log(name, value, prog_bar=name == prog_bar, sync_dist=True)
-        metrics.reset()
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over the parameters that take gradients; its schedule steps with it."""
         optimizer = build_optimizer(self, self.backbone, self._optimizer, self._backbone_lr_factor)
@@ -415,26 +298,4 @@ class SuperCMModule(L.LightningModule):
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Prediction:
-        """Class, its probability, assignments and features of a batch.
-
-        Args:
-            batch: Inputs ``(N, ...)``; or a mapping with ``inputs``; or a sequence that starts with
-                them.
-            batch_idx: Unused, as Lightning passes it.
-            dataloader_idx: Unused, as Lightning passes it.
-
-        Returns:
-            ``class`` ``(N,)`` int64, ``probability`` ``(N,)``, ``assignments`` ``(N, K)``,
-            ``features`` ``(N, d)``.
-        """
-        rows = self.rows(inputs_to_predict(batch))
-        probability, label = rows.assignments.max(dim=1)
-        return {
-            "class": label,
-            "probability": probability,
-            "assignments": rows.assignments,
-            "features": rows.features,
         }

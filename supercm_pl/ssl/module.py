@@ -11,7 +11,8 @@ from supercm_pl.clustering import CentroidMode
 from supercm_pl.core.batch import Inputs
 from supercm_pl.core.batch_norm import fixed_statistics
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import CompileMode, Part, SuperCMModule
+from supercm_pl.core.module import SuperCMModule
+from supercm_pl.core.network import CompileMode, Part
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows

@@ -14,7 +14,8 @@ from supercm_pl.clustering import CentroidMode
 from supercm_pl.core.batch import Inputs, check_form, check_joinable, class_labels, labeled_part
 from supercm_pl.core.checks import as_objects
 from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import CompileMode, Part, SuperCMModule
+from supercm_pl.core.module import SuperCMModule
+from supercm_pl.core.network import CompileMode, Part
 from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
 from supercm_pl.core.ramps import Ramp
 from supercm_pl.core.step import Rows

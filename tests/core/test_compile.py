@@ -12,7 +12,7 @@ import torch
 
 from supercm_pl import SSLDataModule, SSLModule, UDAModule
 from supercm_pl.backbones import MLP, ConvNet
-from supercm_pl.core.module import CompileMode
+from supercm_pl.core.network import CompileMode
 from supercm_pl.data import AffineNoise
 from supercm_pl.ssl.regularizers import FixMatch
 
