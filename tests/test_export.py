@@ -17,6 +17,7 @@ import torch
 import yaml
 from PIL import Image
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP, ConvNet
@@ -191,6 +192,15 @@ def test_a_model_of_ones_own_python_run(tmp_path: Path) -> None:
     assert torch.allclose(exported(vectors)[1], module.eval()(vectors), atol=1e-6)
 
 
+@pytest.mark.bad_input
+def test_onnx_takes_a_later_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.4.1"))
+    classifier = Classifier(SSLModule(MLP(4, (8,)), num_classes=2), ["a", "b"], (4,))
+    with pytest.raises(ImportError, match=r"PyTorch 2\.5 or later is needed, got 2\.4\.1"):
+        export_onnx(classifier, tmp_path / "last.onnx")
+
+
+@pytest.mark.skipif(torch.__version__ < "2.5", reason="ONNX takes PyTorch 2.5 or later")
 def test_onnx_computes_the_same_of_any_number_of_rows(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="to write ONNX: pip install onnx onnxscript")
     pytest.importorskip("onnxscript", reason="to write ONNX: pip install onnx onnxscript")

@@ -43,7 +43,9 @@ _WRONG_TYPE = re.compile(
     r"^Not a valid (subclass of \w+)"
 )
 _NUMBER = re.compile(r"^Expected an? <class '(?:float|int)'>")
-_NO_SUBCLASS = re.compile(r"^Expected '(\S+)' to be a subclass of <class '([\w.]+)'>")
+_NO_SUBCLASS = re.compile(
+    r"^Expected '(\S+)' to be a (?:class that .* or a )?subclass of <class '[\w.]*?(\w+)'>"
+)
 # Before what is wrong in a callable that is given as a class with arguments, and after it.
 _CALLABLE = re.compile(
     r"^Type .*? expects a function or a callable class: |\.* Got value: Namesp.*"

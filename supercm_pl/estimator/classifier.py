@@ -28,8 +28,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from supercm_pl.clustering import CentroidMode
+from supercm_pl.estimator._validation import encode_labels, is_labeled, validate_data
 from supercm_pl.estimator.training import Network, Walk, build_network, train
-from supercm_pl.estimator.validation import encode_labels, is_labeled, validate_data
 
 __all__ = ["SuperCMClassifier"]
 

@@ -65,10 +65,12 @@ def export_onnx(classifier: Classifier, path: str | PathLike[str]) -> float | No
         where ONNX Runtime is not installed.
 
     Raises:
-        ImportError: If onnx or onnxscript is not installed.
+        ImportError: If onnx or onnxscript is not installed, or PyTorch is older than 2.5.
         ValueError: If the name ends otherwise, or the outputs differ by more than ``TOLERANCE``.
     """
     target = _prepared(path, ".onnx")
+    if torch.__version__ < "2.5":
+        raise ImportError(f"to write ONNX, PyTorch 2.5 or later is needed, got {torch.__version__}")
     try:
         import onnx
         import onnxscript  # noqa: F401 - PyTorch's exporter needs it

@@ -38,8 +38,6 @@ def run(head: ClusteringHead, *, compiled: bool) -> list[Tensor]:
 
 # Older torch warns of its own way of tracing an autograd.Function.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-# PyTorch, of the very first release of Python 3.13.
-@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize("mode", get_args(CentroidMode))
 @pytest.mark.parametrize("variant", ["plain", "orthonormal"])
 def test_step_compiles_whole(mode: CentroidMode, variant: str) -> None:

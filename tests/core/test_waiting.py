@@ -68,6 +68,8 @@ def with_centroids(kind: type[SuperCMModule], mode: CentroidMode) -> SuperCMModu
 
 @pytest.mark.parametrize(("kind", "method"), METHODS)
 def test_no_method_looks_at_a_value(kind, method, monkeypatch):
+    if method is regularizers.MixMatch and torch.__version__ < "2.5":
+        pytest.skip("PyTorch 2.4 draws no Gamma distribution on the meta device")
     # Tensors on this device have no values: whoever asks for one gets an error. Nor has it a draw
     # of a Beta distribution, which waits for nothing where there is one.
     monkeypatch.setattr(torch, "_sample_dirichlet", torch.empty_like)

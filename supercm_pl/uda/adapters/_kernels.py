@@ -13,6 +13,7 @@ from supercm_pl.clustering._precision import math_dtype
 from supercm_pl.clustering.functional import squared_distances
 
 Estimator = Literal["linear", "unbiased", "biased"]
+_ESTIMATORS = get_args(Estimator)
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -44,8 +45,8 @@ class Kernel(NamedTuple):
 
 def check_estimator(estimator: str) -> None:
     """Require the name of an estimator."""
-    if estimator not in get_args(Estimator):
-        raise ValueError(f"estimator must be one of {get_args(Estimator)}, got {estimator!r}")
+    if estimator not in _ESTIMATORS:
+        raise ValueError(f"estimator must be one of {_ESTIMATORS}, got {estimator!r}")
 
 
 def embedding_distance(

@@ -52,6 +52,8 @@ def build(name, device):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_nothing_looks_at_values(name):
+    if name == "MixMatch" and torch.__version__ < "2.5":
+        pytest.skip("PyTorch 2.4 draws no Gamma distribution on the meta device")
     # Tensors on this device have none to look at.
     assert build(name, "meta")().shape == ()
 

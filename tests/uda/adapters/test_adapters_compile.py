@@ -25,10 +25,10 @@ LOSSES = {
 }
 
 
-# PyTorch, of the very first release of Python 3.13.
-@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize("name", LOSSES)
 def test_whole_graph(name):
+    if name == "coral" and torch.__version__ < "2.5":
+        pytest.skip("PyTorch 2.4 fails to trace tensors that are filled with a length")
     torch.manual_seed(0)
     source, target = torch.randn(6, 4), torch.randn(5, 4, requires_grad=True)
     torch.compiler.reset()

@@ -20,8 +20,10 @@ ADAPTERS = {
 }
 
 
-# PyTorch, of the very first release of Python 3.13.
-@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
+@pytest.mark.skipif(
+    torch.__version__ < "2.5",
+    reason="PyTorch 2.4 traces neither a gradient reversal nor functional_call in a whole graph",
+)
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_whole_graph(name):
     given = case()
