@@ -44,7 +44,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def mutation(session: nox.Session) -> None:
-    """Mutants of the clustering package, each of which a test should kill; takes hours."""
+    """Mutants of the clustering package, each of which a test should kill."""
     session.install("-e", ".[test]", "mutmut==3.8.1")
     session.run("mutmut", "run", *session.posargs, env={"OMP_NUM_THREADS": "1"})
     session.run("mutmut", "results")

@@ -69,6 +69,7 @@ class ClassCentroids(nn.Module):
     centroids: Tensor
     centroid_counts: Tensor
     centroid_updates: Tensor
+    _batch_centroids: Tensor | None
 
     def __init__(
         self,
@@ -98,7 +99,6 @@ class ClassCentroids(nn.Module):
             self.register_buffer("centroids", initial)
         self.register_buffer("centroid_counts", torch.zeros(num_classes, dtype=torch.long))
         self.register_buffer("centroid_updates", torch.zeros(num_classes, dtype=torch.long))
-        self._batch_centroids: Tensor | None = None
         self.reset_centroids()
 
     def update_centroids(
@@ -136,8 +136,7 @@ class ClassCentroids(nn.Module):
         if differentiable:
             # Absent classes have their stored centroid for a mean and no gradient: neither 0/0 nor
             # a sum that is not finite gets through.
-            stored = self.centroids.to(sums.dtype)
-            means = self._batch_centroids = torch.where(absent, stored, sums / number)
+            means = self._batch_centroids = torch.where(absent, self.centroids, sums / number)
         else:
             self._batch_centroids = None
             with torch.no_grad():  # in place, as K·d numbers may be many

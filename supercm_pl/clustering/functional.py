@@ -194,12 +194,11 @@ def class_sums(
             check_device(name, given, "features", features)
     check_labels(labels, num_samples, num_classes, mask)
     # Rows that take no part go to a bin of their own, as multiplying by 0 would let NaN through.
-    num_bins = num_classes if mask is None else num_classes + 1
     bins = labels.long() if mask is None else torch.where(mask, labels.long(), num_classes)
     features = features.to(math_dtype(features))
-    sums = features.new_zeros((num_bins, num_features)).index_add_(0, bins, features)
+    sums = features.new_zeros((num_classes + 1, num_features)).index_add_(0, bins, features)
     ones = features.new_ones(num_samples)
-    counts = features.new_zeros(num_bins).index_add_(0, bins, ones)
+    counts = features.new_zeros(num_classes + 1).index_add_(0, bins, ones)
     return ClassSums(sums[:num_classes], counts[:num_classes])
 
 
@@ -254,5 +253,5 @@ def _distance_from_orthonormal(centroids: Tensor) -> Tensor:
         gram, excess = centroids @ centroids.T, 0
     else:
         gram, excess = centroids.T @ centroids, num_classes - num_features
-    identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return (gram - identity).square().sum() + excess

@@ -186,7 +186,7 @@ class ClusteringHead(ClassCentroids):
         reconstruction, sparsity = factor * reconstruction, factor * sparsity
         if not self.orthonormal:  # else it is a function of the centroids alone
             overlap = factor * overlap
-        total = reconstruction + sparsity + overlap + prior
+        total = reconstruction + sparsity + overlap  # the prior, over all ranks, comes later
         return ClusteringLoss(total, reconstruction, sparsity, overlap, prior)
 
     def extra_repr(self) -> str:

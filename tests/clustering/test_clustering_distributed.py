@@ -129,6 +129,9 @@ def run_rank(rank: int, folder: str) -> None:
     }
     results["gathered"] = gather_over_ranks(torch.tensor([[rank, 2], [3, 4]]))
     results["sum"] = sum_over_ranks(torch.tensor([1.0, rank]))
+    columns = torch.tensor([[1.0, 5.0], [3.0, 7.0]]).T
+    unlike = columns if rank == 0 else columns.contiguous()
+    results["sum of unlike strides"] = sum_over_ranks(unlike)
     results["rows"] = torch.stack(rows_per_rank(rank, 0, 3, device=torch.device("cpu")))
     results["world size"] = world_size()
     rows = slice(0, UNEVEN_ROWS[0]) if rank == 0 else slice(UNEVEN_ROWS[0], None)
@@ -175,8 +178,23 @@ def test_rows_per_rank(ranks: list[dict[str, Any]]) -> None:
 
 def test_sum_over_ranks(ranks: list[dict[str, Any]]) -> None:
     assert all(rank["sum"].tolist() == [2.0, 1.0] for rank in ranks)
+    assert all(
+        rank["sum of unlike strides"].tolist() == [[2.0, 6.0], [10.0, 14.0]] for rank in ranks
+    )
     alone = torch.ones(2)
     assert sum_over_ranks(alone) is alone
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
+def test_a_group_of_one_process_is_no_group() -> None:
+    alone = torch.ones(2)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        assert sum_over_ranks(alone) is alone
+        assert rows_per_rank(0, 3, device=alone.device) == (1.0, 3.0)
+        assert world_size() == 1
+    finally:
+        dist.destroy_process_group()
 
 
 def test_gather_over_ranks(ranks: list[dict[str, Any]]) -> None:

@@ -16,7 +16,12 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from supercm_pl.clustering import CentroidMode, ClusteringHead, clustering_loss
+from supercm_pl.clustering import (
+    CentroidMode,
+    ClassCentroids,
+    ClusteringHead,
+    clustering_loss,
+)
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MODES: tuple[CentroidMode, ...] = get_args(CentroidMode)
@@ -210,7 +215,7 @@ def test_update_between_loss_and_backward_does_no_harm(mode: CentroidMode) -> No
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.25])
+@pytest.mark.parametrize("temperature", [1.0, 0.25, 2.0])
 @pytest.mark.parametrize("bias", [True, False])
 def test_logits_and_assignments(temperature: float, bias: bool) -> None:
     head = ClusteringHead(5, 4, temperature=temperature, bias=bias)
@@ -267,6 +272,14 @@ def test_defaults_are_those_of_the_documentation() -> None:
         head.update_centroids(features, labels)
         terms.append(head.loss(features, head(features).assignments))
     torch.testing.assert_close(terms[0], terms[1])
+
+
+def test_default_centroids_are_cumulative() -> None:
+    centroids = ClassCentroids(5, 4)
+    for features, labels in make_batches():
+        centroids.update_centroids(features, labels)
+    expected = expected_centroids("cumulative", momentum=0.9)
+    torch.testing.assert_close(centroids.centroids, expected)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -338,6 +351,23 @@ def test_half_precision_module_keeps_exact_running_means(
     assert head.centroids[0].item() == pytest.approx(1.5, abs=1e-5)
     assert head(torch.ones(3, 1, dtype=dtype)).logits.dtype == torch.float32
     assert head.double().centroids.dtype == torch.float64
+    assert head.float().centroids.dtype == torch.float32
+
+
+def test_moves_take_the_centroids_along() -> None:
+    head = ClusteringHead(5, 4).to("meta", torch.float16)
+    assert head.centroids.is_meta
+    assert head.centroids.dtype == torch.float32
+    head = ClusteringHead(5, 4).to_empty(device="meta", recurse=False)
+    assert head.centroids.is_meta
+    assert not head.classifier.weight.is_meta
+
+
+@pytest.mark.parametrize("default_dtype", [torch.bfloat16], indirect=True)
+def test_alpha_keeps_its_digits_where_the_default_dtype_has_few(default_dtype: torch.dtype) -> None:
+    head = ClusteringHead(5, 2, alpha=[1.1, 0.9])
+    assert isinstance(head.alpha, Tensor)
+    assert head.alpha.tolist() == pytest.approx([1.1, 0.9], rel=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)

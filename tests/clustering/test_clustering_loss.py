@@ -293,6 +293,18 @@ def test_dtypes_may_be_mixed_and_the_features_decide(
     assert dirichlet_prior(assignments[0].to(right), alpha).dtype == right
 
 
+@pytest.mark.parametrize("orthonormal", [False, True])
+def test_the_default_dtype_decides_nothing(orthonormal: bool) -> None:
+    inputs = make_inputs(6, 3, 4, dtype=torch.float32)
+    torch.set_default_dtype(torch.float64)
+    try:
+        loss = clustering_loss(*inputs, orthonormal=orthonormal, alpha=0.5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = clustering_loss(*inputs, orthonormal=orthonormal, alpha=0.5)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=0)  # it compares dtypes, too
+
+
 def test_prior_is_exactly_zero_and_without_graph_at_alpha_one() -> None:
     features, assignments, centroids = make_inputs(6, 3, 4)
     loss = clustering_loss(features, assignments.requires_grad_(), centroids)
@@ -334,8 +346,18 @@ X, G, M = torch.zeros(4, 3), torch.full((4, 2), 0.5), torch.zeros(2, 3)
         ((X[0], G, M), {}, ValueError, r"features must have shape \(N, d\), got \(3,\)"),
         ((X, G[:3], M), {}, ValueError, r"assignments must have shape \(N=4, K\), got \(3, 2\)"),
         ((X, G, M.T), {}, ValueError, r"centroids must have shape \(K=2, d=3\), got \(3, 2\)"),
-        ((X[:, :0], G, M[:, :0]), {}, ValueError, "features .* d = 0"),
-        ((X, G[:, :0], M[:0]), {}, ValueError, "assignments .* K = 0"),
+        (
+            (X[:, :0], G, M[:, :0]),
+            {},
+            ValueError,
+            "^features must have at least one column, got d = 0$",
+        ),
+        (
+            (X, G[:, :0], M[:0]),
+            {},
+            ValueError,
+            "^assignments must have at least one column, got K = 0$",
+        ),
         ((X.long(), G, M), {}, TypeError, "features must be a floating-point .* torch.int64"),
         ((X, G.bool(), M), {}, TypeError, "assignments must be a floating-point .* torch.bool"),
         ((X, G, M.to(torch.complex64)), {}, TypeError, "centroids .* torch.complex64"),
