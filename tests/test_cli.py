@@ -195,6 +195,29 @@ def test_the_seed_decides_split_and_result(trained: tuple[Path, str], folder: Pa
     assert splits[0] == splits[1] != splits[2]
 
 
+def test_null_reaches_an_argument_of_any_depth(folder: Path) -> None:
+    words = ("fit", "--config", "small.yaml", "--data.source", "FolderSource")
+    given = ("--data.source.labeled", "cats", "--data.source.test", "null", "--print_config")
+    outcome = supercm(*words, *given)
+    assert outcome.status == 0, outcome.err
+    source = yaml.safe_load(outcome.out)["data"]["init_args"]["source"]["init_args"]
+    assert source["labeled"] == "cats"
+    assert source["test"] is None
+
+
+def test_help_lists_this_packages_modules(folder: Path) -> None:
+    said = "".join(supercm("fit", "--help").out.split())  # lines break anywhere
+    for name in ("SSLModule", "UDAModule", "SSLDataModule", "UDADataModule"):
+        assert f"supercm_pl.{name}" in said
+
+
+def test_a_logger_without_a_folder_says_what_is_not_saved(folder: Path) -> None:
+    logger = ("--trainer.logger", "lightning.pytorch.loggers.logger.DummyLogger")
+    with pytest.warns(UserWarning, match="DummyLogger has no folder: config.yaml and split.json"):
+        outcome = supercm("fit", "--config", "small.yaml", *logger, "--trainer.max_steps", "1")
+    assert outcome.status == 0, outcome.err
+
+
 def test_fit_without_the_test(folder: Path) -> None:
     words = ("--config", "small.yaml", "--test_after_fit", "false", "--trainer.max_steps", "1")
     assert "test" not in supercm("fit", *words).out

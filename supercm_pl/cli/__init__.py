@@ -48,6 +48,10 @@ _NOISE = (
     r"(?s).*(add_instantiator|instantiate_classes|skip_none).* deprecated in v4",
     # A run that goes on from a checkpoint, or tests one, writes to a folder of its own.
     r"The dirpath has changed from",
+    # A checkpoint of a run with averaged weights holds the average: nothing else is wanted.
+    r"You're using the WeightAveraging callback, but loading a checkpoint outside the 'fit' stage",
+    # Of `source_val_size: 0`; the line that describes the data says so.
+    r"Total length of `\w+` across ranks is zero",
     # Short runs and runs with short epochs are logged at their end as well.
     r"The number of training batches .* is smaller than the logging interval",
     # Data in memory are read faster without workers, which is why the default has none.

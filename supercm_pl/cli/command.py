@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+import supercm_pl
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
+from supercm_pl.cli.parser import SuperCMArgumentParser
+from supercm_pl.cli.save_run import SaveRun
 from supercm_pl.cli.suggestions import nearest_file
 from supercm_pl.cli.words import check_keys, without_option
 from supercm_pl.core.checkpoints import check_class_paths, class_paths, use_atomic_checkpoints
@@ -27,14 +30,7 @@ from supercm_pl.core.signals import SaveOnSignal
 
 # What Lightning understands for `--ckpt_path` beside a path.
 _CHECKPOINT_NAMES = ("best", "last", "hpc")
-
-
-class SuperCMArgumentParser(LightningArgumentParser):
-    """Lightning's parser, whose saved configurations are whole."""
-
-    def dump(self, *args: Any, **kwargs: Any) -> str:
-        """The configuration as text, with values that are taken from the data."""
-        return str(super().dump(*args, **{"skip_link_targets": False, **kwargs}))
+_MODULES = ("SSLModule", "SSLDataModule", "UDAModule", "UDADataModule")
 
 
 class SuperCMCLI(LightningCLI):
@@ -50,13 +46,15 @@ class SuperCMCLI(LightningCLI):
     def __init__(self, started: float | None = None) -> None:
         self.started = time.monotonic() if started is None else started
         _drop_tips()
+        for name in _MODULES:  # what is imported is what --help lists
+            getattr(supercm_pl, name)
         options = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             SuperCMModule,
             L.LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_callback=_SaveRun,
+            save_config_callback=SaveRun,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             # `model.optimizer` is the one place of the optimizer, so that a checkpoint knows it.
@@ -267,21 +265,6 @@ class SuperCMCLI(LightningCLI):
                 if place
             }
             closing_table(f"supercm {self.subcommand}", metrics, seconds, found)
-
-
-class _SaveRun(SaveConfigCallback):
-    """Saves beside the logs what makes a second run the same: the configuration and the split."""
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if not trainer.loggers:  # then there is no folder of the run's own
-            return
-        folder = trainer.log_dir  # asked of every rank, for the first one broadcasts it
-        if folder is None:  # a logger that writes to a server
-            return
-        super().setup(trainer, pl_module, stage)
-        save_split = getattr(getattr(trainer, "datamodule", None), "save_split", None)
-        if stage == "fit" and save_split and trainer.is_global_zero:
-            save_split(Path(folder) / "split.json")
 
 
 def _set_verbosity(quiet: bool) -> None:

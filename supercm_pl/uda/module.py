@@ -239,13 +239,17 @@ class UDAModule(SuperCMModule):
             self.oracle_metrics.update(rows.assignments, oracle[0])
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/source_acc``, ``val/<validator>``, and ``val/oracle_target_acc`` if asked."""
-        self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
+        """Log ``val/source_acc``, ``val/<validator>``, and ``val/oracle_target_acc`` if asked.
+
+        Where no source rows are held out there is no ``val/source_acc``.
+        """
+        if self._have_data(self.source_metrics):
+            self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
         for validator in self._validators():
             # Already the same on every rank; Lightning would warn that it can't know.
             self.log(f"val/{validator.name}", validator.compute(), sync_dist=True)
             validator.reset()
-        if self.oracle_metrics.has_data:
+        if self._have_data(self.oracle_metrics):
             self._log_and_reset(self.oracle_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
@@ -255,6 +259,10 @@ class UDAModule(SuperCMModule):
     def on_test_epoch_end(self) -> None:
         """Log ``test/target_acc``, ``test/target_nmi`` and the other metrics."""
         self._log_and_reset(self.test_metrics)
+
+    def _have_data(self, metrics: EvaluationMetrics) -> bool:
+        # Asked of all ranks: a small part of the data may leave some without a row.
+        return self.trainer.strategy.reduce_boolean_decision(metrics.has_data, all=False)
 
     def _source(self) -> AbstractContextManager[None]:
         if self.source_statistics is None:

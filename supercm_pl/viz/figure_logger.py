@@ -40,9 +40,10 @@ _FEWEST_ROWS = 10
 class FigureLogger(ValidationSampler):
     """Writes pictures of the validation data to the logger.
 
-    To TensorBoard's images, to Weights & Biases' media, and for a logger that has a folder and no
-    images, such as ``CSVLogger``, to ``figures/step_00000600/embedding.png`` in it. A picture that
-    the data don't allow, such as a confusion matrix without labels, is left out.
+    To TensorBoard's images, to Weights & Biases' media, to the artifacts of MLflow, and for a
+    logger that has a folder and no images, such as ``CSVLogger``, to it; the last two name them
+    ``figures/step_00000600/embedding.png``. A picture that the data don't allow, such as a
+    confusion matrix without labels, is left out.
 
     - ``embedding``: features with centroids, by class, by assignment, and in domain adaptation by
       domain.
@@ -59,8 +60,8 @@ class FigureLogger(ValidationSampler):
         every_n_epochs: Epochs from one time to the next, 1 or more.
         figures: Which pictures.
         max_samples: Samples that are drawn, of all validation data together, 2 or more.
-        projection: As in :func:`~supercm_pl.viz.plot_embedding`; for 500 samples t-SNE takes about
-            a second.
+        projection: As in :func:`~supercm_pl.viz.plot_embedding`; for 500 samples t-SNE and UMAP
+            take about a second, UMAP some 15 more for its compiler the first time.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -201,13 +202,16 @@ def _labeled(samples: Samples) -> dict[str, tuple[Tensor, Tensor]]:
 
 def _write(logger: Any, name: str, figure: Figure, step: int) -> None:
     experiment: Any = getattr(logger, "experiment", None)
+    file = Path("figures", f"step_{step:08d}", f"{name}.png")
     if hasattr(logger, "log_image"):
         logger.log_image(key=f"figures/{name}", images=[_image(figure)], step=step)
     elif hasattr(experiment, "add_figure"):
         # Closed by nobody but the garbage collector: pyplot does not know it.
         experiment.add_figure(f"figures/{name}", figure, global_step=step, close=False)
+    elif hasattr(experiment, "log_figure") and hasattr(logger, "run_id"):  # MLflow
+        experiment.log_figure(logger.run_id, figure, file.as_posix())
     elif logger.log_dir is not None:
-        path = Path(logger.log_dir) / "figures" / f"step_{step:08d}" / f"{name}.png"
+        path = Path(logger.log_dir) / file
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)
     else:

@@ -98,7 +98,7 @@ def _umap(points: Points, seed: int, start: Points | None) -> Points:
         umap = import_module("umap")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'projection="umap" needs umap-learn: pip install umap-learn, or take "tsne"'
+            'projection="umap" needs umap-learn: pip install \'supercm-pl[umap]\', or take "tsne"'
         ) from error
     neighbors = min(15, len(points) - 1)
     init = "spectral" if start is None else start.astype(np.float32)

@@ -208,6 +208,16 @@ def test_validation_logs_source_accuracy_and_validators_and_no_oracle():
     assert not [name for name in metrics if "oracle" in name]
 
 
+@pytest.mark.filterwarnings("ignore:Total length of")  # Lightning asks whether it is meant
+def test_without_held_out_source_rows_the_validators_of_the_target_are_logged_alone():
+    data, module = Domains(), build(validators=[Entropy()])
+    loaders = [DataLoader([], batch_size=None), data.validation()[1]]
+    fitted = trainer(max_epochs=1)
+    fitted.fit(module, data, loaders)
+    logged = {name for name in fitted.callback_metrics if name.startswith("val/")}
+    assert logged == {"val/entropy"}
+
+
 def test_the_oracle_is_reported_under_its_name_where_the_loader_gives_labels():
     data = Domains(steps=2)
     module = build()

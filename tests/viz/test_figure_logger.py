@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, WandbLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from supercm_pl import SSLModule, UDAModule
@@ -131,6 +131,30 @@ def test_loggers_of_images_get_images(kind):
     logger = kind()
     fit_ssl(FigureLogger(figures=["confusion"], projection="pca"), logger=logger)
     assert logger.images == [("figures/confusion", 2)]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the service's own dependencies
+def test_pictures_go_to_the_artifacts_of_mlflow(tmp_path):
+    pytest.importorskip("mlflow", reason="mlflow is a service of the user's choice")
+    pytest.importorskip("alembic", reason="mlflow-skinny alone has no local store")
+    logger = MLFlowLogger(
+        tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        artifact_location=str(tmp_path / "files"),
+    )
+    fit_ssl(FigureLogger(figures=["confusion"], projection="pca"), logger=logger)
+    written = logger.experiment.list_artifacts(logger.run_id, "figures/step_00000002")
+    assert [entry.path for entry in written] == ["figures/step_00000002/confusion.png"]
+    assert "val/acc" in logger.experiment.get_run(logger.run_id).data.metrics
+
+
+@pytest.mark.filterwarnings("ignore")  # of the service's own dependencies
+def test_pictures_go_to_the_media_of_weights_and_biases(tmp_path):
+    wandb = pytest.importorskip("wandb", reason="wandb is a service of the user's choice")
+    logger = WandbLogger(project="supercm", save_dir=tmp_path, offline=True)
+    fit_ssl(FigureLogger(figures=["confusion"], projection="pca"), logger=logger)
+    wandb.finish()
+    written = [path.parent.name for path in tmp_path.rglob("confusion_*.png")]
+    assert written == ["figures"]
 
 
 def test_training_is_the_same_with_and_without(tmp_path):

@@ -49,6 +49,25 @@ def test_a_start_draws_the_points_to_where_they_were(blobs):
     assert agreement[1] > max(agreement[0], 0.9)
 
 
+def test_umap_keeps_groups_apart_and_repeats_itself(blobs):
+    pytest.importorskip("umap", reason="umap-learn is an extra of its own: supercm-pl[umap]")
+    legacy = np.random.get_state
+    before = legacy()[1].tolist(), torch.get_rng_state()
+    plane = project(blobs, "umap", seed=3)
+    np.testing.assert_array_equal(plane, project(blobs, "umap", seed=3))
+    np.testing.assert_array_equal(plane, project(blobs, "auto", seed=3))
+    assert legacy()[1].tolist() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+    distances = np.linalg.norm(plane[:, None] - plane[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert (distances.argmin(axis=1) // 20 == np.arange(60) // 20).all()  # 20 rows to a group
+
+    far = plane * 10 + 300
+    again = project(blobs, "umap", seed=3, start=far)
+    assert np.corrcoef(again.ravel(), far.ravel())[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("width", [1, 4])
 def test_few_points_and_few_features_have_a_plane(count, width):
