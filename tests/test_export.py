@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -325,3 +327,58 @@ def test_what_does_not_fit_is_refused() -> None:
         Classifier(module, ["a", "b"], (1, 8, 8), preprocess=ZCA())
     with pytest.raises(TypeError, match="SuperCMModule"):
         Classifier(nn.Linear(2, 2), ["a", "b"], (2,))  # type: ignore[arg-type]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda c: c.pop("state_dict"), "is not a checkpoint of supercm fit"),
+        (lambda c: c["hyper_parameters"].pop("_class_path"), "does not say how its model is built"),
+        (lambda c: [c.pop(name) for name in ("SSLDataModule",)], "what shape inputs have"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_named(
+    checkpoint: Path, tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], error: str
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    spoil(content)
+    torch.save(content, tmp_path / "spoiled.ckpt")
+    with pytest.raises(ValueError, match=error):
+        load_classifier(tmp_path / "spoiled.ckpt")
+
+
+@pytest.mark.bad_input
+def test_a_configuration_of_something_else_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("model: {}\n")
+    with pytest.raises(ValueError, match=r"other\.yaml is not a configuration of a run"):
+        load_classifier(checkpoint, tmp_path / "other.yaml")
+
+
+@pytest.mark.bad_input
+def test_files_are_for_models_of_images(tmp_path: Path) -> None:
+    classifier = Classifier(SSLModule(MLP(4, (8,)), num_classes=2), ["a", "b"], (4,))
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    with pytest.raises(ValueError, match=r"files are for models of images, this one takes \(4,\)"):
+        classifier.predict([tmp_path / "image.png"])
+
+
+def test_arrays_are_predicted_by_the_command(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shape = load_classifier(checkpoint).input_shape
+    np.save("some.npy", np.zeros((3, *shape), dtype=np.float32))
+    main(["predict", str(checkpoint), "some.npy", "--output", "found.csv"])
+    with Path("found.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 4
+
+
+@pytest.mark.bad_input
+def test_an_array_file_of_another_kind_is_named(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words.npy").write_text("these are words")
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", str(checkpoint), str(tmp_path / "words.npy")])
+    assert "is not a file that numpy.save wrote" in capsys.readouterr().err

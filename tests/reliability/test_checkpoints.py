@@ -12,10 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
 
-from supercm_pl.core.checkpoints import AtomicCheckpointIO
+from supercm_pl.core.checkpoints import (
+    AtomicCheckpointIO,
+    check_class_paths,
+    use_atomic_checkpoints,
+)
 from tests.reliability.runs import data, fit, module
 from tests.test_cli import SMALL, supercm
 
@@ -171,3 +177,20 @@ def test_the_plugin_serves_a_trainer(tmp_path: Path) -> None:
 
     fit(module("VAT"), data("VAT"), every_step(tmp_path), plugins=[AtomicCheckpointIO()])
     assert files(tmp_path) == [f"step={step}.ckpt" for step in range(1, 7)]
+
+
+def test_a_place_with_a_protocol_is_left_to_lightning() -> None:
+    checkpoint = {"state_dict": {"weight": torch.ones(2)}, "hyper_parameters": {"size": 2}}
+    AtomicCheckpointIO().save_checkpoint(checkpoint, "memory://runs/last.ckpt")
+    check_class_paths("memory://runs/last.ckpt")  # reads it from there
+    loaded = AtomicCheckpointIO().load_checkpoint("memory://runs/last.ckpt")
+    torch.testing.assert_close(loaded["state_dict"], checkpoint["state_dict"])
+
+
+def test_a_plugin_of_the_users_own_stays() -> None:
+    class Own(TorchCheckpointIO):
+        pass
+
+    trainer = L.Trainer(accelerator="cpu", logger=False, plugins=[Own()])
+    use_atomic_checkpoints(trainer)
+    assert type(trainer.strategy.checkpoint_io) is Own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -94,6 +95,32 @@ def test_a_run_without_a_recorder_says_what_to_add(tmp_path):
     page = Elements(render_report([read_run(run)]))
     assert "supercm_pl.report.ReportRecorder" in page.text
     assert "0.6250" in page.text
+
+
+def test_an_empty_run_is_a_page_that_says_so(tmp_path):
+    run = run_folder(
+        tmp_path / "run",
+        steps=(100,),
+        images=np.zeros((0, 1, 1, 1), dtype=np.uint8),
+        mistaken=np.zeros((0, 4), dtype=np.int64),
+        mistake_confidence=np.zeros(0, np.float32),
+    )
+    for name in ("metrics.csv", "split.json"):
+        (run / name).unlink()
+    page = Elements(render_report([read_run(run)]))
+    assert "No metric was logged" in page.text
+    assert "No mistake was recorded" in page.text
+    with pytest.raises(ValueError, match="one run or more, got none"):
+        render_report([])
+
+
+def test_a_curve_that_one_run_lacks_is_drawn_of_the_other(tmp_path):
+    runs = [run_folder(tmp_path / name) for name in ("first", "second")]
+    text = (runs[1] / "metrics.csv").read_text()
+    (runs[1] / "metrics.csv").write_text(text.replace("val/acc", "val/other"))
+    html = render_report([read_run(run) for run in runs])
+    assert "val/acc" in html
+    assert "val/other" in html
 
 
 def test_names_from_data_are_text(evil):
@@ -230,6 +257,16 @@ def test_the_command_names_what_is_wrong(tmp_path, capsys):
     broken = run_folder(tmp_path / "broken", (100,))
     (broken / "report" / "step_00000100.npz").write_bytes(b"no zip")
     assert "is not a file that ReportRecorder wrote" in complaint(broken)
+
+
+def test_the_command_names_the_extra_that_is_missing(tmp_path, capsys, monkeypatch):
+    run_folder(tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    for name in [name for name in sys.modules if name.startswith("plotly.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path / "run")])
+    assert "pip install 'supercm-pl[report]'" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_file_and_says_so(tmp_path, capsys, monkeypatch):

@@ -114,3 +114,27 @@ def test_settings_go_by_their_path(tmp_path):
     run = read_run(folder)
     assert run.settings == {}
     assert "python/object" in run.config
+
+
+def test_without_a_folder_nothing_is_written_and_the_user_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = SSLDataModule(labels_per_class=2, steps_per_epoch=2, seed=0)
+    module = SSLModule(ConvNet(1, (4,)), 10)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        callbacks=[ReportRecorder(projection="pca")],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.warns(UserWarning, match="ReportRecorder has nowhere to write"):
+        trainer.fit(module, data)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+@pytest.mark.bad_input
+def test_a_projection_that_there_is_not():
+    with pytest.raises(ValueError, match=r"projection must be one of .* got 'lda'"):
+        ReportRecorder(projection="lda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as L
@@ -218,6 +219,35 @@ def test_less_data_than_samples_are_all_taken():
     keeper = Keeper(max_samples=500)
     fit_ssl(keeper, rows=7)
     assert keeper.kept[0].rows.tolist() == list(range(7))
+
+
+def test_without_labels_the_pictures_that_need_none_are_drawn(tmp_path):
+    kept = []
+
+    class Keeper(FigureLogger):
+        def use(self, trainer, samples):
+            kept.append(samples)
+
+    keeper = Keeper(figures=["embedding", "confusion", "reliability", "domains"])
+    fit_uda(keeper, logger=CSVLogger(tmp_path))
+    unknown = torch.full_like(kept[0].labels, -1)
+    blind = replace(kept[0], labels=unknown, confusion=torch.zeros_like(kept[0].confusion))
+    drawn = keeper.draw(blind)
+    assert set(drawn) == {"embedding", "domains"}
+    assert [ax.axison for ax in drawn["domains"].axes] == [True, False]
+
+
+class WithoutFolder(Logger):
+    name, version = "nowhere", 0
+
+    def log_metrics(self, *_, **__): ...
+
+    def log_hyperparams(self, *_, **__): ...
+
+
+def test_a_logger_that_takes_no_pictures_is_told():
+    with pytest.warns(UserWarning, match="WithoutFolder"):
+        fit_ssl(FigureLogger(figures=["confusion"]), logger=WithoutFolder())
 
 
 @pytest.mark.bad_input

@@ -108,6 +108,18 @@ def test_class_accuracy_is_the_share_of_each_class(predictions):
     np.testing.assert_allclose(heights, torch.cat([found, found / 2]).numpy())
 
 
+def test_a_confusion_of_many_classes_is_colors_alone():
+    labels = torch.arange(40)
+    ax = plot_confusion_matrix(labels, labels)
+    assert len(ax.texts) == 0
+    assert len(plot_confusion_matrix(labels[:5], labels[:5]).texts) == 5
+
+
+def test_curves_of_a_run_that_lacks_one_are_left_out(tmp_path):
+    runs = {"one": {"a": Curve([1, 2], [3.0, 4.0])}, "two": {"b": Curve([1, 2], [5.0, 6.0])}}
+    assert [len(ax.lines) for ax in plot_curves(runs, ["a", "b"]).axes] == [1, 1]
+
+
 METRICS = "epoch,step,train/loss,val/acc\n0,19,1.5,\n0,39,0.5,\n0,39,,0.25\n1,59,nan,x\n"
 
 
@@ -145,7 +157,22 @@ def test_wrong_arguments_are_named(predictions, tmp_path):
         proxy_a_distance(assignments[:3], assignments)
     with pytest.raises(ValueError, match="finite"):
         proxy_a_distance(assignments.log() * float("inf"), assignments)
+    with pytest.raises(ValueError, match=r"shapes \(N_s, d\) and \(N_t, d\), got .*\(200, 3\)"):
+        proxy_a_distance(assignments, assignments[:, :3])
+    with pytest.raises(ValueError, match="folds must be 2 or more, got 1"):
+        proxy_a_distance(assignments, assignments, folds=1)
+    with pytest.raises(ValueError, match="one number or more, got none"):
+        plot_a_distance({})
+    with pytest.raises(ValueError, match=r"the same for all, got \[\(3,\), \(4,\)\]"):
+        plot_class_accuracy({"a": torch.ones(3), "b": torch.ones(4)})
+    with pytest.raises(ValueError, match="bins must be 1 or more, got 0"):
+        plot_confidence(assignments, bins=0)
+    with pytest.raises(ValueError, match=r"labels must be integers, got torch\.float32"):
+        class_accuracy(assignments, labels.float())
     with pytest.raises(ValueError, match="CSVLogger"):
+        read_curves(tmp_path)
+    (tmp_path / "metrics.csv").write_text("epoch,loss\n0,1.5\n")
+    with pytest.raises(ValueError, match="has no column step"):
         read_curves(tmp_path)
     with pytest.raises(ValueError, match="no run has logged val/acc; there are a"):
         plot_curves({"run": {"a": Curve([1], [1.0])}}, ["val/acc"])
