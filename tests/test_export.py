@@ -144,6 +144,17 @@ def test_the_checkpoint_alone_is_enough(
     assert torch.equal(module(images)[0], expected(images)[0])
 
 
+def test_what_is_loaded_and_saved_again_is_enough_too(checkpoint: Path, tmp_path: Path) -> None:
+    module = SSLModule.load_from_checkpoint(checkpoint)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "again.ckpt", weights_only=True)
+    again = SSLModule.load_from_checkpoint(tmp_path / "again.ckpt")
+    torch.testing.assert_close(again.state_dict(), module.state_dict(), rtol=0, atol=0)
+    shape = load_classifier(checkpoint).input_shape
+    assert load_classifier(tmp_path / "again.ckpt", input_shape=shape).input_shape == shape
+
+
 def test_names_and_shapes_are_those_of_the_data(tmp_path: Path) -> None:
     data = UDADataModule(steps_per_epoch=1)
     trainer = L.Trainer(

@@ -109,15 +109,20 @@ def check_class_paths(checkpoint: str | Path | IO[bytes], own: Collection[str] =
     Raises:
         ValueError: If it names another one.
     """
-    content = _read(checkpoint)
-    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
-    for path in sorted(class_paths(found) - set(own)):
+    for path in sorted(class_paths(saved_hyperparameters(checkpoint)) - set(own)):
         if not _is_trusted(path):
             raise ValueError(
                 f"the checkpoint {checkpoint} wants to build {path}, which is not of supercm_pl or "
                 "PyTorch: if you trust it, name it in the configuration, or import it before you "
                 "load the checkpoint"
             )
+
+
+def saved_hyperparameters(checkpoint: str | Path | IO[bytes]) -> dict[str, Any]:
+    """What a checkpoint says of how its model is built; empty where it says nothing."""
+    content = _read(checkpoint)
+    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def class_paths(configuration: Any) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,20 @@ def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> 
     # The last of the constructors' arguments are those of the class that will be rebuilt.
     arguments = collect_init_args(frame, [], classes=(L.LightningModule,))[-1]
     module.save_hyperparameters({k: v for k, v in arguments.items() if _is_plain(v)})
+
+
+def keep_class_paths(hyperparameters: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Let modules that are built meanwhile keep these, which say their classes as well.
+
+    Lightning builds them from plain arguments, of which a second checkpoint could not be built.
+
+    Args:
+        hyperparameters: Those of the checkpoint of a configured run; others change nothing.
+    """
+    if "_instantiator" not in hyperparameters:
+        return nullcontext()
+    given = dict(hyperparameters)
+    return hparams_mixin._given_hyperparameters_context(given, given["_instantiator"])
 
 
 def class_and_arguments(module: nn.Module) -> dict[str, Any] | None:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.core.batch import check_joinable, labeled_part
 from supercm_pl.core.batch_norm import fixed_statistics
-from supercm_pl.core.checkpoints import check_class_paths
+from supercm_pl.core.checkpoints import check_class_paths, saved_hyperparameters
 from supercm_pl.core.checks import check_at_least, check_object
 from supercm_pl.core.features import Bottleneck
 from supercm_pl.core.features import feature_size as find_feature_size
+from supercm_pl.core.hyperparameters import keep_class_paths
 from supercm_pl.core.metrics import EvaluationMetrics
 from supercm_pl.core.predictions import Prediction, inputs_to_predict
 from supercm_pl.core.step import Rows
@@ -100,11 +101,15 @@ class ClusteringNetwork(L.LightningModule):
         see :func:`~supercm_pl.core.checkpoints.check_class_paths`.
         """
         weights_only = True if weights_only is None else weights_only
+        saved: dict[str, Any] = {}
         if weights_only:
             check_class_paths(checkpoint_path)
-        return super().load_from_checkpoint(
-            checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
-        )
+            if not kwargs and hparams_file is None:
+                saved = saved_hyperparameters(checkpoint_path)
+        with keep_class_paths(saved):
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
+            )
 
     @property
     def feature_extractor(self) -> nn.Module:
