@@ -50,7 +50,7 @@ def test_a_configuration_of_the_package_is_found_from_anywhere() -> None:
     assert "max_stepz" in supercm("fit", f"--config={name}").err
 
 
-def test_a_logger_without_a_folder_of_the_run_is_fine(
+def test_a_logger_without_a_folder_of_the_run_will_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -63,6 +63,7 @@ def test_a_logger_without_a_folder_of_the_run_is_fine(
     )
     Path("server.yaml").write_text("trainer: {logger: {class_path: to_server.ToServer}}")
     words = ["--config", "server.yaml", "--trainer.max_steps", "1", "--quiet"]
-    outcome = supercm("fit", "--config", "small.yaml", *words)
+    with pytest.warns(UserWarning, match=r"ToServer has no folder: config\.yaml and split\.json"):
+        outcome = supercm("fit", "--config", "small.yaml", *words)
     assert outcome.status == 0, outcome.err
     assert "logs" not in table(outcome.out)
