@@ -94,7 +94,9 @@ def use_atomic_checkpoints(trainer: L.Trainer) -> None:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
 
-def check_class_paths(checkpoint: str | Path | IO[bytes], own: Collection[str] = ()) -> None:
+def check_class_paths(
+    checkpoint: str | Path | IO[bytes], own: Collection[str] = ()
+) -> dict[str, Any]:
     """Refuse a checkpoint whose hyperparameters name classes that nobody vouches for.
 
     A checkpoint of the command says which classes build the model, and with which arguments. Their
@@ -106,22 +108,21 @@ def check_class_paths(checkpoint: str | Path | IO[bytes], own: Collection[str] =
         checkpoint: The file.
         own: Class paths that the user trusts: those in the configuration.
 
+    Returns:
+        The hyperparameters; empty where it has none.
+
     Raises:
         ValueError: If it names another one.
     """
-    for path in sorted(class_paths(saved_hyperparameters(checkpoint)) - set(own)):
+    content = _read(checkpoint)
+    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    for path in sorted(class_paths(found) - set(own)):
         if not _is_trusted(path):
             raise ValueError(
                 f"the checkpoint {checkpoint} wants to build {path}, which is not of supercm_pl or "
                 "PyTorch: if you trust it, name it in the configuration, or import it before you "
                 "load the checkpoint"
             )
-
-
-def saved_hyperparameters(checkpoint: str | Path | IO[bytes]) -> dict[str, Any]:
-    """What a checkpoint says of how its model is built; empty where it says nothing."""
-    content = _read(checkpoint)
-    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else {}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.core.batch import check_joinable, labeled_part
 from supercm_pl.core.batch_norm import fixed_statistics
-from supercm_pl.core.checkpoints import check_class_paths, saved_hyperparameters
+from supercm_pl.core.checkpoints import check_class_paths
 from supercm_pl.core.checks import check_at_least, check_object
 from supercm_pl.core.features import Bottleneck
 from supercm_pl.core.features import feature_size as find_feature_size
@@ -101,12 +101,9 @@ class ClusteringNetwork(L.LightningModule):
         see :func:`~supercm_pl.core.checkpoints.check_class_paths`.
         """
         weights_only = True if weights_only is None else weights_only
-        saved: dict[str, Any] = {}
-        if weights_only:
-            check_class_paths(checkpoint_path)
-            if not kwargs and hparams_file is None:
-                saved = saved_hyperparameters(checkpoint_path)
-        with keep_class_paths(saved):
+        saved = check_class_paths(checkpoint_path) if weights_only else {}
+        changed = kwargs or hparams_file is not None
+        with keep_class_paths({} if changed else saved):
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
             )

@@ -109,10 +109,10 @@ def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
     """The names as a tuple of strings.
 
     Raises:
-        TypeError: If it is no sequence.
+        TypeError: If it is no sequence, or a single name.
         ValueError: If there are fewer than two, or two are the same.
     """
-    if not isinstance(names, Iterable):
+    if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"classes must be a sequence of names, got {names!r}")
     classes = tuple(str(name) for name in names)
     if len(classes) < 2:

@@ -122,7 +122,7 @@ def test_shrinking_averages():
 
 
 def test_other_data_sets_are_resized_as_they_are_read():
-    data = Resized(DatasetSource(Photos(), test=Photos(), classes="abc"), size=4).load()
+    data = Resized(DatasetSource(Photos(), test=Photos(), classes=list("abc")), size=4).load()
     assert fetch_inputs(data.train, ALL).shape == (3, 3, 4, 4)
     assert labels_of(data.train).tolist() == [0, 1, 2]
     image, label = data.test[2]

@@ -78,6 +78,7 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: ssl(y=Y * 5), ValueError, "asked for 2 labels of a class, but class '1' has 0"),
     (lambda: ssl(y=Y * 0), ValueError, r"at least two classes are needed, got \['0'\]"),
+    (lambda: ssl(classes="abc"), TypeError, "classes must be a sequence of names, got 'abc'"),
     (lambda: ssl(classes=3), TypeError, "classes must be a sequence of names, got 3"),
     (lambda: ssl(classes=["a", "b"]), ValueError, r"labels of y must be in 0\.\.1, got 2"),
     (lambda: ssl(classes=["a", "b", "a"]), ValueError, "classes must have different names"),

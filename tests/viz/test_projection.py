@@ -51,12 +51,11 @@ def test_a_start_draws_the_points_to_where_they_were(blobs):
 
 def test_umap_keeps_groups_apart_and_repeats_itself(blobs):
     pytest.importorskip("umap", reason="umap-learn is an extra of its own: supercm-pl[umap]")
-    legacy = np.random.get_state
-    before = legacy()[1].tolist(), torch.get_rng_state()
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
     plane = project(blobs, "umap", seed=3)
     np.testing.assert_array_equal(plane, project(blobs, "umap", seed=3))
     np.testing.assert_array_equal(plane, project(blobs, "auto", seed=3))
-    assert legacy()[1].tolist() == before[0]
+    assert np.random.get_state()[1].tolist() == before[0]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[1])
 
     distances = np.linalg.norm(plane[:, None] - plane[None], axis=2)

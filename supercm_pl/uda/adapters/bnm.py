@@ -52,10 +52,10 @@ def nuclear_norm(matrix: Tensor) -> Tensor:
 
 def _polar_factor(matrix: Tensor) -> Tensor:
     tall = matrix.shape[0] >= matrix.shape[1]
-    factor = matrix if tall else matrix.T
-    # First by the sum of magnitudes: squares of small numbers are 0.
-    for size in (lambda part: part.abs().sum(), torch.linalg.matrix_norm):
-        factor = factor / size(factor).clamp(min=torch.finfo(factor.dtype).tiny)
+    factor: Tensor = matrix if tall else matrix.T
+    tiny = torch.finfo(factor.dtype).tiny
+    factor = factor / factor.abs().sum().clamp(min=tiny)  # else squares of small numbers are 0
+    factor = factor / torch.linalg.matrix_norm(factor).clamp(min=tiny)
     # All singular values lie in [0, 1], those that matter in [least, 1]; `scale` makes the most of
     # what 3/2 σ − 1/2 σ³ gains at the lower end. Plain numbers, so nothing is asked of the device.
     least = _LEAST_SHARE
