@@ -30,7 +30,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from benchmarks.results import Results, interval, paired, spread
-from supercm_pl.data.choose import choose_split
+from supercm_pl.data.splits.selection import make_split
 from supercm_pl.estimator import SuperCMClassifier
 
 KEYS = ("data", "labels_per_class", "method", "seed")
@@ -71,7 +71,7 @@ def accuracy(data: str, labels_per_class: int, method: str, seed: int) -> float:
         X, y, test_size=1 / 3, stratify=y, random_state=seed
     )
     names = [str(k) for k in np.unique(y)]
-    split = choose_split(y, names, labels_per_class=labels_per_class, val_size=0, seed=seed)
+    split = make_split(y, names, labels_per_class=labels_per_class, val_size=0, seed=seed)
     known = np.full(len(y), -1)
     known[split.labeled] = y[split.labeled]
     with warnings.catch_warnings():

@@ -32,7 +32,7 @@ from benchmarks.timing import interleave, machine, ratio, synchronize, write_jso
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import WideResNet
 from supercm_pl.data import ArraySource, Compose, Cutout, DatasetSource, FlipCrop, RandAugment
-from supercm_pl.ssl.regularizers import FixMatch
+from supercm_pl.ssl.methods import FixMatch
 
 _IMAGES = 4096
 Batch = dict[str, Any]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.command import WITHOUT_FILES, built
 from benchmarks.timing import interleave, machine, ratio, write_json
-from supercm_pl.core.module import SuperCMModule
+from supercm_pl.training.module import SuperCMModule
 
 Pass = tuple[str, int, int]
 """Kind, and how many times the labeled and the unlabeled rows it has: ``train`` is a forward and
@@ -74,13 +74,13 @@ def module_of(task: str, method: str, images: tuple[int, ...]) -> SuperCMModule:
 def batch_of(module: SuperCMModule, x: Tensor, y: Tensor, u: Tensor) -> Mapping[str, Any]:
     """A batch with the views that the module asks for."""
     views = module.required_views
-    labeled = {view: x.clone() for view in views[module.labeled_stream]}
-    unlabeled = {view: u.clone() for view in views[module.unlabeled_stream]}
+    labeled = {view: x.clone() for view in views[module.labeled_part]}
+    unlabeled = {view: u.clone() for view in views[module.unlabeled_part]}
     if "index" in unlabeled:
         unlabeled["index"] = torch.arange(len(u), device=u.device)
         for term in module.terms:
             term.num_samples = len(u)  # which a data module would tell
-    return {module.labeled_stream: (labeled, y), module.unlabeled_stream: unlabeled}
+    return {module.labeled_part: (labeled, y), module.unlabeled_part: unlabeled}
 
 
 def step_of(module: SuperCMModule, batch: Mapping[str, Any]) -> Callable[[], None]:
@@ -98,7 +98,7 @@ def passes_of(module: SuperCMModule, plan: list[Pass], x: Tensor, u: Tensor) -> 
     inputs = [torch.cat([x] * labeled + [u] * unlabeled) for _, labeled, unlabeled in plan]
 
     def loss_of(rows: Tensor) -> Tensor:
-        logits = module.rows(rows).logits
+        logits = module.forward_outputs(rows).logits
         return F.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long, device=rows.device))
 
     def passes() -> None:

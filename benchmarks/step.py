@@ -81,7 +81,7 @@ def authors_way(batch: Batch) -> Step:
                 if len(members):
                     centroids[k] += (members.mean(0) - centroids[k]) / iteration
         module.train()
-        rows = module.rows(torch.cat([labeled, unlabeled]))
+        rows = module.forward_outputs(torch.cat([labeled, unlabeled]))
         loss = F.cross_entropy(rows.logits[: len(labeled)], labels)
         cm = clustering_loss(rows.features, rows.assignments, centroids).total
         optimizer.zero_grad()

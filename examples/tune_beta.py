@@ -15,7 +15,7 @@ from pathlib import Path
 
 import optuna
 
-from supercm_pl.cli import main as supercm
+from supercm_pl.cli.main import main as supercm
 
 
 def score(folder: Path, monitor: str) -> float:

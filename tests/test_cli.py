@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from supercm_pl import SSLDataModule, SSLModule
-from supercm_pl.cli import main
+from supercm_pl.cli.main import main
 
 COMMAND = Path(sys.executable).parent / "supercm"
 
@@ -612,7 +612,7 @@ def test_the_command_leaves_the_process_as_it_was() -> None:
 
 def test_the_version_comes_without_the_wait_for_pytorch() -> None:
     code = (
-        "import sys\nfrom supercm_pl.cli import main\n"
+        "import sys\nfrom supercm_pl.cli.main import main\n"
         "main(['--version'])\nprint('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,19 +13,19 @@ import torch
 
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import ConvNet
-from supercm_pl.core.module import SuperCMModule
-from supercm_pl.core.term import Term
 from supercm_pl.data import AffineNoise
-from supercm_pl.ssl import regularizers
-from supercm_pl.uda import adapters
+from supercm_pl.ssl import methods as ssl_methods
+from supercm_pl.training.method import Method
+from supercm_pl.training.module import SuperCMModule
+from supercm_pl.uda import methods as uda_methods
 
 
-def exported(package: object) -> list[type[Term]]:
+def exported(package: object) -> list[type[Method]]:
     found = [getattr(package, name) for name in package.__all__]
     return [
         kind
         for kind in found
-        if inspect.isclass(kind) and issubclass(kind, Term) and not inspect.isabstract(kind)
+        if inspect.isclass(kind) and issubclass(kind, Method) and not inspect.isabstract(kind)
     ]
 
 
@@ -54,13 +54,13 @@ def network(channels: int, compiled: bool) -> torch.nn.Module:
 VIEWS = {"weak": AffineNoise(), "strong": AffineNoise(rotation=0.4, shift=0.15, scale=0.25)}
 
 
-def ssl(method: type[Term], cm_weight: float, compiled: bool = False) -> tuple:
+def ssl(method: type[Method], cm_weight: float, compiled: bool = False) -> tuple:
     module = SSLModule(network(1, compiled), 10, method(), cm_weight=cm_weight, feature_size=8)
     sizes = {"labeled_batch_size": 8, "unlabeled_batch_size": 12, "steps_per_epoch": 4}
     return module, SSLDataModule(labels_per_class=2, seed=0, **sizes, **VIEWS)
 
 
-def uda(method: type[Term], cm_weight: float, compiled: bool = False) -> tuple:
+def uda(method: type[Method], cm_weight: float, compiled: bool = False) -> tuple:
     options = {"cm_weight": cm_weight, "feature_size": 8}
     module = UDAModule(network(3, compiled), 10, method(), batch_norm="separate", **options)
     sizes = {"source_batch_size": 8, "target_batch_size": 12, "steps_per_epoch": 4}
@@ -68,14 +68,14 @@ def uda(method: type[Term], cm_weight: float, compiled: bool = False) -> tuple:
 
 
 CASES = [
-    *(pytest.param(ssl, kind, id=f"ssl-{kind.__name__}") for kind in exported(regularizers)),
-    *(pytest.param(uda, kind, id=f"uda-{kind.__name__}") for kind in exported(adapters)),
+    *(pytest.param(ssl, kind, id=f"ssl-{kind.__name__}") for kind in exported(ssl_methods)),
+    *(pytest.param(uda, kind, id=f"uda-{kind.__name__}") for kind in exported(uda_methods)),
 ]
 
 
 def test_there_are_the_methods_that_the_documentation_lists():
-    assert len(exported(regularizers)) >= 13
-    assert len(exported(adapters)) >= 11
+    assert len(exported(ssl_methods)) >= 13
+    assert len(exported(uda_methods)) >= 11
 
 
 @pytest.mark.parametrize(("task", "method"), CASES)
@@ -89,7 +89,7 @@ def test_in_bfloat16_with_accumulated_gradients(task, method, cm_weight):
     assert any(
         not torch.equal(p, q) for p, q in zip(before, module.backbone.parameters(), strict=True)
     )
-    assert torch.isfinite(trainer.callback_metrics[f"train/{module.terms[0].name}"])
+    assert torch.isfinite(trainer.callback_metrics[f"train/{module.methods[0].name}"])
 
 
 @pytest.mark.parametrize(("task", "method"), CASES)

@@ -20,8 +20,8 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningCLI
 
-from supercm_pl.cli import main
 from supercm_pl.cli.command import SuperCMCLI
+from supercm_pl.cli.main import main
 from tests.stand_ins import write_stand_ins
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -177,8 +177,8 @@ def fitted(*configs: str) -> SuperCMCLI:
 def test_a_method_trains_on_a_data_set(data_set: str, method: str) -> None:
     cli = fitted(data_set, method)
     arguments = content(method)["model"]["init_args"]
-    asked = arguments.get("adapters", arguments.get("regularizers", []))
-    assert [type(term).__name__ for term in cli.model.terms] == [
+    asked = arguments.get("methods", [])
+    assert [type(term).__name__ for term in cli.model.methods] == [
         term["class_path"].rpartition(".")[2] for term in asked
     ]
     if cli.datamodule.has_test_data:
@@ -245,8 +245,8 @@ def test_a_cell_has_the_published_numbers(data_set: str, row: str | None) -> Non
         assert cli.model.cm_weight == cm_weight
         schedule = cli.model._lr_scheduler(optimizer)
         assert (dict(schedule.milestones), schedule.gamma) == ({400_000: 1}, 0.2)
-        assert len(cli.model.terms) == (weight is not None)
-        for term in cli.model.terms:
+        assert len(cli.model.methods) == (weight is not None)
+        for term in cli.model.methods:
             full = weight * SCALE[type(term).__name__]
             assert term.weight_at(0.4) == pytest.approx(full)  # 200,000 steps
             assert term.weight_at(0.2) == pytest.approx(full * np.exp(-5 * 0.25))

@@ -23,7 +23,7 @@ from torch.torch_version import TorchVersion
 
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP, ConvNet
-from supercm_pl.cli import main
+from supercm_pl.cli.main import main
 from supercm_pl.data import ZCA
 from supercm_pl.export import Classifier, export_onnx, export_torch, load_classifier
 
@@ -47,8 +47,8 @@ model:
     backbone:
       class_path: supercm_pl.backbones.ConvNet
       init_args: {in_channels: 1, widths: [8]}
-    regularizers:
-      - class_path: supercm_pl.ssl.regularizers.MeanTeacher
+    methods:
+      - class_path: supercm_pl.ssl.methods.MeanTeacher
 data:
   class_path: supercm_pl.SSLDataModule
   init_args:

@@ -18,7 +18,7 @@ from tests.test_cli import SMALL, supercm
 pytest.importorskip("safetensors", reason="safetensors is not installed: supercm-pl[hf]")
 hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 
-from supercm_pl.hub import from_pretrained, push_to_hub, save_pretrained  # noqa: E402
+from supercm_pl.integrations.hub import from_pretrained, push_to_hub, save_pretrained  # noqa: E402
 
 DIGITS = list("0123456789")
 

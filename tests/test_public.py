@@ -54,11 +54,11 @@ def test_the_head_has_the_promised_signature():
     assert promised.items() <= options.items()
 
 
-def test_the_module_takes_backbone_classes_and_regularizers_in_this_order():
+def test_the_module_takes_backbone_classes_and_methods_in_this_order():
     assert list(inspect.signature(SSLModule).parameters)[:3] == [
         "backbone",
         "num_classes",
-        "regularizers",
+        "methods",
     ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supercm_pl.cli.suggestions import argument_names, nearest_class, nearest_file, object_at
+from supercm_pl.cli.errors.suggestions import argument_names, nearest_class, nearest_file, object_at
 
 
 class Parent:

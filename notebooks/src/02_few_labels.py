@@ -93,7 +93,7 @@ x, y = map(torch.cat, zip(*data.test_dataloader(), strict=True))
 panels = {}
 for name, (module, accuracy) in trained.items():
     with torch.no_grad():
-        rows = module.rows(x)
+        rows = module.forward_outputs(x)
     centroids = module.head.centroids if module.cm_weight > 0 else None
     panels[f"{name}: accuracy {accuracy:.3f}"] = Embedding(rows.features, y, centroids)
 plot_embeddings(panels, projection="tsne")

@@ -62,8 +62,8 @@ plt.show()
 # ## Two runs
 #
 # Training on the source alone, and with SuperCM: the centroids come from the source's labels, and the images of both domains
-# are pulled into clusters around them. An adapter such as `supercm_pl.uda.adapters.DANN` would go in as
-# `adapters=[DANN()]`. The target's labels are read by the test at the end, and by nothing else.
+# are pulled into clusters around them. An adapter such as `supercm_pl.uda.methods.DANN` would go in as
+# `methods=[DANN()]`. The target's labels are read by the test at the end, and by nothing else.
 
 
 # %%
@@ -108,7 +108,7 @@ domain = torch.cat([torch.zeros(len(source_x)), torch.ones(len(target_x))]).long
 panels, by_class = {}, {}
 for name, (module, _) in trained.items():
     with torch.no_grad():
-        source, target = module.rows(source_x), module.rows(target_x)
+        source, target = module.forward_outputs(source_x), module.forward_outputs(target_x)
     distance = proxy_a_distance(source.features, target.features)
     features = torch.cat([source.features, target.features])
     panels[f"{name}: A-distance {distance:.2f}"] = Embedding(

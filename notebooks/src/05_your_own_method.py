@@ -13,11 +13,11 @@ import torch
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import ConvNet
-from supercm_pl.core.ramps import LinearRampUp
-from supercm_pl.core.step import Step
-from supercm_pl.core.term import TermValue
 from supercm_pl.data import AffineNoise
-from supercm_pl.ssl.regularizers import Regularizer
+from supercm_pl.ssl.methods import Method
+from supercm_pl.training.method import MethodLoss
+from supercm_pl.training.ramps import LinearRampUp
+from supercm_pl.training.step import Step
 
 STEPS = 200
 warnings.filterwarnings("ignore", module="lightning|torchmetrics")
@@ -31,16 +31,16 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 # %%
-class DistanceConsistency(Regularizer):
+class DistanceConsistency(Method):
     """Squared difference of the assignments of the weak and the strong view."""
 
     views = ("weak", "strong")
 
-    def forward(self, step: Step) -> TermValue:
+    def forward(self, step: Step) -> MethodLoss:
         """The term on this step's rows."""
         target = step.unlabeled["weak"].assignments.detach()
         difference = (step.unlabeled["strong"].assignments - target).square().sum(dim=1)
-        return TermValue(difference.mean(), {"confidence": target.amax(dim=1).mean()})
+        return MethodLoss(difference.mean(), {"confidence": target.amax(dim=1).mean()})
 
 
 # %% [markdown]
@@ -49,7 +49,7 @@ class DistanceConsistency(Regularizer):
 # One step on random images, before any training: is the term a number, and does it have a gradient?
 
 # %%
-module = SSLModule(ConvNet(1, (8,)), num_classes=10, regularizers=DistanceConsistency())
+module = SSLModule(ConvNet(1, (8,)), num_classes=10, methods=DistanceConsistency())
 x, y = torch.rand(10, 1, 8, 8), torch.arange(10)
 unlabeled = torch.rand(20, 1, 8, 8)
 batch = {"labeled": (x, y), "unlabeled": {"weak": unlabeled, "strong": unlabeled.flip(3)}}
@@ -64,7 +64,7 @@ print("gradient:", float(next(module.backbone.parameters()).grad.norm()) > 0)
 
 
 # %%
-def accuracy(cm_weight: float, regularizers: list[Regularizer]) -> float:
+def accuracy(cm_weight: float, methods: list[Method]) -> float:
     """Of a short run, on the test images."""
     L.seed_everything(0, verbose=False)
     data = SSLDataModule(
@@ -77,7 +77,7 @@ def accuracy(cm_weight: float, regularizers: list[Regularizer]) -> float:
     module = SSLModule(
         ConvNet(1, (32, 64), out_features=32),
         10,
-        regularizers,
+        methods,
         cm_weight=cm_weight,
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.002),
     )
@@ -104,9 +104,9 @@ print(f"the method with SuperCM  {accuracy(2.0, [DistanceConsistency(1.0, ramp)]
 # %% [markdown]
 # ## From here
 #
-# Put the class in a package of yours, and name it in a configuration: `regularizers: [{class_path:
+# Put the class in a package of yours, and name it in a configuration: `methods: [{class_path:
 # my_package.DistanceConsistency}]`. The folder `examples/my_method` is such a package, to be copied, with a backbone, an adapter
 # for domain adaptation and a data module as well.
 #
-# A method that needs a teacher or a memory makes it in `attach`, as a submodule or buffer, and moves it in `after_step`;
+# A method that needs a teacher or a memory makes it in `build`, as a submodule or buffer, and moves it in `after_step`;
 # then it is saved with the model. A schedule is a function of `step.progress`, so that a resumed run goes on where it was.

@@ -17,16 +17,16 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import supercm_pl
+from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
+from supercm_pl.callbacks.prediction_csv import PredictionCSV
+from supercm_pl.callbacks.save_on_signal import SaveOnSignal
+from supercm_pl.checkpoints.files import check_class_paths, class_paths, use_atomic_checkpoints
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
+from supercm_pl.cli.errors.suggestions import nearest_file
 from supercm_pl.cli.parser import SuperCMArgumentParser
 from supercm_pl.cli.save_run import SaveRun
-from supercm_pl.cli.suggestions import nearest_file
 from supercm_pl.cli.words import check_keys, without_option
-from supercm_pl.core.checkpoints import check_class_paths, class_paths, use_atomic_checkpoints
-from supercm_pl.core.faults import NonFiniteLoss, last_checkpoint
-from supercm_pl.core.module import SuperCMModule
-from supercm_pl.core.predictions import PredictionCSV
-from supercm_pl.core.signals import SaveOnSignal
+from supercm_pl.training.module import SuperCMModule
 
 # What Lightning understands for `--ckpt_path` beside a path.
 _CHECKPOINT_NAMES = ("best", "last", "hpc")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from supercm_pl.clustering._precision import full_precision
+from supercm_pl.precision import full_precision
 
 
 class ReconstructionSums(NamedTuple):

@@ -8,15 +8,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.clustering._checks import (
+from supercm_pl.checks import (
     check_device,
     check_fraction,
     check_matrix,
     check_size,
 )
-from supercm_pl.clustering._precision import full_precision
-from supercm_pl.clustering.distributed import is_distributed, sum_over_ranks
 from supercm_pl.clustering.functional import ClassSums, class_sums, squared_distances
+from supercm_pl.distributed import is_distributed, sum_over_ranks
+from supercm_pl.precision import full_precision
 
 __all__ = ["CentroidMode", "ClassCentroids"]
 

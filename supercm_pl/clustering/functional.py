@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from supercm_pl.clustering._checks import (
+from supercm_pl.checks import (
     check_alpha,
     check_device,
     check_labels,
@@ -26,8 +26,8 @@ from supercm_pl.clustering._checks import (
     check_not_negative,
     check_size,
 )
-from supercm_pl.clustering._precision import full_precision, math_dtype
 from supercm_pl.clustering._reconstruction import reconstruction_sums
+from supercm_pl.precision import full_precision, math_dtype
 
 __all__ = [
     "ClassSums",

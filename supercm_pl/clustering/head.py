@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.clustering._checks import (
+from supercm_pl.checks import (
     check_alpha,
     check_flag,
     check_matrix,
     check_not_negative,
     check_positive,
 )
-from supercm_pl.clustering._precision import full_precision, math_dtype
 from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
-from supercm_pl.clustering.distributed import is_distributed, sum_over_ranks, world_size
 from supercm_pl.clustering.functional import ClusteringLoss, clustering_loss, dirichlet_prior
+from supercm_pl.distributed import is_distributed, sum_over_ranks, world_size
+from supercm_pl.precision import full_precision, math_dtype
 
 __all__ = ["ClusteringHead", "ClusteringLoss", "ClusteringOutput"]
 

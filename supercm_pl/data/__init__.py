@@ -1,21 +1,22 @@
 """Sources of data, splits, streams of batches, and augmentation on the device."""
 
-from supercm_pl.data.augment import AffineNoise, Compose, FlipCrop, GaussianNoise
-from supercm_pl.data.choose import choose_split
-from supercm_pl.data.distortion import Distortion
-from supercm_pl.data.domain_folder import DomainFolder
-from supercm_pl.data.domains import DigitsM
-from supercm_pl.data.folder import FolderSource
-from supercm_pl.data.hugging_face import HuggingFaceSource
-from supercm_pl.data.image_list import ImageList
-from supercm_pl.data.preprocess import ZCA, GlobalContrastNormalization
-from supercm_pl.data.resize import Resized
-from supercm_pl.data.sources import ArraySource, DatasetSource, Digits, MNIST5k, Source, SourceData
-from supercm_pl.data.split import Split
-from supercm_pl.data.streamed import StreamedData
-from supercm_pl.data.streams import PairedLoader, Stream
-from supercm_pl.data.strong import Cutout, RandAugment, StrongAugment
-from supercm_pl.data.torchvision_sources import (
+from supercm_pl.data.loading.iterable.reader import IterableData
+from supercm_pl.data.loading.loader import PairedLoader, Stream
+from supercm_pl.data.sources.base import (
+    ArraySource,
+    DatasetSource,
+    Digits,
+    MNIST5k,
+    Source,
+    SourceData,
+)
+from supercm_pl.data.sources.digits_m import DigitsM
+from supercm_pl.data.sources.domain_folder import DomainFolder
+from supercm_pl.data.sources.folder import FolderSource
+from supercm_pl.data.sources.hugging_face import HuggingFaceSource
+from supercm_pl.data.sources.image_list import ImageList
+from supercm_pl.data.sources.resized import Resized
+from supercm_pl.data.sources.torchvision import (
     CIFAR10,
     CIFAR100,
     KMNIST,
@@ -25,7 +26,13 @@ from supercm_pl.data.torchvision_sources import (
     USPS,
     FashionMNIST,
 )
-from supercm_pl.data.unlabeled import UnlabeledArrays, UnlabeledFolder
+from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
+from supercm_pl.data.splits.distortion import Distortion
+from supercm_pl.data.splits.selection import make_split
+from supercm_pl.data.splits.split import Split
+from supercm_pl.data.transforms.augment import AffineNoise, Compose, FlipCrop, GaussianNoise
+from supercm_pl.data.transforms.randaugment import Cutout, RandAugment, StrongAugment
+from supercm_pl.data.transforms.whitening import ZCA, GlobalContrastNormalization
 
 __all__ = [
     "CIFAR10",
@@ -52,6 +59,7 @@ __all__ = [
     "GlobalContrastNormalization",
     "HuggingFaceSource",
     "ImageList",
+    "IterableData",
     "MNIST5k",
     "PairedLoader",
     "RandAugment",
@@ -60,9 +68,8 @@ __all__ = [
     "SourceData",
     "Split",
     "Stream",
-    "StreamedData",
     "StrongAugment",
     "UnlabeledArrays",
     "UnlabeledFolder",
-    "choose_split",
+    "make_split",
 ]

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from supercm_pl.data.seeding import isolated_rng
+from supercm_pl.seeding import isolated_rng
 
 Indices = NDArray[np.int64]
 

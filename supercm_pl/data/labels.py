@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from supercm_pl.data.datasets import BatchedDataset, Indices, dataset_length
-from supercm_pl.data.seeding import isolated_rng
+from supercm_pl.seeding import isolated_rng
 
 
 def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from supercm_pl.backbones.embeddings import Embeddings
 from supercm_pl.backbones.mlp import MLP
 from supercm_pl.clustering import CentroidMode, ClusteringHead, ClusteringOutput
-from supercm_pl.core.optim import WarmupCosineLR
+from supercm_pl.training.optim import WarmupCosineLR
 
 __all__ = ["Network", "Walk", "build_network", "train"]
 

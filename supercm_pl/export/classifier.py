@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.core.module import SuperCMModule
-from supercm_pl.core.views import as_float
+from supercm_pl.data.views import as_float
 from supercm_pl.export.predictions import Predictions, inputs_by_row
+from supercm_pl.training.module import SuperCMModule
 
 OUTPUTS = ("probabilities", "logits", "features")
 """What a :class:`Classifier` gives, in this order: ``(N, K)``, ``(N, K)`` and ``(N, d)``."""
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         uint8: Take bytes in place of floats.
 
     Raises:
-        TypeError: If ``module`` is not a :class:`~supercm_pl.core.module.SuperCMModule`.
+        TypeError: If ``module`` is not a :class:`~supercm_pl.training.module.SuperCMModule`.
         ValueError: If there are more or fewer names than classes, a size is below 1, or
             ``preprocess`` is not fitted.
 
@@ -84,7 +84,7 @@ class Classifier(nn.Module):
         return self._outputs(inputs)
 
     def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = self.module.rows(self.preprocess(inputs))
+        rows = self.module.forward_outputs(self.preprocess(inputs))
         return rows.assignments, rows.logits, rows.features
 
     @torch.no_grad()

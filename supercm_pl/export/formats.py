@@ -53,7 +53,7 @@ def export_torch(classifier: Classifier, path: str | PathLike[str]) -> float:
 def export_onnx(classifier: Classifier, path: str | PathLike[str]) -> float | None:
     """Write an ONNX file with input ``inputs``, for any number of rows.
 
-    Outputs are ``probabilities``, ``logits`` and ``features``. The metadata hold ``classes``,
+    Rows are ``probabilities``, ``logits`` and ``features``. The metadata hold ``classes``,
     ``input_shape`` and ``input_dtype``, each as JSON.
 
     Args:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from supercm_pl.core.checkpoints import check_class_paths, class_paths
-from supercm_pl.core.module import SuperCMModule
+from supercm_pl.checkpoints.files import check_class_paths, class_paths
 from supercm_pl.export.classifier import Classifier
+from supercm_pl.training.module import SuperCMModule
 
 # A checkpoint may name these alone.
 _OWN = ("supercm_pl.", "torch.nn.")

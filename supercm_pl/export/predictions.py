@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from supercm_pl.data.datasets import Indices, fetch_inputs
-from supercm_pl.data.folder import ImageFiles, images_to_predict
+from supercm_pl.data.sources.folder import ImageFiles, images_to_predict
 
 
 class Predictions(NamedTuple):

@@ -10,16 +10,16 @@ import numpy as np
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl.core.checks import check_at_least, check_flag, check_object
-from supercm_pl.core.datamodule import SuperCMDataModule
-from supercm_pl.data.choose import choose_split, is_saved_split, parse_fraction
+from supercm_pl.checks import check_at_least, check_flag, check_object
+from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
-from supercm_pl.data.distortion import Distortion
-from supercm_pl.data.folder import FolderSource, PathLike, images_to_predict
 from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.sources import Array, ArraySource, Digits, Source
-from supercm_pl.data.split import Split
-from supercm_pl.data.streams import Stream
+from supercm_pl.data.loading.loader import Stream
+from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
+from supercm_pl.data.sources.folder import FolderSource, PathLike, images_to_predict
+from supercm_pl.data.splits.distortion import Distortion
+from supercm_pl.data.splits.selection import is_saved_split, make_split, parse_fraction
+from supercm_pl.data.splits.split import Split
 from supercm_pl.ssl.parts import Parts, known_names, warn_of_absent
 
 _CHOICES = ("labels_per_class", "num_labels", "labeled_fraction", "labeled_indices")
@@ -247,7 +247,7 @@ class SSLDataModule(SuperCMDataModule):
             )
         labels = labels_of(data.train)
         check_labels(labels, len(data.classes), "the training data")
-        split = choose_split(
+        split = make_split(
             labels,
             data.classes,
             labels_per_class=self.labels_per_class,

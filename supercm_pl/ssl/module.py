@@ -8,16 +8,15 @@ from typing import get_args
 from torch import Tensor, nn
 
 from supercm_pl.clustering import CentroidMode
-from supercm_pl.core.batch import Inputs
-from supercm_pl.core.batch_norm import fixed_statistics
-from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import SuperCMModule
-from supercm_pl.core.network import CompileMode, Part
-from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
-from supercm_pl.core.ramps import Ramp
-from supercm_pl.core.step import Rows
-from supercm_pl.core.term import Term
-from supercm_pl.ssl.regularizers.base import BatchNormPolicy, Regularizer
+from supercm_pl.training.batch import ParsedBatch
+from supercm_pl.training.batch_norm import BatchNormPolicy, fixed_statistics
+from supercm_pl.training.method import Method
+from supercm_pl.training.metrics import EvaluationMetrics
+from supercm_pl.training.module import SuperCMModule
+from supercm_pl.training.network import CompileMode, PartView
+from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable
+from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.step import Outputs
 
 
 class SSLModule(SuperCMModule):
@@ -41,7 +40,7 @@ class SSLModule(SuperCMModule):
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
         num_classes: Number of classes ``K``, at least 2.
-        regularizers: Base methods whose terms are added; none, one or several.
+        methods: Base methods whose terms are added; none, one or several.
         cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
         cm_ramp: How ``β`` grows over training; ``None``: full from the start, as in the papers.
         centroids: How centroids follow the labeled features, see
@@ -87,14 +86,14 @@ class SSLModule(SuperCMModule):
         torch.Size([2, 3])
     """
 
-    labeled_stream = "labeled"
-    unlabeled_stream = "unlabeled"
+    labeled_part = "labeled"
+    unlabeled_part = "unlabeled"
 
     def __init__(
         self,
         backbone: nn.Module,
         num_classes: int,
-        regularizers: Term | Sequence[Term] = (),
+        methods: Method | Sequence[Method] = (),
         *,
         cm_weight: float = 0.5,
         cm_ramp: Ramp | None = None,
@@ -117,7 +116,7 @@ class SSLModule(SuperCMModule):
         super().__init__(
             backbone,
             num_classes,
-            regularizers,
+            methods,
             cm_weight=cm_weight,
             cm_ramp=cm_ramp,
             centroids=centroids,
@@ -140,11 +139,11 @@ class SSLModule(SuperCMModule):
                 f"batch_norm must be one of {get_args(BatchNormPolicy)} or None, got {batch_norm!r}"
             )
         self._batch_norm = batch_norm
-        for term in self.terms:
+        for method in self.methods:
             # Else nothing but its further passes, which then move no statistics, would be left.
-            if term.replaces_supervised and not term.labeled_views and self.batch_norm != "all":
+            if method.replaces_supervised and not method.labeled_views and self.batch_norm != "all":
                 raise ValueError(
-                    f'batch_norm must be "all" with {term.name}, which forwards the labeled rows '
+                    f'batch_norm must be "all" with {method.name}, which forwards the labeled rows '
                     f"itself, got {self.batch_norm!r}"
                 )
         self.val_metrics = EvaluationMetrics(num_classes, prefix="val/")
@@ -155,23 +154,29 @@ class SSLModule(SuperCMModule):
         """The policy in force."""
         if self._batch_norm is not None:
             return self._batch_norm
-        chosen = [term.batch_norm for term in self.terms if isinstance(term, Regularizer)]
+        chosen = [method.batch_norm_policy for method in self.methods]
         return chosen[0] if chosen else "all"
 
-    def forward_parts(self, parts: Mapping[Part, Tensor], inputs: Inputs) -> dict[Part, Rows]:
+    def forward_views(
+        self, views: Mapping[PartView, Tensor], batch: ParsedBatch
+    ) -> dict[PartView, Outputs]:
         """One forward pass; or two, of which the second moves no statistics of batch norm."""
         policy = self.batch_norm
         if policy == "all":
-            return self.joint_rows(parts)
-        first = {part: parts[part] for part in parts if _comes_first(part, policy)}
-        second = {part: parts[part] for part in parts if part not in first}
-        rows = self.joint_rows(first)
+            return self.forward_joint(views)
+        first = {view: views[view] for view in views if _comes_first(view, policy)}
+        second = {view: views[view] for view in views if view not in first}
+        outputs = self.forward_joint(first)
         with fixed_statistics(self.backbone, self.bottleneck):
-            return rows | self.joint_rows(second)
+            return outputs | self.forward_joint(second)
 
-    def extra_rows(self, inputs: Tensor) -> Rows:
+    def extra_forward(self, inputs: Tensor) -> Outputs:
         """A further forward pass; under ``"labeled"`` and ``"frozen"`` it moves no statistics."""
-        return self.rows(inputs) if self.batch_norm == "all" else self.frozen_rows(inputs)
+        return (
+            self.forward_outputs(inputs)
+            if self.batch_norm == "all"
+            else self.forward_frozen_bn(inputs)
+        )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
         """Add a batch ``(x, y)`` to the metrics of validation."""
@@ -190,5 +195,5 @@ class SSLModule(SuperCMModule):
         self._log_and_reset(self.test_metrics)
 
 
-def _comes_first(part: Part, policy: BatchNormPolicy) -> bool:
-    return part[0] == "labeled" or (policy == "frozen" and part[1] == "weak")
+def _comes_first(view: PartView, policy: BatchNormPolicy) -> bool:
+    return view[0] == "labeled" or (policy == "frozen" and view[1] == "weak")

@@ -17,12 +17,12 @@ from supercm_pl.data.datasets import (
     check_alike,
     dataset_length,
 )
-from supercm_pl.data.distortion import Distortion, new_numbers
 from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.resize import first_input
-from supercm_pl.data.sources import SourceData
-from supercm_pl.data.split import Split
-from supercm_pl.data.streamed import StreamedSamples, is_streamed
+from supercm_pl.data.loading.iterable.reader import IterableSamples, is_iterable
+from supercm_pl.data.sources.base import SourceData
+from supercm_pl.data.sources.resized import first_input
+from supercm_pl.data.splits.distortion import Distortion, new_numbers
+from supercm_pl.data.splits.split import Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,13 @@ class Parts:
     @property
     def num_unlabeled(self) -> int | None:
         """Samples of :attr:`unlabeled`; ``None`` for an ``IterableDataset``."""
-        if is_streamed(self.data.unlabeled):
+        if is_iterable(self.data.unlabeled):
             return None
         own = 0 if self.data.unlabeled is None else dataset_length(self.data.unlabeled)
         return len(self.split.unlabeled) + own
 
     @property
-    def unlabeled(self) -> Samples | StreamedSamples:
+    def unlabeled(self) -> Samples | IterableSamples:
         """The unlabeled rows, then all unlabeled samples of the source's own.
 
         If these come from an ``IterableDataset``, they alone.
@@ -76,7 +76,7 @@ class Parts:
         if self.data.unlabeled is None:
             return Samples(self.data.train, self.split.unlabeled)
         if isinstance(self.data.unlabeled, IterableDataset):
-            return StreamedSamples(self.data.unlabeled, first_input(self.data.train, "training"))
+            return IterableSamples(self.data.unlabeled, first_input(self.data.train, "training"))
         check_alike(self.data.train, self.data.unlabeled)
         own = len(self.labels) + np.arange(dataset_length(self.data.unlabeled))
         rows = np.concatenate([self.split.unlabeled, own])

@@ -10,17 +10,17 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from supercm_pl.core.checks import check_at_least, check_flag, check_object
-from supercm_pl.core.datamodule import SuperCMDataModule
-from supercm_pl.data.align import union_of_classes
+from supercm_pl.checks import check_at_least, check_flag, check_object
+from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.data.datasets import IdentifiedSamples
-from supercm_pl.data.domains import DigitsM
-from supercm_pl.data.folder import FolderSource, PathLike, images_to_predict
-from supercm_pl.data.resize import Resized, first_input, height_and_width
-from supercm_pl.data.sources import Array, ArraySource, Digits, Source
-from supercm_pl.data.split import Split
-from supercm_pl.data.streams import Stream
-from supercm_pl.data.unlabeled import UnlabeledArrays, UnlabeledFolder
+from supercm_pl.data.loading.loader import Stream
+from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
+from supercm_pl.data.sources.digits_m import DigitsM
+from supercm_pl.data.sources.folder import FolderSource, PathLike, images_to_predict
+from supercm_pl.data.sources.resized import Resized, first_input, height_and_width
+from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
+from supercm_pl.data.splits.shared_classes import union_of_classes
+from supercm_pl.data.splits.split import Split
 from supercm_pl.uda.domains import Domains
 from supercm_pl.uda.target_split import check_held_out
 

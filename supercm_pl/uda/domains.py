@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, IterableDataset, Subset
 
-from supercm_pl.data.align import check_same_classes, common_reshape, renumbered, union_of_classes
-from supercm_pl.data.choose import choose_split
 from supercm_pl.data.datasets import (
     Indices,
     JoinedData,
@@ -20,13 +18,20 @@ from supercm_pl.data.datasets import (
     check_alike,
     dataset_length,
 )
-from supercm_pl.data.folder import ImageFiles
 from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.resize import Reshape, ReshapedData, first_input, reshaped
-from supercm_pl.data.seeding import derive_seed
-from supercm_pl.data.sources import Source, SourceData
-from supercm_pl.data.split import Split
-from supercm_pl.data.streamed import StreamedSamples, is_streamed
+from supercm_pl.data.loading.iterable.reader import IterableSamples, is_iterable
+from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.folder import ImageFiles
+from supercm_pl.data.sources.resized import Reshape, ReshapedData, first_input, reshaped
+from supercm_pl.data.splits.selection import make_split
+from supercm_pl.data.splits.shared_classes import (
+    check_same_classes,
+    common_reshape,
+    renumbered,
+    union_of_classes,
+)
+from supercm_pl.data.splits.split import Split
+from supercm_pl.seeding import derive_seed
 from supercm_pl.uda.domain_samples import DomainSamples, joined
 from supercm_pl.uda.target_split import Size, number_of, split_target
 
@@ -157,14 +162,14 @@ class Domains:
     @property
     def num_target(self) -> int | None:
         """Number of target samples that train; ``None`` for an ``IterableDataset``."""
-        streamed = is_streamed(self.target.data.unlabeled)
+        streamed = is_iterable(self.target.data.unlabeled)
         return None if streamed else len(self.target.split.unlabeled)
 
-    def target_samples(self) -> Samples | StreamedSamples:
+    def target_samples(self) -> Samples | IterableSamples:
         """Training rows of the target, without labels; those of an ``IterableDataset``, if any."""
         data = self.target.data
         if isinstance(data.unlabeled, IterableDataset):
-            return StreamedSamples(data.unlabeled, first_input(data.train, "target"))
+            return IterableSamples(data.unlabeled, first_input(data.train, "target"))
         return Samples(self._target_inputs, self.target.split.unlabeled)
 
     def source_val(self) -> Samples:
@@ -199,7 +204,7 @@ class Domains:
     @property
     def _target_inputs(self) -> Dataset[Any]:
         data = self.target.data
-        if data.unlabeled is None or is_streamed(data.unlabeled):
+        if data.unlabeled is None or is_iterable(data.unlabeled):
             return data.train
         return JoinedData([data.train, data.unlabeled])
 
@@ -216,7 +221,7 @@ class Domains:
     def _source(self, data: SourceData, name: str, val_size: Size, seed: int) -> Domain:
         labels = self._labels(data.train, data.classes, name)
         held_out = number_of(val_size, len(labels), f"source_val_size of the {name}")
-        split = choose_split(
+        split = make_split(
             labels, self.classes, val_size=held_out if data.val is None else 0, seed=seed
         )
         return Domain(_fit(data, self._reshape), split, labels, name)
@@ -270,7 +275,7 @@ def _has_labels(dataset: Dataset[Any]) -> bool:
 def _fit(data: SourceData, reshape: Reshape) -> SourceData:
     """Training data in the common shape; sets for evaluation wait until they are asked for."""
     train = reshaped(data.train, reshape)
-    if data.unlabeled is None or is_streamed(data.unlabeled):  # a stream has the shape already
+    if data.unlabeled is None or is_iterable(data.unlabeled):  # a stream has the shape already
         return replace(data, train=train)
     unlabeled = reshaped(data.unlabeled, reshape)
     check_alike(train, unlabeled)

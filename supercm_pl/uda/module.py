@@ -10,25 +10,31 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from supercm_pl.checks import as_objects
 from supercm_pl.clustering import CentroidMode
-from supercm_pl.core.batch import Inputs, check_form, check_joinable, class_labels, labeled_part
-from supercm_pl.core.checks import as_objects
-from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.core.module import SuperCMModule
-from supercm_pl.core.network import CompileMode, Part
-from supercm_pl.core.optim import LRSchedulerCallable, OptimizerCallable
-from supercm_pl.core.ramps import Ramp
-from supercm_pl.core.step import Rows
-from supercm_pl.core.term import Term
-from supercm_pl.uda.adapters.base import UDAStep
+from supercm_pl.training.batch import (
+    ParsedBatch,
+    check_form,
+    check_joinable,
+    class_labels,
+    unpack_labeled,
+)
+from supercm_pl.training.method import Method
+from supercm_pl.training.metrics import EvaluationMetrics
+from supercm_pl.training.module import SuperCMModule
+from supercm_pl.training.network import CompileMode, PartView
+from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable
+from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.step import Outputs
 from supercm_pl.uda.batch_norm import DomainBatchNorm, SourceStatistics
+from supercm_pl.uda.step import UDAStep
 from supercm_pl.uda.validators import Validator
 
 _SOURCE, _TARGET, _LABELED_TARGET = "source", "target", "labeled_target"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Inputs(Inputs):
+class _ParsedBatch(ParsedBatch):
     num_source: int
     domains: Tensor | None
 
@@ -56,8 +62,8 @@ class UDAModule(SuperCMModule):
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
         num_classes: Number of classes ``K``, at least 2.
-        adapters: Base methods whose terms are added; none, one or several. The regularizers of
-            :mod:`supercm_pl.ssl.regularizers` train on the target by itself.
+        methods: Base methods whose terms are added; none, one or several. The regularizers of
+            :mod:`supercm_pl.ssl.methods` train on the target by itself.
         validators: What is measured in validation without a label of the target, as
             ``val/<name>``; the accuracy on the source always is.
         cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
@@ -101,15 +107,15 @@ class UDAModule(SuperCMModule):
         torch.Size([2, 3])
     """
 
-    labeled_stream = _SOURCE
-    unlabeled_stream = _TARGET
+    labeled_part = _SOURCE
+    unlabeled_part = _TARGET
     step_type = UDAStep
 
     def __init__(
         self,
         backbone: nn.Module,
         num_classes: int,
-        adapters: Term | Sequence[Term] = (),
+        methods: Method | Sequence[Method] = (),
         *,
         validators: Validator | Sequence[Validator] = (),
         cm_weight: float = 0.1,
@@ -133,7 +139,7 @@ class UDAModule(SuperCMModule):
         super().__init__(
             backbone,
             num_classes,
-            adapters,
+            methods,
             cm_weight=cm_weight,
             cm_ramp=cm_ramp,
             centroids=centroids,
@@ -165,17 +171,17 @@ class UDAModule(SuperCMModule):
         self.oracle_metrics = EvaluationMetrics(num_classes, prefix="val/oracle_target_")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")
 
-    def take_apart(self, batch: Mapping[str, Any]) -> Inputs:
+    def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
         """The views that are needed, with labeled target rows after those of the source."""
         check_form(batch, _SOURCE, _TARGET)
-        inputs, labels, *domains = labeled_part(_SOURCE, batch[_SOURCE], 3)
+        inputs, labels, *domains = unpack_labeled(_SOURCE, batch[_SOURCE], 3)
         labeled = self.views_of(_SOURCE, inputs)
         labels = class_labels(_SOURCE, labels, labeled)
         domains = [class_labels(_SOURCE, numbers, labeled, "domains") for numbers in domains]
         target = self.views_of(_TARGET, batch.get(_TARGET, {}))
         num_source = len(labels)
         if _LABELED_TARGET in batch:
-            inputs, target_labels = labeled_part(_LABELED_TARGET, batch[_LABELED_TARGET], 2)
+            inputs, target_labels = unpack_labeled(_LABELED_TARGET, batch[_LABELED_TARGET], 2)
             more = self.views_of(_LABELED_TARGET, inputs)
             for view, source_inputs in labeled.items():
                 check_joinable(
@@ -183,7 +189,7 @@ class UDAModule(SuperCMModule):
                 )
             labeled = {view: torch.cat([labeled[view], more[view]]) for view in labeled}
             labels = torch.cat([labels, class_labels(_LABELED_TARGET, target_labels, more)])
-        return _Inputs(
+        return _ParsedBatch(
             labeled=labeled,
             labels=labels,
             index=target.pop("index", None),
@@ -198,45 +204,47 @@ class UDAModule(SuperCMModule):
         views = super().required_views
         return {**views, _LABELED_TARGET: views[_SOURCE]}
 
-    def forward_parts(self, parts: Mapping[Part, Tensor], inputs: Inputs) -> dict[Part, Rows]:
+    def forward_views(
+        self, views: Mapping[PartView, Tensor], batch: ParsedBatch
+    ) -> dict[PartView, Outputs]:
         """One forward pass, or one for each domain."""
         if self.batch_norm == "mixed":
-            return self.joint_rows(parts)
-        assert isinstance(inputs, _Inputs)
-        count = inputs.num_source
-        labeled = [part for part in parts if part[0] == _SOURCE]
+            return self.forward_joint(views)
+        assert isinstance(batch, _ParsedBatch)
+        count = batch.num_source
+        labeled = [view for view in views if view[0] == _SOURCE]
         with self._source():
-            source = self.joint_rows({part: parts[part][:count] for part in labeled})
-        rest = {part: parts[part][count:] for part in labeled if len(parts[part]) > count}
-        unlabeled = {part: parts[part] for part in parts if part not in source}
-        rows = self.joint_rows(rest | unlabeled)
-        for part in rest:
-            rows[part] = Rows(*map(torch.cat, zip(source[part], rows[part], strict=True)))
-        return source | rows
+            source = self.forward_joint({view: views[view][:count] for view in labeled})
+        rest = {view: views[view][count:] for view in labeled if len(views[view]) > count}
+        unlabeled = {view: views[view] for view in views if view not in source}
+        outputs = self.forward_joint(rest | unlabeled)
+        for view in rest:
+            outputs[view] = Outputs(*map(torch.cat, zip(source[view], outputs[view], strict=True)))
+        return source | outputs
 
-    def make_step(self, inputs: Inputs, **known: Any) -> UDAStep:
-        """The step, with what is the source's in it."""
-        assert isinstance(inputs, _Inputs)
-        return UDAStep(**known, num_source=inputs.num_source, domains=inputs.domains)
+    def make_step(self, batch: ParsedBatch, **known: Any) -> UDAStep:
+        """Make the step, which knows how many of its labeled samples are from the source."""
+        assert isinstance(batch, _ParsedBatch)
+        return UDAStep(**known, num_source=batch.num_source, domains=batch.domains)
 
     def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> None:
         """Add a batch of the source ``(x, y)`` (loader 0) or of the target ``x`` (loader 1)."""
         if dataloader_idx == 0:
-            inputs, labels, *_ = labeled_part("source validation", batch, 3)
+            inputs, labels, *_ = unpack_labeled("source validation", batch, 3)
             with self._source():
-                rows = self.rows(inputs)
-            self.source_metrics.update(rows.assignments, labels)
+                outputs = self.forward_outputs(inputs)
+            self.source_metrics.update(outputs.assignments, labels)
             for validator in self._validators():
                 validator.update(
-                    rows.features, rows.assignments, labels, domain="source", head=self.head
+                    outputs.features, outputs.assignments, labels, domain="source", head=self.head
                 )
             return
         inputs, *oracle = (batch,) if isinstance(batch, Tensor) else batch
-        rows = self.rows(inputs)
+        outputs = self.forward_outputs(inputs)
         for validator in self._validators():
-            validator.update(rows.features, rows.assignments, domain="target", head=self.head)
+            validator.update(outputs.features, outputs.assignments, domain="target", head=self.head)
         if oracle:
-            self.oracle_metrics.update(rows.assignments, oracle[0])
+            self.oracle_metrics.update(outputs.assignments, oracle[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/source_acc``, ``val/<validator>``, and ``val/oracle_target_acc`` if asked.

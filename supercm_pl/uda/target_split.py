@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from supercm_pl.core.datamodule import check_at_least
-from supercm_pl.data.choose import as_rows, choose_split, parse_fraction, read_indices
+from supercm_pl.data.datamodule import check_at_least
 from supercm_pl.data.datasets import Indices, dataset_length
-from supercm_pl.data.seeding import permutation
-from supercm_pl.data.sources import SourceData
-from supercm_pl.data.split import Split, check_rows, hash_labels
-from supercm_pl.data.streamed import is_streamed
+from supercm_pl.data.loading.iterable.reader import is_iterable
+from supercm_pl.data.sources.base import SourceData
+from supercm_pl.data.splits.selection import as_rows, make_split, parse_fraction, read_indices
+from supercm_pl.data.splits.split import Split, check_rows, hash_labels
+from supercm_pl.seeding import permutation
 
 Size = int | float | str
 
@@ -40,7 +40,7 @@ def split_target(
         labels_of_rows: Gives the labels, as numbers of these classes, of rows of a data set; the
             third argument is what messages call it. It is asked for the rows of ``labeled_indices``
             alone, for all rows to choose by class, and for none where no label is wanted.
-        labels_per_class: As in :func:`~supercm_pl.data.choose_split`.
+        labels_per_class: As in :func:`~supercm_pl.data.make_split`.
         num_labels: As there.
         labeled_indices: As there, save that it can't be a saved split.
         val_size: Rows of ``train`` held out at random, as a number or a share.
@@ -63,7 +63,7 @@ def split_target(
     if chosen:
         labels[rows] = labels_of_rows(data.train, rows, "target")
         try:
-            labeled = choose_split(labels, classes, **chosen, val_size=0, seed=seed).labeled
+            labeled = make_split(labels, classes, **chosen, val_size=0, seed=seed).labeled
         except ValueError as error:
             raise ValueError(f"labeled samples of the target: {error}") from error
     hidden = np.ones(size, dtype=np.bool_)
@@ -72,7 +72,7 @@ def split_target(
     order = permutation(size, seed, "target", "val")
     order = order[hidden[order]]
     held_out = number_of(val_size, len(order), "target_val_size")
-    streamed = is_streamed(data.unlabeled)
+    streamed = is_iterable(data.unlabeled)
     own = 0 if data.unlabeled is None or streamed else dataset_length(data.unlabeled)
     unlabeled = np.concatenate([np.sort(order[held_out:]), size + np.arange(own)])
     if not len(unlabeled) and not streamed:

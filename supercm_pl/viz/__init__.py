@@ -1,5 +1,6 @@
 """Pictures of what a model does; they need matplotlib (``pip install 'supercm-pl[plot]'``)."""
 
+from supercm_pl.callbacks.figure_logger import FigureLogger
 from supercm_pl.viz.classification import (
     Reliability,
     plot_confidence,
@@ -15,7 +16,6 @@ from supercm_pl.viz.domains import (
     proxy_a_distance,
 )
 from supercm_pl.viz.embedding import Embedding, plot_embedding, plot_embeddings
-from supercm_pl.viz.figure_logger import FigureLogger
 from supercm_pl.viz.projection import project
 
 __all__ = [

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from supercm_pl.core.checks import check_at_least
+from supercm_pl.checks import check_at_least
 from supercm_pl.viz.reservoir import Reservoir, appended, first
 
 
@@ -287,7 +287,7 @@ def _renumbered(places: Tensor, rows: npt.NDArray[np.int64] | None) -> Tensor:
 def _domain_names(module: L.LightningModule, count: int) -> tuple[str, ...]:
     if count == 1:
         return ("validation",)
-    own = (str(getattr(module, name, "")) for name in ("labeled_stream", "unlabeled_stream"))
+    own = (str(getattr(module, name, "")) for name in ("labeled_part", "unlabeled_part"))
     return (*own, *(f"loader {number}" for number in range(2, count)))[:count]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from supercm_pl.backbones import TimmBackbone, TorchvisionBackbone
-from supercm_pl.core.features import feature_size
+from supercm_pl.backbones.features import feature_size
 
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supercm_pl.bolts import BoltsEncoder, BoltsSource
+from supercm_pl.integrations.bolts import BoltsEncoder, BoltsSource
 from tests.test_cli import supercm
 
 CONFIG = Path(__file__).parents[2] / "configs" / "ssl" / "bolts" / "cifar10.yaml"

@@ -17,8 +17,8 @@ if "pl_bolts" not in sys.modules and find_spec("pl_bolts") is None:
     )
 
 from supercm_pl import SSLDataModule, SSLModule
-from supercm_pl.bolts import BoltsEncoder, BoltsSource, import_bolts
 from supercm_pl.data import CIFAR10, DatasetSource
+from supercm_pl.integrations.bolts import BoltsEncoder, BoltsSource, import_bolts
 from tests.data.test_torchvision_sources import write_cifar
 from tests.test_cli import supercm, table
 

@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.clustering.distributed import (
+from supercm_pl.distributed import (
     gather_over_ranks,
     rows_per_rank,
     sum_over_ranks,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supercm_pl.data import Distortion, choose_split
-from supercm_pl.data.distortion import long_tail, wrong_labels
+from supercm_pl.data import Distortion, make_split
+from supercm_pl.data.splits.distortion import long_tail, wrong_labels
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 200))
 NAMES = ["ant", "bee", "cat", "dog", "eel"]
@@ -17,7 +17,7 @@ NAMES = ["ant", "bee", "cat", "dog", "eel"]
 
 def choose(distortion=None, labels=LABELS, **options):
     options = {"labels_per_class": 20, **options}
-    return choose_split(labels, NAMES, distortion=distortion, **options)
+    return make_split(labels, NAMES, distortion=distortion, **options)
 
 
 def per_class(rows):
@@ -155,7 +155,7 @@ EVERYTHING = Distortion(0.25, 4, 3, ("cat",))
 def test_a_distorted_split_comes_back(tmp_path):
     split = choose(EVERYTHING)
     split.save(tmp_path / "split.json")
-    again = choose_split(LABELS, NAMES, labeled_indices=tmp_path / "split.json")
+    again = make_split(LABELS, NAMES, labeled_indices=tmp_path / "split.json")
     assert again == split
     assert again.distortion == split.distortion == Distortion(0.25, 4, 3, (2,))
     assert np.array_equal(again.noisy_labels, split.noisy_labels)
@@ -163,7 +163,7 @@ def test_a_distorted_split_comes_back(tmp_path):
 
 def test_the_file_of_a_distorted_split_is_the_same_everywhere(tmp_path):
     # Bytes written down once: another platform, NumPy or Python must reproduce them.
-    split = choose_split(
+    split = make_split(
         np.arange(24) % 4, NAMES[:4], labels_per_class=4, distortion=EVERYTHING, val_size=2, seed=7
     )
     split.save(tmp_path / "split.json")
@@ -173,10 +173,10 @@ def test_the_file_of_a_distorted_split_is_the_same_everywhere(tmp_path):
 def test_the_bytes_of_a_large_file_are_the_same_everywhere():
     labels = np.arange(6000) % 10
     names = [str(i) for i in range(10)]
-    plain = choose_split(labels, names, labels_per_class=25, val_size=0.1, seed=3)
+    plain = make_split(labels, names, labels_per_class=25, val_size=0.1, seed=3)
     assert plain.digest == "45a8b623029fc1edddcd4873fa8b6344bd9a9db5d10d7955119d0ed955cb3576"
     distortion = Distortion(0.2, 20, 100, unknown_classes=[3, 8])
-    worse = choose_split(labels, names, num_labels=403, distortion=distortion, val_size=0.1, seed=3)
+    worse = make_split(labels, names, num_labels=403, distortion=distortion, val_size=0.1, seed=3)
     assert worse.digest == "a957b2cc188aee8428ad82282bebc692465b1bb5e3b7a67c0989c755867c28ec"
 
 
@@ -203,7 +203,7 @@ def test_a_file_of_a_split_without_distortion_is_as_it_was(tmp_path):
 def test_the_file_settles_the_distortion(tmp_path):
     choose(EVERYTHING).save(tmp_path / "split.json")
     with pytest.raises(ValueError, match=r"split.json settles .* and distortion"):
-        choose_split(
+        make_split(
             LABELS, NAMES, labeled_indices=tmp_path / "split.json", distortion=Distortion(0.1)
         )
 
@@ -224,7 +224,7 @@ def test_a_distorted_split_that_was_edited_wrongly(tmp_path, change, message):
     choose(EVERYTHING).save(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ValueError, match=message):
-        choose_split(LABELS, NAMES, labeled_indices=path)
+        make_split(LABELS, NAMES, labeled_indices=path)
 
 
 # What goes wrong.
@@ -278,4 +278,4 @@ def test_what_the_data_do_not_allow(distortion, options, message):
 
 def test_noise_needs_another_class():
     with pytest.raises(ValueError, match="label_noise needs two classes or more, got 1"):
-        choose_split([0] * 9, ["one"], labels_per_class=2, distortion=Distortion(0.1))
+        make_split([0] * 9, ["one"], labels_per_class=2, distortion=Distortion(0.1))

@@ -7,11 +7,11 @@ from torch.utils.data import Dataset, TensorDataset
 
 from supercm_pl.data import ArraySource, DatasetSource, Digits, FolderSource
 from supercm_pl.data.datasets import fetch_inputs
-from supercm_pl.data.domains import DigitsM
-from supercm_pl.data.folder import ImageFiles
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.resize import Reshape, Resized
-from supercm_pl.data.unlabeled import UnlabeledArrays, UnlabeledFolder
+from supercm_pl.data.sources.digits_m import DigitsM
+from supercm_pl.data.sources.folder import ImageFiles
+from supercm_pl.data.sources.resized import Reshape, Resized
+from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 
 ALL = np.arange(3)
 

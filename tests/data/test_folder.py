@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from supercm_pl.data import FolderSource
-from supercm_pl.data.folder import find_images, read_image
 from supercm_pl.data.labels import labels_of
+from supercm_pl.data.sources.folder import find_images, read_image
 
 
 def paint(path, color=(200, 100, 50), size=(6, 4), mode="RGB", **options):

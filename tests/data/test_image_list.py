@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from supercm_pl.data.domain_folder import DomainFolder
-from supercm_pl.data.image_list import ImageList
 from supercm_pl.data.labels import labels_of
+from supercm_pl.data.sources.domain_folder import DomainFolder
+from supercm_pl.data.sources.image_list import ImageList
 
 
 def paint(root, *names):

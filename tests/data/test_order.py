@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supercm_pl.data import order
-from supercm_pl.data.order import LARGE, IndexStream
-from supercm_pl.data.seeding import permutation, permuted
+from supercm_pl.data.loading import permutation as order
+from supercm_pl.data.loading.permutation import LARGE, IndexStream
+from supercm_pl.seeding import permutation, permuted
 
 
 @pytest.mark.parametrize("size", [*range(1, 70), 127, 128, 129, 1000, 4095, 4096, 4097, 2**17 + 1])

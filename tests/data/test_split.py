@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supercm_pl.data import Split, choose_split
-from supercm_pl.data.choose import parse_fraction, read_indices
+from supercm_pl.data import Split, make_split
+from supercm_pl.data.splits.selection import parse_fraction, read_indices
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 20])
 NAMES = ["cat", "dog", "owl"]
@@ -17,20 +17,20 @@ def per_class(rows, labels=LABELS):
 
 
 def test_labels_per_class_gives_this_many_of_each():
-    split = choose_split(LABELS, NAMES, labels_per_class=4)
+    split = make_split(LABELS, NAMES, labels_per_class=4)
     assert per_class(split.labeled) == [4, 4, 4]
 
 
 def test_a_larger_budget_contains_the_smaller_one():
-    small = choose_split(LABELS, NAMES, labels_per_class=2, seed=3)
-    large = choose_split(LABELS, NAMES, labels_per_class=5, seed=3)
+    small = make_split(LABELS, NAMES, labels_per_class=2, seed=3)
+    large = make_split(LABELS, NAMES, labels_per_class=5, seed=3)
     assert set(small.labeled) < set(large.labeled)
 
 
 def test_num_labels_is_spread_as_evenly_as_the_classes_allow():
-    assert sorted(per_class(choose_split(LABELS, NAMES, num_labels=14).labeled)) == [4, 5, 5]
+    assert sorted(per_class(make_split(LABELS, NAMES, num_labels=14).labeled)) == [4, 5, 5]
     few = np.repeat([0, 1, 2], [50, 30, 3])
-    assert per_class(choose_split(few, NAMES, num_labels=23, val_size=0).labeled, few) == [
+    assert per_class(make_split(few, NAMES, num_labels=23, val_size=0).labeled, few) == [
         10,
         10,
         3,
@@ -39,20 +39,20 @@ def test_num_labels_is_spread_as_evenly_as_the_classes_allow():
 
 @pytest.mark.parametrize("fraction", [0.1, "10%", "10 %"])
 def test_a_fraction_keeps_the_proportions_of_the_classes(fraction):
-    assert per_class(choose_split(LABELS, NAMES, labeled_fraction=fraction).labeled) == [5, 3, 2]
+    assert per_class(make_split(LABELS, NAMES, labeled_fraction=fraction).labeled) == [5, 3, 2]
 
 
 def test_a_fraction_takes_at_least_one_of_each_class():
-    assert per_class(choose_split(LABELS, NAMES, labeled_fraction="1%").labeled) == [1, 1, 1]
+    assert per_class(make_split(LABELS, NAMES, labeled_fraction="1%").labeled) == [1, 1, 1]
 
 
 def test_explicit_rows_are_labeled():
-    split = choose_split(LABELS, NAMES, labeled_indices=[99, 3, 60])
+    split = make_split(LABELS, NAMES, labeled_indices=[99, 3, 60])
     assert split.labeled.tolist() == [3, 60, 99]
 
 
 def test_validation_is_as_large_as_the_label_budget_and_stratified():
-    split = choose_split(LABELS, NAMES, num_labels=10)
+    split = make_split(LABELS, NAMES, num_labels=10)
     assert len(split.val) == 10
     assert max(abs(a - b) for a, b in zip(per_class(split.val), [5, 3, 2], strict=True)) <= 1
 
@@ -62,18 +62,18 @@ def test_validation_is_as_large_as_the_label_budget_and_stratified():
     [(7, 7), (0, 0), (0.2, 20), ("20%", 20), ("labels", 12), (0.0, 0)],
 )
 def test_size_of_the_validation_set(val_size, expected):
-    assert len(choose_split(LABELS, NAMES, labels_per_class=4, val_size=val_size).val) == expected
+    assert len(make_split(LABELS, NAMES, labels_per_class=4, val_size=val_size).val) == expected
 
 
 def test_validation_by_default_takes_at_most_half_of_what_is_left():
-    split = choose_split(LABELS, NAMES, num_labels=90)
+    split = make_split(LABELS, NAMES, num_labels=90)
     assert (len(split.labeled), len(split.val), len(split.unlabeled)) == (90, 5, 5)
 
 
 def test_all_rows_are_labeled_if_none_is_chosen():
-    split = choose_split(LABELS, NAMES)
+    split = make_split(LABELS, NAMES)
     assert (len(split.labeled), len(split.val), len(split.unlabeled)) == (100, 0, 0)
-    split = choose_split(LABELS, NAMES, val_size=0.1)
+    split = make_split(LABELS, NAMES, val_size=0.1)
     assert (per_class(split.labeled), per_class(split.val)) == ([45, 27, 18], [5, 3, 2])
 
 
@@ -89,7 +89,7 @@ def test_every_row_has_one_part(sizes, k, val, both, seed):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     if val != "labels" and sum(sizes) - k * len(sizes) < 0.1 * sum(sizes) + 2:
         val = 0
-    split = choose_split(
+    split = make_split(
         labels,
         [str(i) for i in range(len(sizes))],
         labels_per_class=k,
@@ -104,14 +104,14 @@ def test_every_row_has_one_part(sizes, k, val, both, seed):
 
 
 def test_the_seed_decides():
-    one, again, other = (choose_split(LABELS, NAMES, labels_per_class=3, seed=s) for s in (1, 1, 2))
+    one, again, other = (make_split(LABELS, NAMES, labels_per_class=3, seed=s) for s in (1, 1, 2))
     assert one == again
     assert one != other
 
 
 def test_the_file_of_a_split_is_the_same_everywhere(tmp_path):
     # Bytes written down once: another platform, NumPy or Python must reproduce them.
-    split = choose_split(np.arange(12) % 3, NAMES, labels_per_class=1, val_size=2, seed=7)
+    split = make_split(np.arange(12) % 3, NAMES, labels_per_class=1, val_size=2, seed=7)
     split.save(tmp_path / "split.json")
     assert (tmp_path / "split.json").read_bytes().decode() == GOLDEN
 
@@ -128,7 +128,7 @@ GOLDEN = """{
 
 
 def test_a_saved_split_comes_back(tmp_path):
-    split = choose_split(LABELS, NAMES, labels_per_class=3, seed=5)
+    split = make_split(LABELS, NAMES, labels_per_class=3, seed=5)
     split.save(tmp_path / "runs" / "split.json")
     loaded = Split.load(tmp_path / "runs" / "split.json")
     assert loaded == split
@@ -140,7 +140,7 @@ def test_a_saved_split_comes_back(tmp_path):
 
 @pytest.mark.bad_input
 def test_a_split_knows_its_data(tmp_path):
-    split = choose_split(LABELS, NAMES, labels_per_class=3)
+    split = make_split(LABELS, NAMES, labels_per_class=3)
     split.check_belongs_to(LABELS, "x.json")
     with pytest.raises(
         ValueError, match=r"split x.json is for 100 training samples, the data has 99"
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_split(tmp_path, text, message):
 )
 def test_a_split_that_was_edited_wrongly(tmp_path, changes, message):
     path = tmp_path / "split.json"
-    choose_split(LABELS, NAMES, labels_per_class=3).save(path)
+    make_split(LABELS, NAMES, labels_per_class=3).save(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(ValueError, match=message):
         Split.load(path)
@@ -211,7 +211,7 @@ def test_a_split_that_was_edited_wrongly(tmp_path, changes, message):
 )
 def test_what_cannot_be_chosen(options, message):
     with pytest.raises(ValueError, match=message):
-        choose_split(LABELS, NAMES, **options)
+        make_split(LABELS, NAMES, **options)
 
 
 def test_percentages():

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from supercm_pl import SSLDataModule
 from supercm_pl.data import DatasetSource, Digits, PairedLoader, Stream
 from supercm_pl.data.datasets import Samples, TensorData
-from supercm_pl.data.streamed import StreamedData, StreamedSamples
+from supercm_pl.data.loading.iterable.reader import IterableData, IterableSamples
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
@@ -77,7 +77,7 @@ def loader(dataset, labeled=5, unlabeled_batch=4, steps_per_epoch=6, **options):
     return PairedLoader(
         {
             "labeled": Stream(samples, 2),
-            "unlabeled": Stream(StreamedSamples(dataset), unlabeled_batch),
+            "unlabeled": Stream(IterableSamples(dataset), unlabeled_batch),
         },
         steps_per_epoch=steps_per_epoch,
         **options,
@@ -134,14 +134,14 @@ def test_a_data_set_that_shares_itself_out_is_not_shared_again(workers):
     for rank in (0, 1):
         dataset = Sharing(48)
         dataset.rank, dataset.world_size = rank, 2
-        data = StreamedData(dataset, sharded=True)
+        data = IterableData(dataset, sharded=True)
         ranks.append(drawn(loader(data, num_workers=workers, world_size=2, rank=rank)))
     assert sorted(ranks[0] + ranks[1]) == list(range(48))
 
 
 def of_kind(kind):
     if kind == "sharing":
-        return StreamedData(Sharing(31), sharded=True)
+        return IterableData(Sharing(31), sharded=True)
     return {"numbers": Numbers, "shuffled": Shuffled, "saved": Saved}[kind]()
 
 
@@ -217,9 +217,9 @@ def test_workers_may_change_where_everyone_reads_everything():
 
 
 def test_with_other_workers_a_data_set_that_shares_itself_out_begins_a_new_pass():
-    first = loader(StreamedData(Sharing(64), sharded=True), num_workers=2, steps_per_epoch=5)
+    first = loader(IterableData(Sharing(64), sharded=True), num_workers=2, steps_per_epoch=5)
     list(first)
-    second = loader(StreamedData(Sharing(64), sharded=True), num_workers=0, steps_per_epoch=5)
+    second = loader(IterableData(Sharing(64), sharded=True), num_workers=0, steps_per_epoch=5)
     with pytest.warns(UserWarning, match="'unlabeled' was shared out to other ranks and workers"):
         second.load_state_dict(first.state_dict())
     assert drawn(second) == list(range(20))
@@ -256,10 +256,10 @@ def test_the_global_generators_are_left_alone(workers):
 
 def test_libraries_that_share_out_their_items_are_known():
     library = type("StreamingDataset", (Numbers,), {"__module__": "litdata.streaming.dataset"})
-    assert StreamedData(library()).sharded
-    assert not StreamedData(Numbers()).sharded
-    assert not StreamedData(library(), sharded=False).sharded
-    assert StreamedSamples(StreamedData(Numbers(), sharded=True)).sharded
+    assert IterableData(library()).sharded
+    assert not IterableData(Numbers()).sharded
+    assert not IterableData(library(), sharded=False).sharded
+    assert IterableSamples(IterableData(Numbers(), sharded=True)).sharded
 
 
 class Empty(Numbers):
@@ -280,7 +280,7 @@ class Ragged(Numbers):
         (Empty(), 2, "'unlabeled' gives no items"),
         (Ragged(), 0, "inputs must have one shape, but sample"),
         (Ragged(), 2, "inputs must have one shape, but sample"),
-        (StreamedData(Sharing(1), True), 3, "no items for one of the workers: use fewer"),
+        (IterableData(Sharing(1), True), 3, "no items for one of the workers: use fewer"),
     ],
 )
 def test_what_can_not_be_read(data, workers, message):
@@ -290,7 +290,7 @@ def test_what_can_not_be_read(data, workers, message):
 
 @pytest.mark.bad_input
 def test_inputs_must_be_like_those_of_the_training_data():
-    streams = {"unlabeled": Stream(StreamedSamples(Numbers(), torch.zeros(1, 3)), 2)}
+    streams = {"unlabeled": Stream(IterableSamples(Numbers(), torch.zeros(1, 3)), 2)}
     with pytest.raises(ValueError, match=r"one shape and type, got \(1,\) .* and \(3,\)"):
         next(iter(PairedLoader(streams, steps_per_epoch=1)))
 

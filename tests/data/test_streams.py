@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from supercm_pl.data import PairedLoader, Stream
 from supercm_pl.data.datasets import Samples, TensorData
-from supercm_pl.data.order import IndexStream
-from supercm_pl.data.seeding import derive_seed, isolated_rng, permutation
+from supercm_pl.data.loading.permutation import IndexStream
+from supercm_pl.seeding import derive_seed, isolated_rng, permutation
 
 # Forking with threads about is torch's own way of starting workers on Linux.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")

@@ -6,7 +6,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
 from supercm_pl.data import Cutout, RandAugment, StrongAugment
-from supercm_pl.data.operations import OPERATIONS
+from supercm_pl.data.transforms.image_operations import OPERATIONS
 
 STRENGTHS = torch.tensor([-1.0, -0.55, -0.1, 0.0, 0.3, 0.77, 1.0])
 BILINEAR = InterpolationMode.BILINEAR

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl import SSLModule, UDAModule
 from supercm_pl.clustering import CentroidMode
-from supercm_pl.core.module import SuperCMModule
+from supercm_pl.training.module import SuperCMModule
 
 STEPS = 20
 NUM_CLASSES = 4

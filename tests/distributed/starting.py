@@ -20,7 +20,7 @@ needs_ranks = pytest.mark.skipif(
 def start_ranks(function: Callable[..., None], arguments: tuple[Any, ...], number: int) -> Any:
     """Start `function(rank, *arguments)` in as many processes, without waiting for them."""
     # One process imports the package, which takes seconds, and is copied for each rank.
-    multiprocessing.set_forkserver_preload(["supercm_pl.core.module", "lightning.pytorch"])
+    multiprocessing.set_forkserver_preload(["supercm_pl.training.module", "lightning.pytorch"])
     return start_processes(  # type: ignore[no-untyped-call]
         function, arguments, nprocs=number, join=False, start_method="forkserver"
     )

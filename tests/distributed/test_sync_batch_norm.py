@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from supercm_pl import SSLModule, UDAModule
-from supercm_pl.core.module import SuperCMModule
+from supercm_pl.training.module import SuperCMModule
 
 
 @pytest.mark.parametrize(

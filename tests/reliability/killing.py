@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from supercm_pl.cli import main
+from supercm_pl.cli.main import main
 
 CONFIG = """
 seed_everything: 3
@@ -41,7 +41,7 @@ model:
     backbone:
       class_path: supercm_pl.backbones.ConvNet
       init_args: {in_channels: 1, widths: [8, 64]}
-    regularizers: {class_path: supercm_pl.ssl.regularizers.VAT}
+    methods: {class_path: supercm_pl.ssl.methods.VAT}
     optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.01}}
 data:
   class_path: supercm_pl.SSLDataModule

@@ -13,24 +13,24 @@ from torch import Tensor, nn
 
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
-from supercm_pl.core.term import Term
 from supercm_pl.data import AffineNoise
-from supercm_pl.ssl import regularizers
-from supercm_pl.uda import adapters
+from supercm_pl.ssl import methods as ssl_methods
+from supercm_pl.training.method import Method
+from supercm_pl.uda import methods as uda_methods
 
 
-def methods(package: Any) -> dict[str, type[Term]]:
+def methods(package: Any) -> dict[str, type[Method]]:
     """The base methods that a package exports, by name; a new one is found by itself."""
     found = {name: getattr(package, name) for name in package.__all__}
     return {
         name: thing
         for name, thing in found.items()
-        if isinstance(thing, type) and issubclass(thing, Term) and not thing.__abstractmethods__
+        if isinstance(thing, type) and issubclass(thing, Method) and not thing.__abstractmethods__
     }
 
 
-REGULARIZERS = methods(regularizers)
-ADAPTERS = methods(adapters)
+REGULARIZERS = methods(ssl_methods)
+ADAPTERS = methods(uda_methods)
 STEPS_PER_EPOCH = 4
 
 

@@ -66,21 +66,21 @@ MODEL = [
     ("bottleneck: 2.5", "model.bottleneck must be int, got 2.5"),
     ("feature_size: 7", "features must have shape (N, in_features=7), got (64, 8)"),
     ("num_classes: 1", "model.num_classes is 1, but the data have 10 classes: leave it out"),
-    ("regularizers: 3", "model.regularizers must be subclass of Term or Sequence, got 3"),
+    ("methods: 3", "model.methods must be subclass of Method or Sequence, got 3"),
     (
-        "regularizers: {class_path: supercm_pl.ssl.regularizers.FixMatc}",
-        "model.regularizers: there is no class supercm_pl.ssl.regularizers.FixMatc; did you mean",
+        "methods: {class_path: supercm_pl.ssl.methods.FixMatc}",
+        "model.methods: there is no class supercm_pl.ssl.methods.FixMatc; did you mean",
     ),
     (
-        of("regularizers", "ssl.regularizers.VAT", "weight: .nan"),
+        of("methods", "ssl.methods.VAT", "weight: .nan"),
         "weight must be a number of 0 or more, got nan",
     ),
     (
-        "regularizers: [{class_path: supercm_pl.ssl.regularizers.FixMatch}]",
+        "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
         'fix_match wants the view "strong", but the data module has no transform for it: give it',
     ),
     (
-        "regularizers: {class_path: supercm_pl.uda.adapters.DANN}",
+        "methods: {class_path: supercm_pl.uda.methods.DANN}",
         "DANN is a base method for the steps of domain adaptation: train it with UDAModule",
     ),
     ("cm_ramp: 0.5", "model.cm_ramp must be subclass of Ramp, got 0.5"),
@@ -171,7 +171,7 @@ OTHER = [
     ("trainer: {accumulate_grad_batches: 0}", "trainer.accumulate_grad_batches must be 1 or more"),
     ("trainer: {gradient_clip_val: x}", "trainer.gradient_clip_val must be int or float, got x"),
     (
-        "trainer: {callbacks: [{class_path: supercm_pl.core.faults.NonFiniteLoss, "
+        "trainer: {callbacks: [{class_path: supercm_pl.callbacks.non_finite.NonFiniteLoss, "
         "init_args: {action: ignore}}]}",
         "trainer.callbacks.action must be one of stop, skip, got ignore",
     ),
@@ -222,7 +222,7 @@ def test_keys_merged_from_an_anchor_are_not_there_twice(folder: Path) -> None:
 ADAPTATION = [
     (model("batch_norm: all"), "model.batch_norm must be one of mixed, separate, domain, got all"),
     (
-        model(of("adapters", "uda.adapters.DANN", "max_reversal: -1")),
+        model(of("methods", "uda.methods.DANN", "max_reversal: -1")),
         "max_reversal must be a number of 0 or more, got -1.0",
     ),
     (
@@ -230,7 +230,7 @@ ADAPTATION = [
         "temperature must be g",
     ),
     (model("validators: DANN"), "model.validators: there is no class DANN"),
-    (model("regularizers: VAT"), "unknown key model.regularizers (change.yaml, line 1)"),
+    (model("methods: VAT"), "unknown key model.methods (change.yaml, line 1)"),
     (data("target_val_size: 3.0"), "target_val_size must be in (0, 1], such as"),
     (data("resize: 0"), "resize must be 1 pixel or more, got 0"),
     (data("oracle: maybe"), "data.oracle must be bool, got maybe"),

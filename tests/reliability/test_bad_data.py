@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from supercm_pl import SSLDataModule, UDADataModule
 from supercm_pl.data import DatasetSource, Digits, Resized
-from supercm_pl.data.augment import GaussianNoise
+from supercm_pl.data.transforms.augment import GaussianNoise
 
 pytestmark = pytest.mark.bad_input
 

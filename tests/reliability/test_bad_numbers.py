@@ -13,11 +13,12 @@ from torch import nn
 
 from supercm_pl import ClusteringHead, SSLModule, SuperCMClassifier, UDAModule
 from supercm_pl.backbones import MLP
-from supercm_pl.core.optim import InverseDecayLR, WarmupCosineLR
-from supercm_pl.core.ramps import AdversarialRampUp, LinearRampUp, SigmoidRampUp
-from supercm_pl.data.augment import AffineNoise, FlipCrop, GaussianNoise
-from supercm_pl.ssl import regularizers
-from supercm_pl.uda import adapters, validators
+from supercm_pl.data.transforms.augment import AffineNoise, FlipCrop, GaussianNoise
+from supercm_pl.ssl import methods as ssl_methods
+from supercm_pl.training.optim import InverseDecayLR, WarmupCosineLR
+from supercm_pl.training.ramps import AdversarialRampUp, LinearRampUp, SigmoidRampUp
+from supercm_pl.uda import methods as uda_methods
+from supercm_pl.uda import validators
 
 pytestmark = pytest.mark.bad_input
 
@@ -35,11 +36,11 @@ MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"num_classes": None}, TypeError, "num_classes must be an int, got None"),
     ({"num_classes": True}, TypeError, "num_classes must be an int, got True"),
     ({"num_classes": 1}, ValueError, "num_classes must be 2 or more, got 1"),
-    ({"regularizers": regularizers.VAT}, TypeError, "a base method must be an object .* got <cla"),
-    ({"regularizers": "VAT"}, TypeError, r"a base method must be .* VAT\(\) or DANN.* got 'VAT'"),
-    ({"regularizers": None}, TypeError, "a base method must be an object .* got None"),
-    ({"regularizers": [nn.Linear(2, 2)]}, TypeError, "a base method must be .* got Linear"),
-    ({"regularizers": adapters.DANN()}, TypeError, "DANN is a base method .* with UDAModule"),
+    ({"methods": ssl_methods.VAT}, TypeError, "a base method must be an object .* got <cla"),
+    ({"methods": "VAT"}, TypeError, r"a base method must be .* VAT\(\) or DANN.* got 'VAT'"),
+    ({"methods": None}, TypeError, "a base method must be an object .* got None"),
+    ({"methods": [nn.Linear(2, 2)]}, TypeError, "a base method must be .* got Linear"),
+    ({"methods": uda_methods.DANN()}, TypeError, "DANN is a base method .* with UDAModule"),
     ({"cm_weight": NAN}, ValueError, "cm_weight must be a number of 0 or more, got nan"),
     ({"cm_weight": "1"}, ValueError, "cm_weight must be a number of 0 or more, got '1'"),
     ({"cm_weight": None}, ValueError, "cm_weight must be a number of 0 or more, got None"),
@@ -73,7 +74,7 @@ def test_an_optimizer_that_is_already_there() -> None:
         ssl(optimizer=optimizer)
 
 
-@pytest.mark.parametrize("given", ["SND", validators.SND, [adapters.DANN()], None])
+@pytest.mark.parametrize("given", ["SND", validators.SND, [uda_methods.DANN()], None])
 def test_validators(given: Any) -> None:
     with pytest.raises(TypeError, match=r"a validator must be an object such as SND\(\), got"):
         UDAModule(MLP(4, (8,)), 3, validators=given)
@@ -85,25 +86,28 @@ def test_bias_of_the_head() -> None:
 
 
 TERMS: list[tuple[Callable[..., Any], str, tuple[Any, ...]]] = [
-    *((term, "weight", ("1", None, True, NAN)) for term in (regularizers.VAT, adapters.DANN)),
-    *((term, "ramp", ("x", True, 2.0, NAN, max)) for term in (regularizers.PiModel, adapters.DAN)),
-    (regularizers.FixMatch, "threshold", ("0.9", None, 95, NAN)),
-    (regularizers.FixMatch, "temperature", ("x", 0, NAN, INF)),
-    (regularizers.PseudoLabel, "threshold", ("x", 1.0)),
-    (regularizers.MeanTeacher, "momentum", ("x", None, 1.0, NAN)),
-    (regularizers.ICT, "alpha", ("x", 0, NAN)),
-    (regularizers.VAT, "epsilon", ("x", -1, NAN)),
-    (regularizers.VAT, "xi", ("x", 0)),
-    (regularizers.VAT, "power_iterations", ("x", 0, 1.5, NAN, True)),
-    (regularizers.AdaMatch, "window", ("x", 0, 1.5, None)),
-    (regularizers.FlexMatch, "num_samples", ("x", 0, 1.5)),
-    (regularizers.FreeMatch, "fairness_weight", ("x", -1, NAN)),
-    (adapters.DANN, "max_reversal", ("x", -1, NAN)),
-    (adapters.DANN, "reversal", ("x", 1.0, AdversarialRampUp)),
-    (adapters.CDAN, "random_features", ("x", 0, NAN)),
-    (adapters.MDD, "margin", ("x", 0.5, NAN)),
-    (adapters.MDD, "hidden_features", ("x", 0, NAN)),
-    (adapters.MDD, "dropout", ("x", 1.0)),
+    *((term, "weight", ("1", None, True, NAN)) for term in (ssl_methods.VAT, uda_methods.DANN)),
+    *(
+        (term, "ramp", ("x", True, 2.0, NAN, max))
+        for term in (ssl_methods.PiModel, uda_methods.DAN)
+    ),
+    (ssl_methods.FixMatch, "threshold", ("0.9", None, 95, NAN)),
+    (ssl_methods.FixMatch, "temperature", ("x", 0, NAN, INF)),
+    (ssl_methods.PseudoLabel, "threshold", ("x", 1.0)),
+    (ssl_methods.MeanTeacher, "momentum", ("x", None, 1.0, NAN)),
+    (ssl_methods.ICT, "alpha", ("x", 0, NAN)),
+    (ssl_methods.VAT, "epsilon", ("x", -1, NAN)),
+    (ssl_methods.VAT, "xi", ("x", 0)),
+    (ssl_methods.VAT, "power_iterations", ("x", 0, 1.5, NAN, True)),
+    (ssl_methods.AdaMatch, "window", ("x", 0, 1.5, None)),
+    (ssl_methods.FlexMatch, "num_samples", ("x", 0, 1.5)),
+    (ssl_methods.FreeMatch, "fairness_weight", ("x", -1, NAN)),
+    (uda_methods.DANN, "max_reversal", ("x", -1, NAN)),
+    (uda_methods.DANN, "reversal", ("x", 1.0, AdversarialRampUp)),
+    (uda_methods.CDAN, "random_features", ("x", 0, NAN)),
+    (uda_methods.MDD, "margin", ("x", 0.5, NAN)),
+    (uda_methods.MDD, "hidden_features", ("x", 0, NAN)),
+    (uda_methods.MDD, "dropout", ("x", 1.0)),
 ]
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from supercm_pl import ClusteringHead, SSLModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.clustering.functional import class_sums, clustering_loss, squared_distances
-from supercm_pl.core.metrics import EvaluationMetrics
-from supercm_pl.ssl.regularizers import FixMatch, FlexMatch
-from supercm_pl.uda.adapters import DANN
+from supercm_pl.ssl.methods import FixMatch, FlexMatch
+from supercm_pl.training.metrics import EvaluationMetrics
+from supercm_pl.uda.methods import DANN
 from supercm_pl.uda.validators import SND
 
 pytestmark = pytest.mark.bad_input
@@ -199,7 +199,7 @@ def test_unlabeled_inputs_of_a_step(unlabeled: Any, error: type[Exception], mess
 )
 def test_views_of_a_step(views: Any, term: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        ssl(regularizers=term).training_step({"labeled": (X, Y), "unlabeled": views})
+        ssl(methods=term).training_step({"labeled": (X, Y), "unlabeled": views})
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_parts_of_an_adaptation_step(
     change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        uda(adapters=DANN()).training_step({"source": (X, Y), "target": U, **change})
+        uda(methods=DANN()).training_step({"source": (X, Y), "target": U, **change})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from supercm_pl.core.checkpoints import (
+from supercm_pl.checkpoints.files import (
     AtomicCheckpointIO,
     check_class_paths,
     use_atomic_checkpoints,

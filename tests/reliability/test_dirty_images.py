@@ -17,7 +17,7 @@ from PIL import Image
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import FolderSource
-from supercm_pl.data.image_reading import read_image
+from supercm_pl.data.sources.image_reading import read_image
 
 
 def noise(size: tuple[int, int] = (48, 48), channels: int = 3, seed: int = 0) -> Image.Image:

@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader
 
 from supercm_pl import SSLModule
 from supercm_pl.backbones import MLP
-from supercm_pl.core.faults import NonFiniteLoss, NonFiniteLossError
-from supercm_pl.core.term import Term, TermValue
+from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
+from supercm_pl.training.method import Method, MethodLoss
 from tests.reliability.runs import Run, data, equal, every_step, fit
 from tests.test_cli import SMALL, supercm
 
 
-class Breaking(Term):
+class Breaking(Method):
     """A term that is ``value`` in the batches ``at``."""
 
     def __init__(self, at: tuple[int, ...], value: float = math.nan) -> None:
@@ -29,13 +29,13 @@ class Breaking(Term):
         self.value = value
         self.calls = 0
 
-    def forward(self, step: Any) -> TermValue:
+    def forward(self, step: Any) -> MethodLoss:
         loss = step.unlabeled["weak"].features.square().mean()
         self.calls += 1
-        return TermValue(loss * self.value if self.calls - 1 in self.at else loss)
+        return MethodLoss(loss * self.value if self.calls - 1 in self.at else loss)
 
 
-def model(term: Term | None = None) -> SSLModule:
+def model(term: Method | None = None) -> SSLModule:
     torch.manual_seed(0)
     terms = [] if term is None else [term]
     return SSLModule(MLP(64, (16,)), 10, terms, optimizer=torch.optim.Adam)

@@ -22,11 +22,11 @@ from lightning.pytorch.loggers import CSVLogger
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
-from supercm_pl.core.checkpoints import AtomicCheckpointIO
-from supercm_pl.core.faults import NonFiniteLoss
-from supercm_pl.core.signals import SaveOnSignal
-from supercm_pl.data.augment import GaussianNoise
-from supercm_pl.ssl.regularizers import MeanTeacher
+from supercm_pl.callbacks.non_finite import NonFiniteLoss
+from supercm_pl.callbacks.save_on_signal import SaveOnSignal
+from supercm_pl.checkpoints.files import AtomicCheckpointIO
+from supercm_pl.data.transforms.augment import GaussianNoise
+from supercm_pl.ssl.methods import MeanTeacher
 
 PROCESS = Path("/proc/self")
 STEPS_PER_EPOCH = 100

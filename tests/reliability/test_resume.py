@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from supercm_pl import SSLModule
-from supercm_pl.core.reproducibility import StepRandomness
+from supercm_pl.training.randomness import StepRandomness
 from tests.reliability.runs import (
     ADAPTERS,
     REGULARIZERS,

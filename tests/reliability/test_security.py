@@ -16,7 +16,7 @@ import torch
 import supercm_pl
 from supercm_pl import SSLModule
 from supercm_pl.backbones import MLP
-from supercm_pl.core.checkpoints import AtomicCheckpointIO, check_class_paths
+from supercm_pl.checkpoints.files import AtomicCheckpointIO, check_class_paths
 from tests.test_cli import SMALL, supercm
 
 PACKAGE = Path(supercm_pl.__file__).parent
@@ -183,10 +183,10 @@ def test_a_class_that_the_user_names_too_is_allowed(folder: Path) -> None:
 
 def test_checkpoints_of_ones_own_load() -> None:
     with_hyperparameters(
-        regularizers=[{"class_path": "supercm_pl.ssl.regularizers.VAT", "init_args": {}}],
-        cm_ramp={"class_path": "supercm_pl.core.ramps.SigmoidRampUp", "init_args": {}},
+        methods=[{"class_path": "supercm_pl.ssl.methods.VAT", "init_args": {}}],
+        cm_ramp={"class_path": "supercm_pl.training.ramps.SigmoidRampUp", "init_args": {}},
         optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.1}},
-        lr_scheduler={"class_path": "supercm_pl.core.optim.WarmupCosineLR", "init_args": {}},
+        lr_scheduler={"class_path": "supercm_pl.training.optim.WarmupCosineLR", "init_args": {}},
     )
     check_class_paths("x.ckpt")
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
-from supercm_pl.core.signals import SaveOnSignal
+from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from tests.reliability.runs import data, equal, every_step, fit, module
 from tests.test_cli import SMALL, supercm
 

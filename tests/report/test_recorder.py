@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import ConvNet
+from supercm_pl.callbacks.report_recorder import thumbnails
 from supercm_pl.report import ReportRecorder, Snapshot, read_run
-from supercm_pl.report.recorder import thumbnails
 from tests.report.recorded import run_folder, snapshot
 
 

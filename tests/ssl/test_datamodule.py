@@ -149,7 +149,7 @@ def test_description_and_properties():
 
 def test_it_is_described_once(monkeypatch):
     said = []
-    monkeypatch.setattr("supercm_pl.core.datamodule.rank_zero_info", said.append)
+    monkeypatch.setattr("supercm_pl.data.datamodule.rank_zero_info", said.append)
     data = digits()
     for stage in ("fit", "fit", "test"):
         data.setup(stage)

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.clustering.functional import clustering_loss
-from supercm_pl.core.optim import WarmupCosineLR
-from supercm_pl.core.ramps import LinearRampUp
-from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers import Regularizer, Step
+from supercm_pl.ssl.methods import Method, Step
+from supercm_pl.training.method import MethodLoss
+from supercm_pl.training.optim import WarmupCosineLR
+from supercm_pl.training.ramps import LinearRampUp
 
 
 def as_loader(x: torch.Tensor, y: torch.Tensor) -> DataLoader:
@@ -66,14 +66,14 @@ def fit(module: SSLModule, data: Blobs, **options) -> L.Trainer:
     return trainer
 
 
-class Gap(Regularizer):
+class Gap(Method):
     """The mean difference of two views: simple enough to check by hand."""
 
     views = ("weak", "strong")
 
-    def forward(self, step: Step) -> TermValue:
+    def forward(self, step: Step) -> MethodLoss:
         weak, strong = step.unlabeled["weak"], step.unlabeled["strong"]
-        return TermValue(
+        return MethodLoss(
             (weak.logits - strong.logits).square().mean(), {"rows": step.labels.float().sum()}
         )
 
@@ -112,7 +112,7 @@ def test_the_cm_weight_follows_its_ramp():
 
 def test_a_regularizer_adds_its_weighted_term_and_is_logged():
     data = Blobs(steps=1, views=("weak", "strong"))
-    plain, with_gap = build(cm_weight=0.0), build(cm_weight=0.0, regularizers=Gap(weight=3.0))
+    plain, with_gap = build(cm_weight=0.0), build(cm_weight=0.0, methods=Gap(weight=3.0))
     plain.train(), with_gap.train()
     batch = data.batches[0]
     loss = with_gap.training_step(batch)
@@ -132,7 +132,7 @@ def test_a_regularizer_adds_its_weighted_term_and_is_logged():
 
 @pytest.mark.bad_input
 def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
-    module = build(regularizers=[Gap()])
+    module = build(methods=[Gap()])
     with pytest.raises(
         ValueError, match=r'no unlabeled view "strong", which gap needs; it has \[.weak.\]'
     ):
@@ -289,10 +289,10 @@ def build_normalised(**options) -> SSLModule:
 class Keeper(Gap):
     """Asks for a further forward pass, and keeps what it got."""
 
-    batch_norm = "frozen"
+    batch_norm_policy = "frozen"
 
-    def forward(self, step: Step) -> TermValue:
-        self.step, self.further = step, step.rows(step.unlabeled_inputs["strong"])
+    def forward(self, step: Step) -> MethodLoss:
+        self.step, self.further = step, step.extra_forward(step.unlabeled_inputs["strong"])
         return super().forward(step)
 
 
@@ -307,9 +307,9 @@ class Keeper(Gap):
 def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes, moving):
     batch = Blobs(views=("weak", "strong")).batches[0]
     parts = {"labeled": batch["labeled"][0], **batch["unlabeled"]}
-    module = build_normalised(batch_norm=policy, regularizers=Keeper())
+    module = build_normalised(batch_norm=policy, methods=Keeper())
     module.training_step(batch)
-    step = module.terms[0].step
+    step = module.methods[0].step
     found = {"labeled": step.labeled["weak"], **step.unlabeled}
 
     linear = build_normalised().backbone[0]
@@ -323,13 +323,13 @@ def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes
         mean = 0.9 * mean + 0.1 * linear(parts["strong"]).mean(0)
     torch.testing.assert_close(module.backbone[1].running_mean, mean)
     alone = nn.BatchNorm1d(8)(linear(parts["strong"]))
-    torch.testing.assert_close(module.terms[0].further.features, alone)
+    torch.testing.assert_close(module.methods[0].further.features, alone)
 
 
 def test_the_policy_of_batch_norm_is_that_of_the_first_regularizer_unless_named():
     assert build().batch_norm == "all"
-    assert build(regularizers=[Keeper(), Gap()]).batch_norm == "frozen"
-    assert build(regularizers=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"
+    assert build(methods=[Keeper(), Gap()]).batch_norm == "frozen"
+    assert build(methods=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"
     with pytest.raises(ValueError, match=r"batch_norm must be one of .* got 'none'"):
         build(batch_norm="none")
 
@@ -338,7 +338,7 @@ def test_confident_unlabeled_samples_join_the_centroids_above_the_threshold():
     batch = Blobs().batches[0]
     module, twin = build(centroid_threshold=0.5), build()
     module.training_step(batch)
-    labeled, unlabeled = twin.joint_rows(
+    labeled, unlabeled = twin.forward_joint(
         {("l", ""): batch["labeled"][0], ("u", ""): batch["unlabeled"]}
     ).values()
     confidence, found = unlabeled.assignments.max(1)
@@ -352,23 +352,24 @@ def test_confident_unlabeled_samples_join_the_centroids_above_the_threshold():
     assert torch.equal(module.head.centroid_counts, twin.head.centroid_counts)
 
 
-class InPlaceOfCrossEntropy(Regularizer):
+class InPlaceOfCrossEntropy(Method):
     """Brings a loss of its own for the labeled rows, and forwards everything itself."""
 
     views = ()
+    labeled_views = ()
     input_views = ("weak",)
     replaces_supervised = True
 
-    def forward(self, step: Step) -> TermValue:
+    def forward(self, step: Step) -> MethodLoss:
         assert not step.labeled
         assert not step.unlabeled
-        logits = step.rows(step.labeled_inputs["weak"]).logits
-        return TermValue(logits.sum() * 0, supervised=2 * F.cross_entropy(logits, step.labels))
+        logits = step.extra_forward(step.labeled_inputs["weak"]).logits
+        return MethodLoss(logits.sum() * 0, supervised=2 * F.cross_entropy(logits, step.labels))
 
 
 def test_a_term_may_bring_the_loss_of_the_labeled_rows_and_nothing_else_is_forwarded():
     batch = Blobs().batches[0]
-    loss = build(cm_weight=0.0, regularizers=InPlaceOfCrossEntropy()).training_step(batch)
+    loss = build(cm_weight=0.0, methods=InPlaceOfCrossEntropy()).training_step(batch)
     expected = F.cross_entropy(build()(batch["labeled"][0]), batch["labeled"][1])
     torch.testing.assert_close(loss, 2 * expected)
 
@@ -378,7 +379,7 @@ class Counter(Gap):
 
     attached = stepped = 0
 
-    def attach(self, backbone, head) -> None:
+    def build(self, backbone, head) -> None:
         self.attached += 1
         self.sizes = head.in_features, head.num_classes
 
@@ -388,19 +389,19 @@ class Counter(Gap):
 
 def test_terms_are_attached_once_and_told_of_every_optimizer_step():
     counter = Counter()
-    module = build(regularizers=counter)
+    module = build(methods=counter)
     fit(module, Blobs(steps=6, views=("weak", "strong")), accumulate_grad_batches=3)
     assert (counter.attached, counter.sizes, counter.stepped) == (1, (8, 3), 2)
 
 
-class Which(Regularizer):
+class Which(Method):
     """Keeps which samples it got."""
 
     needs_index = True
 
-    def forward(self, step: Step) -> TermValue:
+    def forward(self, step: Step) -> MethodLoss:
         self.seen = step.index, step.unlabeled["weak"].inputs, step.num_unlabeled
-        return TermValue(step.unlabeled["weak"].logits.sum() * 0)
+        return MethodLoss(step.unlabeled["weak"].logits.sum() * 0)
 
 
 def test_a_term_can_ask_which_samples_of_the_unlabeled_stream_it_got():

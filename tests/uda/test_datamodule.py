@@ -9,10 +9,10 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
-from supercm_pl.data.domain_folder import DomainFolder
-from supercm_pl.data.domains import DigitsM
-from supercm_pl.data.resize import Resized
-from supercm_pl.data.unlabeled import UnlabeledArrays
+from supercm_pl.data.sources.digits_m import DigitsM
+from supercm_pl.data.sources.domain_folder import DomainFolder
+from supercm_pl.data.sources.resized import Resized
+from supercm_pl.data.sources.unlabeled import UnlabeledArrays
 from supercm_pl.uda.datamodule import UDADataModule
 
 pytestmark = [
@@ -682,10 +682,10 @@ def test_it_is_built_from_yaml():
     parser = jsonargparse.ArgumentParser()
     parser.add_subclass_arguments(UDADataModule, "data")
     digits_at_16 = (
-        "{class_path: supercm_pl.data.resize.Resized, init_args: {size: 16, "
+        "{class_path: supercm_pl.data.sources.resized.Resized, init_args: {size: 16, "
         "source: {class_path: supercm_pl.data.Digits}}}"
     )
-    target = "{class_path: supercm_pl.data.domains.DigitsM}"
+    target = "{class_path: supercm_pl.data.sources.digits_m.DigitsM}"
     for source in (digits_at_16, f"[{digits_at_16}, {target}]"):
         text = f"{{source: {source}, target: {target}, resize: [20, 18], source_val_size: 10%}}"
         value = f"{{class_path: supercm_pl.uda.UDADataModule, init_args: {text}}}"

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from supercm_pl import UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.clustering.functional import clustering_loss
-from supercm_pl.core.optim import InverseDecayLR
-from supercm_pl.core.term import TermValue
-from supercm_pl.uda.adapters import Adapter, UDAStep
+from supercm_pl.training.method import MethodLoss
+from supercm_pl.training.optim import InverseDecayLR
+from supercm_pl.uda.methods import Method, UDAStep
 from supercm_pl.uda.validators import Entropy, SourceAccuracy
 
 
@@ -79,26 +79,26 @@ def trainer(**options) -> L.Trainer:
     )
 
 
-class Gap(Adapter):
+class Gap(Method):
     """Distance of the mean features: simple enough to check by hand."""
 
-    def forward(self, step: UDAStep) -> TermValue:
+    def forward(self, step: UDAStep) -> MethodLoss:
         gap = step.source.features.mean(0) - step.target.features.mean(0)
-        return TermValue(gap.square().sum())
+        return MethodLoss(gap.square().sum())
 
 
-class Keeper(Adapter):
+class Keeper(Method):
     """Keeps the step."""
 
-    def forward(self, step: UDAStep) -> TermValue:
+    def forward(self, step: UDAStep) -> MethodLoss:
         self.step = step
-        return TermValue(step.source.logits.sum() * 0)
+        return MethodLoss(step.source.logits.sum() * 0)
 
 
 def test_the_loss_is_cross_entropy_plus_cm_of_both_domains_plus_the_adapter():
     batch = Domains().batches[0]
     (x, y), u = batch["source"], batch["target"]
-    loss = build(cm_weight=0.7, adapters=Gap(weight=3.0)).training_step(batch)
+    loss = build(cm_weight=0.7, methods=Gap(weight=3.0)).training_step(batch)
 
     twin = build()
     features = twin.backbone(torch.cat([x, u]))
@@ -121,7 +121,7 @@ def test_source_only_does_not_look_at_the_target():
 def test_labeled_target_rows_join_cross_entropy_and_centroids_but_not_the_source():
     data, keeper = Domains(), Keeper()
     batch = {**data.batches[0], "labeled_target": data.labeled_target}
-    module = build(Plain, cm_weight=0.0, adapters=keeper)
+    module = build(Plain, cm_weight=0.0, methods=keeper)
     loss = module.training_step(batch)
     x = torch.cat([batch["source"][0], data.labeled_target[0]])
     y = torch.cat([batch["source"][1], data.labeled_target[1]])
@@ -137,14 +137,14 @@ def test_labeled_target_rows_join_cross_entropy_and_centroids_but_not_the_source
 def test_the_domains_of_several_sources_reach_the_adapters():
     batch, keeper = Domains().batches[0], Keeper()
     domains = torch.tensor([0, 1, 0, 1, 1, 0])
-    build(adapters=keeper).training_step({**batch, "source": (*batch["source"], domains)})
+    build(methods=keeper).training_step({**batch, "source": (*batch["source"], domains)})
     assert torch.equal(keeper.step.domains, domains)
 
 
 def test_one_mixed_pass_normalises_both_domains_together():
     batch = Domains().batches[0]
     keeper = Keeper()
-    build(Normalised, adapters=keeper, cm_weight=0.0).training_step(batch)
+    build(Normalised, methods=keeper, cm_weight=0.0).training_step(batch)
     twin = build(Normalised)
     features = twin.backbone(torch.cat([batch["source"][0], batch["target"]]))
     torch.testing.assert_close(keeper.step.source.features, features[:6])
@@ -155,7 +155,7 @@ def test_one_mixed_pass_normalises_both_domains_together():
 def test_separate_passes_normalise_each_domain_by_itself(policy):
     data, keeper = Domains(), Keeper()
     batch = {**data.batches[0], "labeled_target": data.labeled_target}
-    build(Normalised, adapters=keeper, cm_weight=0.0, batch_norm=policy).training_step(batch)
+    build(Normalised, methods=keeper, cm_weight=0.0, batch_norm=policy).training_step(batch)
     twin = build(Normalised)
     torch.testing.assert_close(keeper.step.source.features, twin.backbone(batch["source"][0]))
     target = torch.cat([data.labeled_target[0], batch["target"]])
@@ -176,9 +176,9 @@ def test_with_domain_statistics_each_domain_is_evaluated_with_its_own():
     torch.testing.assert_close(kept["running_mean_0"], 0.1 * linear(batch["source"][0]).mean(0))
 
     module.eval()
-    target_features = module.rows(batch["source"][0]).features
+    target_features = module.forward_outputs(batch["source"][0]).features
     with module.source_statistics.in_use(module.feature_extractor):
-        source_features = module.rows(batch["source"][0]).features
+        source_features = module.forward_outputs(batch["source"][0]).features
     assert not torch.allclose(target_features, source_features)
     torch.testing.assert_close(norm.running_mean, 0.1 * linear(batch["target"]).mean(0))
 
@@ -203,7 +203,7 @@ def test_validation_logs_source_accuracy_and_validators_and_no_oracle():
     assert metrics["val/source_acc"] > 0.9
     assert metrics["val/source_accuracy"] == metrics["val/source_acc"]
     module.eval()
-    p = module.rows(data.target[0]).assignments.detach()
+    p = module.forward_outputs(data.target[0]).assignments.detach()
     torch.testing.assert_close(metrics["val/entropy"], (p * p.log()).sum(1).mean())
     assert not [name for name in metrics if "oracle" in name]
 

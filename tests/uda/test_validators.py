@@ -410,7 +410,7 @@ class Adaptation(SSLModule):
 
     def validation_step(self, batch, batch_idx: int, dataloader_idx: int) -> None:
         inputs, labels = batch
-        rows = self.rows(inputs)
+        rows = self.forward_outputs(inputs)
         domain = "target" if dataloader_idx else "source"
         for validator in self.validators:
             validator.update(

@@ -180,7 +180,7 @@ def test_samples_are_rows_of_the_validation_data_as_the_model_sees_them():
     assert not samples.features.requires_grad
     assert torch.equal(samples.labels, y[samples.rows])
     with torch.no_grad():
-        rows = module.rows(x)
+        rows = module.forward_outputs(x)
     torch.testing.assert_close(samples.features, rows.features[samples.rows])
     torch.testing.assert_close(samples.assignments, rows.assignments[samples.rows])
     torch.testing.assert_close(samples.centroids, module.head.centroids)
@@ -211,7 +211,7 @@ def test_both_domains_are_sampled_and_the_target_has_no_labels():
     assert not samples.confusion[1].any()
     source = samples.rows[samples.domains == 0]
     with torch.no_grad(), module._source():
-        expected = module.rows(draw(60, seed=5)[0]).features[source]
+        expected = module.forward_outputs(draw(60, seed=5)[0]).features[source]
     torch.testing.assert_close(samples.features[samples.domains == 0], expected)
 
 

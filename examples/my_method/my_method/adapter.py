@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from supercm_pl.core.term import TermValue
-from supercm_pl.uda.adapters import Adapter, UDAStep
+from supercm_pl.training.method import MethodLoss
+from supercm_pl.uda.methods import Method, UDAStep
 
 
-class MeanAlignment(Adapter):
+class MeanAlignment(Method):
     """Squared distance of the two domains' mean features, divided by their number.
 
     It is the maximum mean discrepancy with a linear kernel.
     """
 
-    def forward(self, step: UDAStep) -> TermValue:
+    def forward(self, step: UDAStep) -> MethodLoss:
         """The distance of this step's rows."""
         gap = step.source.features.mean(dim=0) - step.target.features.mean(dim=0)
-        return TermValue(gap.square().mean())
+        return MethodLoss(gap.square().mean())

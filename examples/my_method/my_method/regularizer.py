@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from supercm_pl.core.ramps import Ramp
-from supercm_pl.core.step import Step
-from supercm_pl.core.term import TermValue
-from supercm_pl.ssl.regularizers import Regularizer
+from supercm_pl.ssl.methods import Method
+from supercm_pl.training.method import MethodLoss
+from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.step import Step
 
 
-class ViewConsistency(Regularizer):
+class ViewConsistency(Method):
     """Mean squared difference of the probabilities of the weak and the strong view.
 
     Args:
@@ -26,10 +26,10 @@ class ViewConsistency(Regularizer):
         super().__init__(weight, ramp)
         self.detach_weak = detach_weak
 
-    def forward(self, step: Step) -> TermValue:
+    def forward(self, step: Step) -> MethodLoss:
         """The term on this step's rows; what is in ``logs`` is logged beside it."""
         weak = step.unlabeled["weak"].logits.softmax(dim=1)
         strong = step.unlabeled["strong"].logits.softmax(dim=1)
         target = weak.detach() if self.detach_weak else weak
         confidence = weak.detach().amax(dim=1).mean()
-        return TermValue((strong - target).square().mean(), {"confidence": confidence})
+        return MethodLoss((strong - target).square().mean(), {"confidence": confidence})

@@ -11,10 +11,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from supercm_pl.checks import check_labels, check_matrix
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.clustering._checks import check_labels, check_matrix
-from supercm_pl.clustering._precision import full_precision
-from supercm_pl.core.term import snake_case
+from supercm_pl.precision import full_precision
+from supercm_pl.training.method import snake_case
 
 Domain = Literal["source", "target"]
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from supercm_pl.checks import check_positive
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.clustering._checks import check_positive
 from supercm_pl.uda.validators.base import Validator
 
 # Numbers in one block of the matrix of similarities: 64 MB in float32.

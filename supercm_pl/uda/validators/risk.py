@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from supercm_pl.checks import check_positive, check_size
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.clustering._checks import check_positive, check_size
 from supercm_pl.uda.validators.base import Domain, Validator
 
 if TYPE_CHECKING:

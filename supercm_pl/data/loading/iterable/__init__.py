@@ -1,0 +1,1 @@
+"""Training data without a length."""

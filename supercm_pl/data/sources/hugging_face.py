@@ -1,0 +1,204 @@
+"""Data sets of Hugging Face ``datasets`` as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from supercm_pl.data.datasets import BatchedDataset, Indices, image_tensor, stacked
+from supercm_pl.data.labels import as_labels, check_labels, checked_classes, numbered_classes
+from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.image_reading import check_image_size
+
+# What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` write.
+_SAVED = ("state.json", "dataset_dict.json")
+
+
+class HuggingFaceSource(Source):
+    """Map-style data sets of the package ``datasets``, with an input and a label in each row.
+
+    Inputs are images, or vectors and images as lists of numbers, which become float32 as they are.
+    Labels are a ``ClassLabel``, integers from 0 on, or names.
+
+    Args:
+        dataset: A ``Dataset``, or a mapping from names of splits to them such as a ``DatasetDict``;
+            or, for a configuration, the folder of a ``save_to_disk``, else what ``load_dataset``
+            takes: a name on the Hugging Face Hub, which downloads, or ``imagefolder`` and the like.
+        options: Further arguments of ``load_dataset``, such as ``{"data_dir": "photos"}``.
+        train: Name of the split to train on; a ``Dataset`` alone is that one.
+        test: Name of the split for the test; ``None``: there is none.
+        val: Name of the split for validation; ``None`` lets the data module take some of ``train``.
+        unlabeled: Name of a split without labels, or whose labels are to be dropped.
+        input_column: Name of the column of inputs.
+        label_column: Name of the column of labels.
+        image_size: Side of the square in pixels that images are resized to; ``None`` leaves theirs,
+            which must be one then.
+        grayscale: One channel in place of three.
+
+    Raises:
+        ImportError: If ``datasets`` is needed and not installed.
+        ValueError: From :meth:`load`, if a split or a column is missing, or a label has no class.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        options: Mapping[str, Any] | None = None,
+        train: str = "train",
+        test: str | None = None,
+        val: str | None = None,
+        unlabeled: str | None = None,
+        input_column: str = "image",
+        label_column: str = "label",
+        image_size: int | None = None,
+        grayscale: bool = False,
+    ) -> None:
+        if image_size is not None:
+            check_image_size(image_size)
+        self._given = dataset
+        self._options = dict(options or {})
+        self._parts = {"train": train, "test": test, "val": val, "unlabeled": unlabeled}
+        self.input_column = input_column
+        self.label_column = label_column
+        self.image_size = image_size
+        self.grayscale = grayscale
+
+    def prepare(self) -> None:
+        """Download, where it is a name on the Hub."""
+        self._splits()
+
+    def load(self) -> SourceData:
+        """Open the splits, with labels as numbers; images are decoded when they are asked for."""
+        splits = self._splits()
+        parts = {}
+        for part, name in self._parts.items():
+            if name is None:
+                continue
+            if name not in splits:
+                raise ValueError(f"there is no split {name!r}, only {', '.join(splits)}")
+            columns = [self.input_column, *([self.label_column] if part != "unlabeled" else [])]
+            missing = sorted(set(columns) - set(splits[name].column_names))
+            if missing:
+                raise ValueError(
+                    f"split {name!r} has no column {missing[0]!r}, only "
+                    f"{', '.join(splits[name].column_names)}: say input_column and label_column"
+                )
+            parts[part] = splits[name].select_columns(columns)
+        classes = self._classes(parts["train"])
+        data = {}
+        for part, rows in parts.items():
+            labels = None if part == "unlabeled" else self._labels(rows, classes, part)
+            data[part] = HuggingFaceRows(
+                rows, self.input_column, labels, self.image_size, self.grayscale
+            )
+        return SourceData(
+            data["train"],
+            classes,
+            test=data.get("test"),
+            val=data.get("val"),
+            unlabeled=data.get("unlabeled"),
+        )
+
+    def _splits(self) -> Mapping[str, Any]:
+        given = self._given
+        if isinstance(given, str | PathLike):
+            datasets = _datasets()
+            if any(Path(given, file).is_file() for file in _SAVED):
+                given = datasets.load_from_disk(given)
+            else:
+                given = datasets.load_dataset(str(given), **self._options)
+            self._given = given
+        return given if isinstance(given, Mapping) else {self._parts["train"] or "train": given}
+
+    def _classes(self, rows: Any) -> tuple[str, ...]:
+        names = getattr(rows.features[self.label_column], "names", None)
+        if names is None:
+            labels = _column(rows, self.label_column)
+            names = np.unique(labels) if labels.dtype.kind in "UO" else numbered_classes(labels)
+        return checked_classes([str(name) for name in names])
+
+    def _labels(self, rows: Any, classes: Sequence[str], part: str) -> Indices:
+        split = self._parts[part]
+        labels = _column(rows, self.label_column)
+        if labels.dtype.kind in "UO":
+            unknown = sorted(set(map(str, labels)) - set(classes))
+            if unknown:
+                raise ValueError(f"split {split!r} has labels that train lacks: {unknown[0]!r}")
+            numbers = {name: number for number, name in enumerate(classes)}
+            labels = np.array([numbers[str(label)] for label in labels])
+        labels = as_labels(labels, self.label_column, len(rows))
+        check_labels(labels, len(classes), f"split {split!r}")
+        return labels
+
+
+class HuggingFaceRows(BatchedDataset):
+    """Rows of a ``datasets.Dataset``: images as ``uint8`` ``(C, H, W)``, numbers as float32.
+
+    Args:
+        rows: The data set.
+        input_column: Name of the column of inputs.
+        targets: ``(N,)`` labels; ``None`` where there are none.
+        image_size: Side to resize images to, in pixels; ``None`` leaves theirs.
+        grayscale: One channel in place of three.
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        input_column: str,
+        targets: Indices | None = None,
+        image_size: int | None = None,
+        grayscale: bool = False,
+    ) -> None:
+        self.rows = rows.select_columns([input_column])
+        self.input_column = input_column
+        self.targets = targets
+        self.image_size = image_size
+        self.grayscale = grayscale
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int]:
+        inputs = self.fetch(np.asarray([index]))[0]
+        return inputs if self.targets is None else (inputs, int(self.targets[index]))
+
+    def fetch(self, indices: Indices) -> Tensor:
+        """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)``."""
+        values = self.rows[np.asarray(indices).tolist()][self.input_column]
+        return stacked([self._input(value) for value in values], indices)
+
+    def _input(self, value: Any) -> Tensor:
+        if not isinstance(value, Image.Image):
+            return torch.as_tensor(np.asarray(value), dtype=torch.float32)
+        image = value.convert("L" if self.grayscale else "RGB")
+        if self.image_size is not None:
+            size = (self.image_size, self.image_size)
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        return image_tensor(image)
+
+
+def _column(rows: Any, name: str) -> np.ndarray[Any, Any]:
+    # Without the inputs, which would be decoded.
+    return np.asarray(rows.select_columns([name])[:][name])
+
+
+def _datasets() -> Any:
+    try:
+        return import_module("datasets")
+    except ModuleNotFoundError as error:
+        if error.name != "datasets":
+            raise
+        raise ModuleNotFoundError(
+            "HuggingFaceSource needs the package datasets to load one by its name: "
+            "pip install 'supercm-pl[hf]'",
+            name="datasets",
+        ) from error

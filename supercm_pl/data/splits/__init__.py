@@ -1,0 +1,1 @@
+"""Which samples are labeled, unlabeled and for validation."""

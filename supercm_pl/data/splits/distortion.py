@@ -1,0 +1,173 @@
+"""Experiments with worse data: wrong labels, long tails, classes that nobody has labeled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supercm_pl.data.datasets import Indices
+from supercm_pl.seeding import derive_seed, permutation
+
+
+@dataclass(frozen=True)
+class Distortion:
+    r"""Makes the training data of an experiment worse, for one seed always in the same way.
+
+    A long tail leaves class :math:`k` of :math:`K` with
+    :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor` samples, where :math:`n` is the number of the first
+    class, and never with none, as in the literature on imbalanced semi-supervised learning (Kim et
+    al., *Distribution Aligning Refinery of Pseudo-label*, NeurIPS 2020; Wei et al., *CReST*,
+    CVPR 2021). Validation and test data keep their proportions and their labels.
+
+    To choose rows, hidden labels are looked at: here they make the experiment. In training nothing
+    sees them.
+
+    Args:
+        label_noise: Share of the labeled rows whose label is replaced by one of the other classes,
+            each as likely, in ``[0, 1]`` (symmetric noise).
+        labeled_imbalance: ``γ >= 1`` of the labeled rows; those that it takes away are unlabeled.
+        unlabeled_imbalance: ``γ >= 1`` of the rows that are only unlabeled; those that it takes
+            away are not used at all.
+        unknown_classes: Names or numbers of classes of which there are no labels. Their samples
+            are in the unlabeled stream, but not in the validation and test data, and the other
+            classes are numbered anew (Oliver et al., *Realistic Evaluation of Deep
+            Semi-Supervised Learning Algorithms*, NeurIPS 2018, section 4.4).
+
+    Raises:
+        TypeError: If ``unknown_classes`` is a single name.
+        ValueError: If a value is out of range.
+    """
+
+    label_noise: float = 0.0
+    labeled_imbalance: float = 1.0
+    unlabeled_imbalance: float = 1.0
+    unknown_classes: Sequence[int | str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("label_noise", "labeled_imbalance", "unlabeled_imbalance"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not 0.0 <= self.label_noise <= 1.0:
+            raise ValueError(f"label_noise must be a share in [0, 1], got {self.label_noise}")
+        for name in ("labeled_imbalance", "unlabeled_imbalance"):
+            ratio = getattr(self, name)
+            if not 1.0 <= ratio < math.inf:
+                raise ValueError(
+                    f"{name} must be a ratio of 1 or more, of the first class to the last, "
+                    f"got {ratio}"
+                )
+        if isinstance(self.unknown_classes, str):
+            raise TypeError(
+                f"unknown_classes must be a list of classes, got {self.unknown_classes!r}"
+            )
+        # A list, as files give it, would make equal distortions differ.
+        object.__setattr__(self, "unknown_classes", tuple(self.unknown_classes))
+        if len(set(self.unknown_classes)) < len(self.unknown_classes):
+            raise ValueError(
+                f"unknown_classes must be different ones, got {list(self.unknown_classes)}"
+            )
+
+    def numbered(self, classes: Sequence[str]) -> Distortion:
+        """The same with ``unknown_classes`` by number, for data with these classes.
+
+        Args:
+            classes: ``K`` names.
+
+        Raises:
+            ValueError: If a class does not exist, fewer than two are left, or labels of a single
+                class should be wrong.
+
+        Example:
+            >>> named = Distortion(unknown_classes=["owl", 0])
+            >>> named.numbered(["ant", "cat", "dog", "owl"]).unknown_classes
+            (0, 3)
+        """
+        numbers = set()
+        for named in self.unknown_classes:
+            by_name = isinstance(named, str) and named in classes
+            number = list(classes).index(str(named)) if by_name else named
+            if not isinstance(number, int) or not 0 <= number < len(classes):
+                raise ValueError(
+                    f"unknown_classes: there is no class {named!r} in {', '.join(classes)}"
+                )
+            if number in numbers:
+                raise ValueError(f"unknown_classes names {classes[number]!r} twice")
+            numbers.add(number)
+        if numbers and len(classes) - len(numbers) < 2:
+            raise ValueError(
+                f"unknown_classes must leave two classes or more, got {len(numbers)} of "
+                f"{len(classes)} classes"
+            )
+        if self.label_noise > 0 and len(classes) < 2:
+            raise ValueError("label_noise needs two classes or more, got 1")
+        return replace(self, unknown_classes=sorted(numbers))
+
+    def known_classes(self, classes: Sequence[str]) -> Indices:
+        """Numbers ``(K',)`` of the classes, of those given, that have labels; in order.
+
+        Raises:
+            ValueError: As :meth:`numbered` does.
+        """
+        unknown = np.asarray(self.numbered(classes).unknown_classes, dtype=np.int64)
+        return np.setdiff1d(np.arange(len(classes)), unknown).astype(np.int64)
+
+
+def new_numbers(known: Indices, num_classes: int) -> Indices:
+    """New number of each of ``num_classes`` classes, ``(K,)``; -1 for those not in ``known``.
+
+    Example:
+        >>> new_numbers(np.array([0, 2]), 4).tolist()
+        [0, -1, 1, -1]
+    """
+    numbers = np.full(num_classes, -1, dtype=np.int64)
+    numbers[known] = np.arange(len(known))
+    return numbers
+
+
+def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]:
+    r"""Samples of each class, :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor`, 1 or more; ``(K,)``.
+
+    Args:
+        largest: ``n``, the number of the first class, 0 or more.
+        num_classes: ``K``, 2 or more.
+        ratio: ``γ``, 1 or more.
+
+    Example:
+        >>> long_tail(1000, 3, 100).tolist()
+        [1000, 100, 10]
+    """
+    exact, last = Fraction(str(ratio)), num_classes - 1
+    whole = largest**last
+    counts = []
+    for k in range(num_classes):
+        # A power of floats may miss a whole number, and on another platform hit it. In integers,
+        # c <= n γ^(-k/(K-1)) reads c^(K-1) γ^k <= n^(K-1).
+        up, down = exact.numerator**k, exact.denominator**k
+        count = int(largest * float(ratio) ** (-k / last))
+        while (count + 1) ** last * up <= whole * down:
+            count += 1
+        while count**last * up > whole * down:
+            count -= 1
+        counts.append(max(count, min(1, largest)))
+    return np.asarray(counts, dtype=np.int64)
+
+
+def wrong_labels(labels: Indices, share: float, num_classes: int, seed: int) -> Indices:
+    """Labels ``(n,)`` of which ``round(share * n)`` are replaced by another class, uniformly.
+
+    Args:
+        labels: ``(n,)`` in ``0..K-1``.
+        share: In ``[0, 1]``.
+        num_classes: ``K``, 2 or more.
+        seed: The run's seed.
+    """
+    chosen = permutation(len(labels), seed, "noise")[: round(share * len(labels))]
+    raw = np.random.PCG64(derive_seed(seed, "noise", "class")).random_raw(len(labels))
+    steps = 1 + (raw % np.uint64(num_classes - 1)).astype(np.int64)  # 0 would keep the class
+    noisy: Indices = labels.copy()
+    noisy[chosen] = (labels[chosen] + steps[chosen]) % num_classes
+    return noisy

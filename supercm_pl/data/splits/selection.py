@@ -1,0 +1,294 @@
+"""Choosing a split: so many labels, stratified and seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from supercm_pl.data.datasets import Indices
+from supercm_pl.data.splits.distortion import Distortion, long_tail, new_numbers, wrong_labels
+from supercm_pl.data.splits.split import Split, check_rows, hash_labels
+from supercm_pl.seeding import permutation
+
+
+def make_split(
+    labels: ArrayLike,
+    classes: Sequence[str],
+    *,
+    labels_per_class: int | None = None,
+    num_labels: int | None = None,
+    labeled_fraction: float | str | None = None,
+    labeled_indices: Sequence[int] | str | Path | None = None,
+    val_size: int | float | str = "labels",
+    unlabeled_includes_labeled: bool = False,
+    distortion: Distortion | None = None,
+    seed: int = 0,
+) -> Split:
+    """Choose labeled, unlabeled and validation rows, stratified; the same for one seed anywhere.
+
+    Give one of the four ways to choose the labeled rows; with none, all rows but those of the
+    validation are labeled. For one seed, a larger ``labels_per_class`` contains the smaller one.
+
+    Args:
+        labels: ``(N,)`` integers in ``0..K-1``, of all training samples.
+        classes: ``K`` names.
+        labels_per_class: This many of each class.
+        num_labels: This many in all, spread as evenly as the classes allow; ``K`` or more.
+        labeled_fraction: This share of the training samples, as ``0.01`` or ``"1%"``, in proportion
+            to the classes and at least one of each.
+        labeled_indices: These rows; or a file that names them, as text or, with the suffix
+            ``.json``, as written by :meth:`.Split.save`, which settles all else as well.
+        val_size: Validation samples: a number; a share of the training samples, as ``0.1`` or
+            ``"10%"``; or ``"labels"``, as many as there are labeled ones but at most half of what
+            these leave.
+        unlabeled_includes_labeled: Let the labeled rows be unlabeled rows as well.
+        distortion: Makes the data worse. The numbers above are those before an imbalance takes
+            rows away, and of the classes that are known.
+        seed: 0 or more.
+
+    Raises:
+        ValueError: If a class has fewer samples than asked for, or a value is out of range.
+
+    Example:
+        >>> split = make_split([0, 1] * 10, ["cat", "dog"], labels_per_class=2)
+        >>> len(split.labeled), len(split.val), len(split.unlabeled)
+        (4, 4, 12)
+    """
+    own = np.asarray(labels, dtype=np.int64)
+    if isinstance(labeled_indices, str | Path):
+        if is_saved_split(labeled_indices):
+            settled = val_size != "labels" or unlabeled_includes_labeled or distortion is not None
+            return _saved_split(Path(labeled_indices), own, classes, settled)
+        labeled_indices = read_indices(labeled_indices)
+    plan = (Distortion() if distortion is None else distortion).numbered(classes)
+    known = plan.known_classes(classes)
+    # From here on, classes are the known ones, and -1 is the class of the other rows.
+    label = new_numbers(known, len(classes))[own]
+    if labeled_indices is not None:
+        labeled = _given_rows(labeled_indices, label, plan)
+    else:
+        available = np.bincount(label[label >= 0], minlength=len(known))
+        wanted = _wanted_labels(
+            available, labels_per_class, num_labels, labeled_fraction, seed=seed
+        )
+        _check_available(wanted, available, [classes[k] for k in known])
+        wanted = _tailed(wanted, plan.labeled_imbalance)
+        labeled = _first_of_each(permutation(len(own), seed, "labeled"), label, wanted)
+    # Where every row is labeled, validation can only be taken from these.
+    all_labeled = labeled_indices is None and len(labeled) == np.count_nonzero(label >= 0)
+    val = _held_out(val_size, label, labeled, all_labeled, seed)
+    labeled = np.setdiff1d(labeled, val)
+    unlabeled = np.setdiff1d(np.arange(len(own)), np.concatenate([val, labeled])).astype(np.int64)
+    unlabeled = _tailed_rows(unlabeled, label, plan.unlabeled_imbalance, seed)
+    if unlabeled_includes_labeled:
+        unlabeled = np.union1d(unlabeled, labeled)
+    noisy = None
+    if plan.label_noise > 0:
+        noisy = known[wrong_labels(label[labeled], plan.label_noise, len(known), seed)]
+    return Split(
+        labeled,
+        unlabeled,
+        val,
+        num_samples=len(own),
+        label_hash=hash_labels(own, labeled, val),
+        distortion=None if plan == Distortion() else plan,
+        noisy_labels=noisy,
+    )
+
+
+def is_saved_split(path: object) -> bool:
+    """Whether ``labeled_indices`` names a file as written by :meth:`.Split.save`."""
+    return isinstance(path, str | Path) and Path(path).suffix == ".json"
+
+
+def parse_fraction(value: float | str, name: str) -> float:
+    """A share of a whole, given as a number or as a percentage such as ``"1%"``, in ``(0, 1]``.
+
+    Raises:
+        ValueError: If it is neither, or out of range.
+
+    Example:
+        >>> parse_fraction("1 %", "labeled_fraction")
+        0.01
+    """
+    try:
+        text = str(value).strip()
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0.0 < share <= 1.0:
+        raise ValueError(f'{name} must be in (0, 1], such as 0.01 or "1%", got {value!r}')
+    return share
+
+
+def as_rows(values: ArrayLike, name: str) -> Indices:
+    """Row numbers ``(n,)`` as they are given.
+
+    Raises:
+        TypeError: If they are not whole numbers, as a mask is not.
+    """
+    rows = np.asarray(values).reshape(-1)
+    if rows.dtype.kind not in "iu" and len(rows):
+        raise TypeError(f"{name} must be row numbers, got {rows.dtype} such as {rows[0]!r}")
+    return rows.astype(np.int64)
+
+
+def read_indices(path: str | Path, name: str = "labeled_indices") -> list[int]:
+    """Row numbers of a text file, separated by white space, commas or lines.
+
+    Raises:
+        ValueError: If the file is missing or holds anything else.
+    """
+    try:
+        words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
+        return [int(word) for word in words]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: can't read row numbers from {path}: {error}") from error
+
+
+def _saved_split(path: Path, labels: Indices, classes: Sequence[str], settled: bool) -> Split:
+    if settled:
+        raise ValueError(
+            f"the saved split {path} settles val_size, unlabeled_includes_labeled and distortion, "
+            "which can't be given beside it"
+        )
+    split = Split.load(path)
+    split.check_belongs_to(labels, str(path))
+    if split.distortion is not None and split.noisy_labels is not None:
+        strange = np.setdiff1d(split.noisy_labels, split.distortion.known_classes(classes))
+        if len(strange):
+            raise ValueError(
+                f"noisy_labels of {path} must be numbers of known classes, got {strange[0]}"
+            )
+    return split
+
+
+def _given_rows(rows: Sequence[int], labels: Indices, plan: Distortion) -> Indices:
+    labeled = np.sort(as_rows(rows, "labeled_indices"))
+    check_rows(labeled, len(labels), "labeled_indices")
+    if plan.labeled_imbalance > 1:
+        raise ValueError(
+            "labeled_indices says which rows are labeled, labeled_imbalance can't be given beside "
+            f"it, got {plan.labeled_imbalance}"
+        )
+    unknown = labeled[labels[labeled] < 0]
+    if len(unknown):
+        raise ValueError(
+            f"labeled_indices must not name samples of unknown_classes, got {unknown[0]}"
+        )
+    return labeled
+
+
+def _wanted_labels(
+    available: NDArray[np.int64],
+    labels_per_class: int | None,
+    num_labels: int | None,
+    labeled_fraction: float | str | None,
+    seed: int,
+) -> NDArray[np.int64]:
+    if labels_per_class is not None:
+        return np.full_like(available, labels_per_class)
+    if num_labels is not None:
+        return _evenly(num_labels, available, seed)
+    if labeled_fraction is not None:
+        total = round(parse_fraction(labeled_fraction, "labeled_fraction") * int(available.sum()))
+        return np.minimum(np.maximum(_proportionally(total, available), 1), available)
+    return available
+
+
+def _held_out(
+    val_size: int | float | str, labels: Indices, labeled: Indices, all_labeled: bool, seed: int
+) -> Indices:
+    """Validation rows; of known classes, and labeled ones only if there are no others."""
+    can_be_labeled = np.flatnonzero(labels >= 0)
+    rest = np.setdiff1d(can_be_labeled, [] if all_labeled else labeled).astype(np.int64)
+    if val_size == "labels":
+        total = 0 if all_labeled else min(len(labeled), len(rest) // 2)
+    else:
+        total = _val_total(val_size, len(can_be_labeled))
+    left = len(rest) - all_labeled
+    if total > left:
+        raise ValueError(f"val_size asks for {total} samples, but only {left} can be held out")
+    wanted = _proportionally(total, np.bincount(labels[rest]))
+    order = permutation(len(labels), seed, "val")
+    return _first_of_each(order[np.isin(order, rest)], labels, wanted)
+
+
+def _tailed(counts: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
+    if ratio == 1:
+        return counts
+    return np.minimum(counts, long_tail(int(counts[0]), len(counts), ratio))
+
+
+def _tailed_rows(rows: Indices, labels: Indices, ratio: float, seed: int) -> Indices:
+    """Of rows ``(n,)``, a long tail of those of known classes, and all others."""
+    known = rows[labels[rows] >= 0]
+    counts = _tailed(np.bincount(labels[known], minlength=int(labels.max()) + 1), ratio)
+    order = permutation(len(labels), seed, "unlabeled")
+    kept = _first_of_each(order[np.isin(order, known)], labels, counts)
+    return np.union1d(rows[labels[rows] < 0], kept)
+
+
+def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -> Indices:
+    """From each class ``k`` of 0 or more, the first ``wanted[k]`` rows in the order given."""
+    order = order[labels[order] >= 0]
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    found = labels[by_class]
+    rank = np.arange(len(found)) - np.searchsorted(found, found)
+    return np.sort(by_class[rank < wanted[found]])
+
+
+def _evenly(total: int, available: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Counts that add up to ``total`` and differ by one at most, save where a class has no more."""
+    if total < len(available):
+        raise ValueError(
+            f"num_labels must be {len(available)} or more, one for each class, got {total}"
+        )
+    if total > available.sum():
+        raise ValueError(
+            f"num_labels is {total}, but there are only {available.sum()} training samples"
+        )
+    counts = np.zeros_like(available)
+    while (missing := total - counts.sum()) > 0:
+        open_classes = np.flatnonzero(counts < available)
+        if missing < len(open_classes):
+            lucky = permutation(len(open_classes), seed, "spread")[:missing]
+            counts[open_classes[lucky]] += 1
+        else:
+            step = missing // len(open_classes)
+            counts = np.minimum(counts + step * (counts < available), available)
+    return counts
+
+
+def _proportionally(total: int, available: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts that add up to ``total``, by largest remainders, in whole numbers throughout."""
+    size = max(int(available.sum()), 1)
+    counts, remainders = np.divmod(total * available, size)
+    largest = np.argsort(-remainders, kind="stable")[: total - counts.sum()]
+    counts[largest] += 1
+    return counts
+
+
+def _val_total(val_size: int | float | str, size: int) -> int:
+    if isinstance(val_size, int) and not isinstance(val_size, bool) and val_size >= 0:
+        return val_size
+    try:
+        return round(parse_fraction(val_size, "val_size") * size) if val_size != 0.0 else 0
+    except ValueError:
+        raise ValueError(
+            'val_size must be a number of samples, a share in (0, 1], or "labels", '
+            f"got {val_size!r}"
+        ) from None
+
+
+def _check_available(
+    wanted: NDArray[np.int64], available: NDArray[np.int64], classes: Sequence[str]
+) -> None:
+    short = np.flatnonzero(wanted > available)
+    if len(short):
+        told = ", ".join(f"{classes[k]!r} has {available[k]}" for k in short[:5])
+        more = f" and {len(short) - 5} more classes have too few" if len(short) > 5 else ""
+        raise ValueError(f"asked for {wanted[short[0]]} labels of a class, but class {told}{more}")

@@ -1,0 +1,1 @@
+"""Augmentation and whitening of batches on the device."""

@@ -1,0 +1,186 @@
+"""Augmentation of whole batches on their device, with parameters of its own for every sample.
+
+Each class takes and gives images ``(B, C, H, W)`` with values in ``[0, 1]``, never waits for the
+device, and draws from the global generator of that device, which a data module seeds for every
+step. :mod:`supercm_pl.data.transforms.randaugment` has stronger ones. Any other module of that kind
+serves as well, kornia's for example, by its class path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Compose(nn.Sequential):
+    """One transform after the other.
+
+    Args:
+        transforms: In the order in which they are applied.
+    """
+
+    def __init__(self, transforms: Sequence[nn.Module]) -> None:
+        super().__init__(*transforms)
+
+
+class AffineNoise(nn.Module):
+    """Rotate about the centre, shift, scale, and add Gaussian noise; for digits and other signs.
+
+    Each sample draws its angle from ``[-rotation, rotation]``, its shift along both axes from
+    ``[-shift, shift]``, and its factor of size from ``[1 - scale, 1 + scale]``, uniformly. Noise
+    may lead out of ``[0, 1]``.
+
+    Args:
+        rotation: Largest angle in radians, ``>= 0``.
+        shift: Largest shift as a fraction of the image's side, in ``[0, 1]``.
+        scale: Largest change of size as a fraction, in ``[0, 1)``.
+        noise: Standard deviation of the noise, ``>= 0``.
+        padding_mode: What comes in at the borders: ``"zeros"``, ``"border"`` or ``"reflection"``.
+
+    Raises:
+        ValueError: If a range is out of bounds.
+    """
+
+    def __init__(
+        self,
+        rotation: float = 0.15,
+        shift: float = 0.075,
+        scale: float = 0.1,
+        noise: float = 0.1,
+        padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= rotation < float("inf"):
+            raise ValueError(f"rotation must be 0 or more radians, got {rotation}")
+        if not 0.0 <= shift <= 1.0:
+            raise ValueError(f"shift must be a fraction of the image's side in [0, 1], got {shift}")
+        if not 0.0 <= scale < 1.0:
+            raise ValueError(f"scale must be in [0, 1), got {scale}")
+        if padding_mode not in ("zeros", "border", "reflection"):
+            raise ValueError(
+                f'padding_mode must be "zeros", "border" or "reflection", got {padding_mode!r}'
+            )
+        self.rotation = rotation
+        self.shift = shift
+        self.scale = scale
+        self.padding_mode = padding_mode
+        self.add_noise = GaussianNoise(noise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Transform images ``(B, C, H, W)``, in floating point."""
+        check_images(images)
+        check_floats(images)
+        batch, _, height, width = images.shape
+        angle, right, down, size = torch.rand(4, batch, device=images.device).mul_(2).sub_(1)
+        # The grid maps output to input, both in [-1, 1] along each axis; so angle and size are
+        # inverted.
+        zoom = 1 / (1 + self.scale * size)
+        cosine, sine = (
+            zoom * torch.cos(self.rotation * angle),
+            zoom * torch.sin(self.rotation * angle),
+        )
+        right, down = 2 * self.shift * right, 2 * self.shift * down
+        ratio = height / width
+        rows = (cosine, -sine * ratio, right, sine / ratio, cosine, down)
+        matrix = torch.stack(rows, dim=1).view(batch, 2, 3).to(images.dtype)
+        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+        moved = F.grid_sample(images, grid, padding_mode=self.padding_mode, align_corners=False)
+        noisy: Tensor = self.add_noise(moved)
+        return noisy
+
+
+class FlipCrop(nn.Module):
+    """Flip left to right at random, and shift by cropping from the padded image; for photographs.
+
+    Args:
+        padding: Largest shift along each axis in pixels, ``>= 0`` and smaller than the image's
+            sides.
+        flip: Probability of the flip, in ``[0, 1]``; 0 where left and right matter, as in digits.
+
+    Raises:
+        ValueError: If a value is out of range, or the padding too large for the image.
+    """
+
+    def __init__(self, padding: int = 4, flip: float = 0.5) -> None:
+        super().__init__()
+        if not isinstance(padding, int) or padding < 0:
+            raise ValueError(f"padding must be 0 or more pixels, got {padding}")
+        if not 0.0 <= flip <= 1.0:
+            raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
+        self.padding = padding
+        self.flip = flip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Transform images ``(B, C, H, W)``; the padding mirrors them."""
+        check_images(images)
+        batch, channels, height, width = images.shape
+        if self.padding >= min(height, width):
+            raise ValueError(
+                f"padding must be smaller than the image's sides, got {self.padding} for images of "
+                f"{height} x {width}"
+            )
+        device, shifts = images.device, 2 * self.padding + 1
+        rows = torch.randint(shifts, (batch, 1), device=device) + torch.arange(
+            height, device=device
+        )
+        columns = torch.randint(shifts, (batch, 1), device=device) + torch.arange(
+            width, device=device
+        )
+        flipped = torch.rand(batch, 1, device=device) < self.flip
+        columns = torch.where(flipped, columns.flip(1), columns)
+        padded = F.pad(images, [self.padding] * 4, mode="reflect")
+        wide = padded.gather(2, rows[:, None, :, None].expand(-1, channels, -1, padded.shape[3]))
+        return wide.gather(3, columns[:, None, None, :].expand(-1, channels, height, -1))
+
+
+class GaussianNoise(nn.Module):
+    """Add Gaussian noise to every value, of images or of vectors; the result may leave ``[0, 1]``.
+
+    Args:
+        std: Standard deviation, ``>= 0``.
+
+    Raises:
+        ValueError: If it is negative.
+    """
+
+    def __init__(self, std: float = 0.15) -> None:
+        super().__init__()
+        if not 0.0 <= std < float("inf"):
+            raise ValueError(f"the noise's standard deviation must be 0 or more, got {std}")
+        self.std = std
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Transform inputs of any shape, in floating point."""
+        check_floats(inputs)
+        return inputs + self.std * torch.randn_like(inputs) if self.std else inputs
+
+
+def check_floats(inputs: Tensor) -> None:
+    """Refuse whole numbers, such as ``uint8`` images, to which no noise can be added.
+
+    Raises:
+        TypeError: If ``inputs`` is no floating-point tensor.
+    """
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        kind = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise TypeError(f"inputs must be a floating-point tensor, got {kind}")
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what is no batch of images.
+
+    Raises:
+        TypeError: If ``images`` is no tensor.
+        ValueError: If it has not four dimensions.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor (B, C, H, W), got {type(images).__name__}")
+    if images.ndim != 4:
+        raise ValueError(
+            f"this transform takes images (B, C, H, W), got shape {tuple(images.shape)}; "
+            "vectors can take GaussianNoise"
+        )

@@ -1,0 +1,45 @@
+"""What batch norm does with rows beyond the labeled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNormPolicy = Literal["all", "labeled", "frozen"]
+"""How unlabeled samples share batch norm with labeled ones; see :class:`~supercm_pl.SSLModule`."""
+
+
+@contextmanager
+def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
+    """Let batch norm leave its running statistics as they are.
+
+    In training, rows are still normalised by their own batch; in evaluation nothing changes.
+
+    Args:
+        modules: Their batch norms are meant, however deep.
+
+    Example:
+        >>> import torch
+        >>> layer = nn.BatchNorm1d(2)
+        >>> with fixed_statistics(layer):
+        ...     normalised = layer(torch.randn(8, 2) + 5)
+        >>> layer.running_mean.tolist(), bool(normalised.mean().abs() < 1e-5)
+        ([0.0, 0.0], True)
+    """
+    layers = [
+        layer
+        for module in modules
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+    ]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

@@ -1,0 +1,331 @@
+"""What the LightningModules of both tasks share in training: step, objective, optimizer."""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
+from supercm_pl.checks import check_maker, check_object, check_open_fraction, is_number
+from supercm_pl.clustering import CentroidMode
+from supercm_pl.distributed import rows_per_rank
+from supercm_pl.training.batch import (
+    ParsedBatch,
+    check_form,
+    class_labels,
+    needed_views,
+    unpack_labeled,
+)
+from supercm_pl.training.method import Method, MethodLoss, as_methods
+from supercm_pl.training.network import ClusteringNetwork, CompileMode, PartView
+from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
+from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.randomness import StepRandomness, batches_done, run_seed
+from supercm_pl.training.step import Outputs, Step
+
+
+class SuperCMModule(ClusteringNetwork):
+    r"""A backbone and a :class:`~supercm_pl.ClusteringHead`, and how they are trained together.
+
+    Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`; see there for the
+    arguments. A subclass says what its streams are called in ``labeled_part`` and
+    ``unlabeled_part``, and implements :meth:`forward_views`.
+    """
+
+    methods: Sequence[Method]
+    labeled_part: ClassVar[str]
+    unlabeled_part: ClassVar[str]
+    step_type: ClassVar[type[Step]] = Step
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        methods: Method | Sequence[Method],
+        *,
+        cm_weight: float,
+        cm_ramp: Ramp | None,
+        centroids: CentroidMode,
+        momentum: float,
+        temperature: float,
+        alpha: float | Sequence[float],
+        orthonormal: bool,
+        normalize: bool,
+        centroid_threshold: float | None,
+        bottleneck: int | None,
+        feature_size: int | None,
+        optimizer: OptimizerCallable | None,
+        lr_scheduler: LRSchedulerCallable | None,
+        backbone_lr_factor: float,
+        channels_last: bool,
+        compile_mode: CompileMode | None,
+    ) -> None:
+        super().__init__(
+            backbone,
+            num_classes,
+            centroids=centroids,
+            momentum=momentum,
+            temperature=temperature,
+            alpha=alpha,
+            orthonormal=orthonormal,
+            normalize=normalize,
+            bottleneck=bottleneck,
+            feature_size=feature_size,
+            channels_last=channels_last,
+            compile_mode=compile_mode,
+        )
+        if not (is_number(cm_weight) and 0.0 <= cm_weight < float("inf")):
+            raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight!r}")
+        if cm_ramp is not None:
+            check_object("cm_ramp", cm_ramp, Ramp, "LinearRampUp()")
+        if centroid_threshold is not None:
+            check_open_fraction("centroid_threshold", centroid_threshold)
+        if not (is_number(backbone_lr_factor) and 0.0 <= backbone_lr_factor < float("inf")):
+            raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor!r}")
+        check_maker("optimizer", optimizer, "torch.optim.AdamW")
+        check_maker("lr_scheduler", lr_scheduler, "WarmupCosineLR")
+        chosen = as_methods(methods, self.step_type)
+        save_hyperparameters(self, inspect.currentframe())
+        self.cm_weight = cm_weight
+        self.cm_ramp = cm_ramp
+        self.centroid_threshold = centroid_threshold
+        self.methods = nn.ModuleList(chosen)  # type: ignore[assignment]
+        for method in self.methods:
+            method.build(self.feature_extractor, self.head)
+        # No class as a default: jsonargparse would hand its settings on to any other that is named.
+        self._optimizer = torch.optim.AdamW if optimizer is None else optimizer
+        self._lr_scheduler = lr_scheduler
+        self._backbone_lr_factor = backbone_lr_factor
+        self._randomness = StepRandomness()
+        # All ranks compute the same centroids, so DistributedDataParallel need not send them around
+        # in every step. That it reads this is no documented promise; without, it sends them.
+        self._ddp_params_and_buffers_to_ignore = [
+            f"head.{name}" for name, _ in self.head.named_buffers()
+        ]
+        self.step_values: dict[str, Tensor] = {}
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the run's optimizer steps already taken, in ``[0, 1]``; 0 outside ``fit``."""
+        if self._trainer is None or not self.trainer.training:
+            return 0.0
+        total = self.trainer.estimated_stepping_batches
+        return min(self.trainer.global_step / total, 1.0)
+
+    @property
+    def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Views that a training batch must have, by stream and view, each with who asks for it."""
+        labeled: dict[str, tuple[str, ...]] = {"weak": ("cross-entropy",)}
+        unlabeled: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
+        for method in self.methods:
+            for view in method.labeled_views:
+                labeled[view] = (*labeled.get(view, ()), method.name)
+            asked = dict.fromkeys((*method.views, *method.input_views))
+            for view in (*asked, *(["index"] if method.needs_index else [])):
+                unlabeled[view] = (*unlabeled.get(view, ()), method.name)
+        return {self.labeled_part: labeled, self.unlabeled_part: unlabeled}
+
+    @abstractmethod
+    def forward_views(
+        self, views: Mapping[PartView, Tensor], batch: ParsedBatch
+    ) -> dict[PartView, Outputs]:
+        """Run one forward pass, or several where batch norm keeps parts of the batch apart."""
+
+    def extra_forward(self, inputs: Tensor) -> Outputs:
+        """Run a further forward pass, which a method requests in a step."""
+        return self.forward_outputs(inputs)
+
+    def make_step(self, batch: ParsedBatch, **known: Any) -> Step:
+        """Make what the methods receive; a subclass may add to it."""
+        return Step(**known)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Let what the step draws depend on seed, step and rank alone."""
+        if self.compile_mode is not None:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        seed = run_seed(self.trainer)
+        if seed is not None:
+            step = batches_done(self.trainer)
+            self._randomness.start(seed, step, self.global_rank, self.device)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Leave the generators as they were before the step."""
+        self._randomness.stop()
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int = 0) -> Tensor:
+        """Forward pass, centroids, objective, log: one step of the method."""
+        self.step_values = {}
+        step = self.forward_step(self.parse_batch(batch))
+        if self.cm_weight > 0:
+            self.update_centroids(step)
+        loss = self.objective(step)
+        self._log_step(batch_idx)
+        return loss
+
+    def forward_step(self, batch: ParsedBatch) -> Step:
+        """Run the forward pass, or passes, over every view that the objective needs."""
+        labeled = [view for method in self.methods for view in method.labeled_views]
+        unlabeled = [view for method in self.methods for view in method.views]
+        if self.cm_weight > 0 or self._has_cross_entropy:
+            labeled = ["weak", *labeled]
+        if self.cm_weight > 0:
+            unlabeled = ["weak", *unlabeled]
+        views = {(self.labeled_part, view): batch.labeled[view] for view in labeled}
+        views |= {(self.unlabeled_part, view): batch.unlabeled[view] for view in unlabeled}
+        outputs = self.forward_views(views, batch)
+        return self.make_step(
+            batch,
+            labels=batch.labels,
+            labeled={view: outputs[self.labeled_part, view] for view in labeled},
+            unlabeled={view: outputs[self.unlabeled_part, view] for view in unlabeled},
+            labeled_inputs=batch.labeled,
+            unlabeled_inputs=batch.unlabeled,
+            progress=self.progress,
+            extra_forward=self.extra_forward,
+            forward_frozen_bn=self.forward_frozen_bn,
+            index=batch.index,
+            num_unlabeled=self._num_unlabeled(),
+        )
+
+    def update_centroids(self, step: Step) -> None:
+        """Update the centroids from the labeled features of the step."""
+        labeled, unlabeled = step.labeled["weak"], step.unlabeled["weak"]
+        if self.centroid_threshold is None:
+            self.head.update_centroids(labeled.features, step.labels)
+            return
+        confidence, pseudo_labels = unlabeled.assignments.detach().max(dim=1)
+        known = torch.ones_like(step.labels, dtype=torch.bool)
+        self.head.update_centroids(
+            torch.cat([labeled.features, unlabeled.features]),
+            torch.cat([step.labels, pseudo_labels]),
+            mask=torch.cat([known, confidence > self.centroid_threshold]),
+        )
+
+    def objective(self, step: Step) -> Tensor:
+        """Cross-entropy + ``cm_weight`` · CM + the weighted loss of each method, all logged."""
+        num_labeled, num_samples = self._samples_per_rank(step)
+        supervised = [self.cross_entropy(step, num_labeled)] if self._has_cross_entropy else []
+        added = [self.cm_loss(step, num_samples)] if self.cm_weight > 0 else []
+        for method in self.methods:
+            value: MethodLoss = method(step)
+            self.log_training({method.name: value.loss})
+            self.log_training({f"{method.name}_{key}": log for key, log in value.logs.items()})
+            added.append(method.weight_at(step.progress) * value.loss)
+            if value.supervised is not None:
+                supervised.append(value.supervised)
+        cross_entropy = sum(supervised[1:], supervised[0])
+        loss = cross_entropy + sum(added)
+        self.log_training({"ce": cross_entropy})
+        self.log_training({"loss": loss})
+        return loss
+
+    def cross_entropy(self, step: Step, num_labeled: float | Tensor) -> Tensor:
+        """Cross-entropy of the labeled samples, a scalar.
+
+        Args:
+            step: The step.
+            num_labeled: Labeled samples per rank, on average over the ranks.
+        """
+        logits = step.labeled["weak"].logits
+        return F.cross_entropy(logits, step.labels, reduction="sum") / num_labeled
+
+    def cm_loss(self, step: Step, num_samples: float | Tensor | None = None) -> Tensor:
+        """Weighted CM loss of the labeled and unlabeled samples, its terms logged.
+
+        Args:
+            step: The step.
+            num_samples: Labeled and unlabeled samples per rank, on average over the ranks;
+                ``None``: every rank has as many as this one.
+
+        Returns:
+            ``cm_weight * cm_ramp(progress) * CM``, a scalar.
+        """
+        labeled, unlabeled = step.labeled["weak"], step.unlabeled["weak"]
+        loss = self.head.loss(
+            torch.cat([labeled.features, unlabeled.features]),
+            torch.cat([labeled.assignments, unlabeled.assignments]),
+            rows_per_rank=num_samples,
+        )
+        self.log_training({"cm": loss.total})
+        self.log_training({f"cm_{k}": v for k, v in loss._asdict().items() if k != "total"})
+        factor = 1.0 if self.cm_ramp is None else self.cm_ramp(step.progress)
+        return self.cm_weight * factor * loss.total
+
+    @property
+    def _has_cross_entropy(self) -> bool:
+        return not any(method.replaces_supervised for method in self.methods)
+
+    def _samples_per_rank(self, step: Step) -> tuple[float | Tensor, ...]:
+        # Of labeled samples and of all. A user's own loader may give a rank fewer, or none.
+        num_labeled = len(step.labels)
+        num_unlabeled = len(step.unlabeled["weak"].features) if self.cm_weight > 0 else 0
+        return rows_per_rank(num_labeled, num_labeled + num_unlabeled, device=step.labels.device)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the optimizer, after which the terms follow the model."""
+        super().optimizer_step(*args, **kwargs)
+        for method in self.methods:
+            method.after_step(self.feature_extractor, self.head)
+
+    def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
+        """The views that are needed of a training batch."""
+        check_form(batch, self.labeled_part, self.unlabeled_part)
+        inputs, labels = unpack_labeled(self.labeled_part, batch[self.labeled_part], 2)
+        labeled = self.views_of(self.labeled_part, inputs)
+        unlabeled = self.views_of(self.unlabeled_part, batch.get(self.unlabeled_part, {}))
+        return ParsedBatch(
+            labeled=labeled,
+            labels=class_labels(self.labeled_part, labels, labeled),
+            index=unlabeled.pop("index", None),
+            unlabeled=unlabeled,
+        )
+
+    def views_of(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The needed views of a stream's inputs; a tensor alone is the weak view."""
+        return needed_views(stream, given, self.required_views[stream])
+
+    def _num_unlabeled(self) -> int | None:
+        datamodule = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
+        return getattr(datamodule, "num_unlabeled", None)
+
+    def log_training(self, values: Mapping[str, Tensor]) -> None:
+        """Have scalars logged under ``train/`` at the end of the step."""
+        self.step_values |= {name: value.detach() for name, value in values.items()}
+
+    def _log_step(self, batch_idx: int) -> None:
+        # Lightning takes some 60 µs for each value that it logs, so it gets them where they will be
+        # written, and at both ends of an epoch, so that they are always there to be monitored. Not
+        # for its progress bar, which would wait for the device in every step.
+        if self._trainer is None:
+            return
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        due = every > 0 and (self.trainer.global_step + 1) % every == 0
+        if due or batch_idx == 0 or self.trainer.is_last_batch:
+            self.log_dict({f"train/{name}": value for name, value in self.step_values.items()})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimizer over the parameters that take gradients; its schedule steps with it."""
+        optimizer = build_optimizer(self, self.backbone, self._optimizer, self._backbone_lr_factor)
+        if self._lr_scheduler is None:
+            return optimizer
+        scheduler = self._lr_scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise ValueError(
+                "lr_scheduler must be a schedule of steps, got ReduceLROnPlateau: override "
+                "configure_optimizers to say what it monitors"
+            )
+        if getattr(scheduler, "total_steps", 0) is None:
+            steps = int(self.trainer.estimated_stepping_batches)
+            scheduler.total_steps = steps  # type: ignore[attr-defined]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

@@ -1,0 +1,146 @@
+"""Optimizers and learning-rate schedules, as they are named in a configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from supercm_pl.checks import check_at_least, is_number
+
+# Defined here, not imported from `lightning.pytorch.cli`, which needs jsonargparse.
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+"""Takes parameters, or groups of them."""
+LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+
+
+def build_optimizer(
+    module: nn.Module, backbone: nn.Module, make: OptimizerCallable, backbone_lr_factor: float
+) -> Optimizer:
+    """An optimizer of what takes gradients, with the backbone at a rate of its own.
+
+    Args:
+        module: Whose parameters are trained.
+        backbone: The part of it with the other rate.
+        make: Builds the optimizer.
+        backbone_lr_factor: The backbone's rate over that of all else; 1 makes one group.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if backbone_lr_factor == 1.0:
+        return make(parameters)
+    slow = set(backbone.parameters())
+    rest = [p for p in parameters if p not in slow]
+    trained = [p for p in parameters if p in slow]
+    optimizer = make([{"params": group} for group in (rest, trained) if group])
+    if trained:
+        optimizer.param_groups[-1]["lr"] *= backbone_lr_factor
+    return optimizer
+
+
+class WarmupCosineLR(LRScheduler):
+    r"""Linear warm-up, then half a cosine down to ``final_factor``, by optimizer steps.
+
+    At step :math:`t` of :math:`T`, with :math:`w` warm-up steps, the base rate is multiplied by
+
+    .. math::
+        \frac{t + 1}{w} \quad (t < w), \qquad
+        f + (1 - f)\,\tfrac{1}{2}\left(1 + \cos \pi \tfrac{t - w}{T - w}\right) \quad (t \ge w).
+
+    Args:
+        optimizer: The optimizer whose rates are scheduled.
+        warmup_steps: Steps of linear warm-up, ``>= 0``. Even the first step has a rate above zero.
+        total_steps: Length of the run in optimizer steps. ``None`` takes it from the trainer, which
+            the modules of this package do for every schedule that has a ``total_steps`` of
+            ``None``.
+        final_factor: Fraction of the base rate at the end, in ``[0, 1]``.
+        last_epoch: As in every PyTorch schedule: the step to resume from.
+
+    Raises:
+        ValueError: If a value is outside its range.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> schedule = WarmupCosineLR(optimizer, warmup_steps=2, total_steps=4)
+        >>> rates = []
+        >>> for _ in range(4):
+        ...     rates.append(round(schedule.get_last_lr()[0], 3))
+        ...     optimizer.step()
+        ...     schedule.step()
+        >>> rates
+        [0.5, 1.0, 1.0, 0.5]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        warmup_steps: int = 0,
+        total_steps: int | None = None,
+        final_factor: float = 0.0,
+        last_epoch: int = -1,
+    ) -> None:
+        check_at_least("warmup_steps", warmup_steps, 0)
+        if total_steps is not None:
+            check_at_least("total_steps", total_steps, 1)
+            if warmup_steps > total_steps:
+                raise ValueError(
+                    f"warmup_steps must be {total_steps} or less, the total_steps, "
+                    f"got {warmup_steps}"
+                )
+        if not (is_number(final_factor) and 0.0 <= final_factor <= 1.0):
+            raise ValueError(f"final_factor must lie in [0, 1], got {final_factor!r}")
+        self.warmup_steps = warmup_steps
+        self.total_steps = total_steps
+        self.final_factor = final_factor
+        super().__init__(optimizer, last_epoch)
+
+    def factor(self, step: int) -> float:
+        """The multiplier of the base rate at ``step`` (0-based)."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.total_steps is None:
+            return 1.0
+        length = max(self.total_steps - self.warmup_steps, 1)
+        passed = min((step - self.warmup_steps) / length, 1.0)
+        return self.final_factor + (1 - self.final_factor) * 0.5 * (1 + math.cos(math.pi * passed))
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]  # newer torch says float | Tensor
+        """Learning rate of each parameter group at the current step."""
+        factor = self.factor(self.last_epoch)
+        return [float(base) * factor for base in self.base_lrs]
+
+
+class InverseDecayLR(LRScheduler):
+    r"""The decay of domain adaptation: at step :math:`t`, :math:`(1 + a t)^{-b}` of the base rate.
+
+    Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2, where
+    :math:`a t = 10 p` for progress :math:`p`, and :math:`b = 0.75`.
+
+    Args:
+        optimizer: The optimizer whose rates are scheduled.
+        gamma: ``a``, ``>= 0``, for a step.
+        power: ``b``, ``>= 0``.
+        last_epoch: As in every PyTorch schedule: the step to resume from.
+
+    Raises:
+        ValueError: If a value is negative.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, gamma: float = 1e-3, power: float = 0.75, last_epoch: int = -1
+    ) -> None:
+        for name, value in (("gamma", gamma), ("power", power)):
+            if not (is_number(value) and 0.0 <= value < math.inf):
+                raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
+        self.gamma = gamma
+        self.power = power
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:  # type: ignore[override]  # newer torch says float | Tensor
+        """Learning rate of each parameter group at the current step."""
+        factor = (1 + self.gamma * self.last_epoch) ** -self.power
+        return [float(base) * factor for base in self.base_lrs]

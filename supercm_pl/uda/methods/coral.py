@@ -1,0 +1,96 @@
+"""Deep CORAL: match the domains' covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from supercm_pl.checks import check_matrix
+from supercm_pl.distributed import sum_over_ranks
+from supercm_pl.precision import full_precision, math_dtype
+from supercm_pl.training.method import Method, MethodLoss
+from supercm_pl.training.ramps import Ramp
+from supercm_pl.uda.methods._layers import Layer, check_layers, outputs_of
+from supercm_pl.uda.step import UDAStep
+
+
+def coral(source: Tensor, target: Tensor) -> Tensor:
+    r"""Squared distance of two domains' covariances.
+
+    .. math::
+        \frac{1}{4 d^2} \|C_s - C_t\|_F^2, \qquad
+        C_s = \frac{1}{N_s - 1} \sum_i (s_i - \bar s)(s_i - \bar s)^\top
+
+    Where `torch.distributed` runs with several ranks, means and covariances are those of the rows
+    of all ranks, and every rank has to call this. A domain of a single row has covariance 0.
+
+    Args:
+        source: Shape (N_s, d), any floating-point dtype.
+        target: Shape (N_t, d).
+
+    Returns:
+        A scalar in float32 or, for float64 inputs, float64, whatever autocast says.
+
+    Raises:
+        TypeError: If an input is not a floating-point tensor.
+        ValueError: If the shapes do not fit together.
+
+    Example:
+        >>> source, target = torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0], [5.0]])
+        >>> coral(source, target)  # (2 - 8)² / 4
+        tensor(9.)
+    """
+    check_matrix("source", source, ("N_s", None), ("d", None))
+    num_features = source.shape[1]
+    check_matrix("target", target, ("N_t", None), ("d", num_features))
+    dtype = torch.promote_types(math_dtype(source), math_dtype(target))
+    source, target = source.to(dtype), target.to(dtype)
+    with full_precision(source.device):
+        counts = torch.cat([source.new_full((1,), len(rows)) for rows in (source, target)])
+        sums = torch.cat([source.sum(dim=0), target.sum(dim=0)])
+        totals = sum_over_ranks(torch.cat([sums, counts]))
+        sums, counts = totals[:-2].view(2, num_features), totals[-2:]
+        means = sums / counts.clamp(min=1.0)[:, None]
+        freedom = (counts - 1.0).clamp(min=1.0)
+        # Centered first: Σ x xᵀ − N x̄ x̄ᵀ would lose the digits of means far from 0.
+        source, target = source - means[0], target - means[1]
+        gap = source.T @ source / freedom[0] - target.T @ target / freedom[1]
+        return sum_over_ranks(gap).square().sum() / (4 * num_features**2)
+
+
+class DeepCORAL(Method):
+    r"""Distance of the covariances of source and target, summed over layers.
+
+    Sun and Saenko, *Deep CORAL: Correlation Alignment for Deep Domain Adaptation* (ECCV workshops
+    2016); see :func:`.coral`. The paper aligns the logits, and chooses the weight so that at the
+    end of training this term and the cross-entropy are about the same.
+
+    Over several ranks the covariances are those of all ranks' rows.
+
+    Args:
+        weight: Weight of the term, ``>= 0``.
+        ramp: How the weight grows over training.
+        layers: What is aligned: ``"features"``, ``"logits"`` or both.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    step_type = UDAStep
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        ramp: Ramp | None = None,
+        *,
+        layers: Sequence[Layer] = ("logits",),
+    ) -> None:
+        super().__init__(weight, ramp)
+        self.layers = check_layers(layers)
+
+    def forward(self, step: UDAStep) -> MethodLoss:
+        """The distance of this step's rows."""
+        distances = [coral(source, target) for source, target in outputs_of(step, self.layers)]
+        return MethodLoss(sum(distances[1:], distances[0]))

@@ -1,0 +1,48 @@
+"""EntropyMinimization: the loss, where its gradient leads, and a short training."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from supercm_pl.ssl.methods import VAT, EntropyMinimization
+from tests.ssl.methods.digits import check_fit
+from tests.ssl.methods.steps import step_of_logits
+
+
+def entropy_of(logits):
+    return EntropyMinimization()(step_of_logits({"weak": logits})).loss
+
+
+def test_is_the_mean_entropy():
+    probabilities = [[0.5, 0.25, 0.25], [0.7, 0.2, 0.1]]
+    expected = sum(-p * math.log(p) for row in probabilities for p in row) / 2
+    loss = entropy_of(torch.tensor(probabilities).log() - 2.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_descent_makes_predictions_more_confident():
+    logits = torch.tensor([[1.0, 0.5, 0.0]], requires_grad=True)
+    entropy_of(logits).backward()
+    after = (logits - logits.grad).softmax(1)
+    assert after.max() > logits.softmax(1).max()
+
+
+def test_certain_predictions_give_zero_and_no_nan():
+    logits = torch.tensor([[1000.0, 0.0, -1000.0]], requires_grad=True)
+    loss = entropy_of(logits)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad.isfinite().all()
+
+
+def test_trains_on_digits_beside_vat():
+    check_fit([VAT(epsilon=1.0), EntropyMinimization()])
+
+
+@pytest.mark.bad_input
+def test_a_negative_weight_is_named():
+    with pytest.raises(ValueError, match=r"weight must be .* got -1\.0"):
+        EntropyMinimization(weight=-1.0)

@@ -1,0 +1,127 @@
+"""FreeMatch: self-adaptive thresholds and fairness."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+
+from supercm_pl.clustering import ClusteringHead
+from supercm_pl.ssl.methods import FreeMatch
+from tests.ssl.methods.digits import check_fit
+from tests.ssl.methods.steps import step_of_logits
+from tests.ssl.methods.test_fixmatch import softmax
+
+
+def build(**options):
+    term = FreeMatch(**{"momentum": 0.7, "fairness_weight": 0.3, **options})
+    term.build(torch.nn.Identity(), ClusteringHead(2, 4))
+    return term
+
+
+def make_step(seed, rows=8):
+    generator = torch.Generator().manual_seed(seed)
+    weak, strong = 2 * torch.randn(2, rows, 4, generator=generator)
+    return step_of_logits({"weak": weak, "strong": strong})
+
+
+class Naive:
+    def __init__(self, momentum=0.7, weight=0.3):
+        self.m, self.weight = momentum, weight
+        self.threshold, self.p, self.h = 1 / 4, [1 / 4] * 4, [1 / 4] * 4
+
+    def loss(self, step):
+        q = [softmax(row) for row in step.unlabeled["weak"].logits.tolist()]
+        strong = [softmax(row) for row in step.unlabeled["strong"].logits.tolist()]
+        n, m = len(q), self.m
+        labels = [row.index(max(row)) for row in q]
+        self.threshold = m * self.threshold + (1 - m) * sum(map(max, q)) / n
+        for k in range(4):
+            self.p[k] = m * self.p[k] + (1 - m) * sum(row[k] for row in q) / n
+            self.h[k] = m * self.h[k] + (1 - m) * labels.count(k) / n
+        used = [max(q[i]) >= self.p[labels[i]] / max(self.p) * self.threshold for i in range(n)]
+        consistency = sum(-math.log(strong[i][labels[i]]) for i in range(n) if used[i]) / n
+        kept = [strong[i] for i in range(n) if used[i]]
+        found = [row.index(max(row)) for row in kept]
+        target = [p / h for p, h in zip(self.p, self.h, strict=True)]
+        ratio = {k: sum(row[k] for row in kept) / found.count(k) for k in set(found)}
+        fairness = sum(
+            target[k] / sum(target) * math.log(ratio[k] / sum(ratio.values())) for k in ratio
+        )
+        return consistency + self.weight * fairness
+
+
+def test_losses_and_averages_of_a_run_are_the_papers():
+    term, naive = build(), Naive()
+    for seed in range(10):
+        step = make_step(seed)
+        assert term(step).loss.item() == pytest.approx(naive.loss(step), abs=1e-5)
+        assert term.threshold.item() == pytest.approx(naive.threshold)
+        assert term.expectation.tolist() == pytest.approx(naive.p)
+        assert term.histogram.tolist() == pytest.approx(naive.h)
+
+
+def test_the_threshold_rises_with_confidence_and_most_for_the_favoured_class():
+    term = build()
+    start = term.class_thresholds()
+    torch.testing.assert_close(start, torch.full((4,), 0.25))
+    sure = 9 * torch.eye(4)[[0, 0, 0, 1]]
+    for _ in range(5):
+        term(step_of_logits({"weak": sure, "strong": sure}))
+    thresholds = term.class_thresholds()
+    assert thresholds[0] > 0.8
+    assert thresholds.argsort(descending=True).tolist()[:2] == [0, 1]
+    assert thresholds[2] < 0.25
+
+
+def test_fairness_alone_has_a_gradient_on_the_strong_view_alone():
+    step = make_step(3)
+    weak, strong = (step.unlabeled[v].logits.clone().requires_grad_() for v in ("weak", "strong"))
+    value = build()(step_of_logits({"weak": weak, "strong": strong}))
+    torch.autograd.backward(value.logs["fairness"])
+    assert weak.grad is None
+    assert torch.isfinite(strong.grad).all()
+    assert strong.grad.abs().sum() > 0
+
+
+def test_no_row_above_its_threshold_gives_no_loss_and_no_gradient():
+    term = build()
+    term.threshold.fill_(50.0)
+    step = make_step(0)
+    strong = step.unlabeled["strong"].logits.clone().requires_grad_()
+    value = term(step_of_logits({"weak": step.unlabeled["weak"].logits, "strong": strong}))
+    torch.autograd.backward(value.loss)
+    assert value.loss.item() == 0.0
+    assert strong.grad.abs().sum() == 0
+
+
+def test_a_saved_term_goes_on_as_if_nothing_had_happened():
+    term, other = build(), build()
+    for seed in range(3):
+        term(make_step(seed))
+    other.load_state_dict(deepcopy(term.state_dict()))
+    torch.testing.assert_close(other(make_step(3)).loss, term(make_step(3)).loss, rtol=0, atol=0)
+    torch.testing.assert_close(other.state_dict(), term.state_dict(), rtol=0, atol=0)
+    assert set(term.state_dict()) == {"threshold", "expectation", "histogram"}
+
+
+def test_trains_on_digits():
+    term = check_fit(
+        FreeMatch(), "free_match_used", "free_match_threshold", "free_match_fairness"
+    ).methods[0]
+    assert term.threshold > 0.1
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"momentum": 1.0}, r"momentum must lie in \(0, 1\), got 1.0"),
+        ({"fairness_weight": -0.1}, "fairness_weight must be a number of 0 or more, got -0.1"),
+    ],
+)
+def test_a_value_out_of_range_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        FreeMatch(**options)

@@ -1,0 +1,113 @@
+"""Training with a compiled backbone: the same weights, and checkpoints under the same names."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+from supercm_pl import SSLDataModule, SSLModule, UDAModule
+from supercm_pl.backbones import MLP, ConvNet
+from supercm_pl.data import AffineNoise
+from supercm_pl.ssl.methods import FixMatch
+from supercm_pl.training.network import CompileMode
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))),
+    reason="torch.compile needs a C++ compiler on the CPU",
+)
+
+
+def network() -> ConvNet:
+    return ConvNet(1, widths=(4, 8), out_features=8)
+
+
+def fit(
+    folder: Path, compile_mode: CompileMode | None, accelerator: str = "cpu"
+) -> tuple[SSLModule, Path]:
+    """Train with two forward passes a step, and validate; the module and its checkpoint."""
+    torch.manual_seed(0)
+    module = SSLModule(
+        network(),
+        10,
+        FixMatch(),
+        batch_norm="labeled",
+        channels_last=True,
+        compile_mode=compile_mode,
+    )
+    data = SSLDataModule(
+        labels_per_class=4,
+        val_size=50,
+        labeled_batch_size=8,
+        unlabeled_batch_size=12,
+        steps_per_epoch=6,
+        strong=AffineNoise(rotation=0.4),
+        seed=0,
+    )
+    trainer = L.Trainer(
+        accelerator=accelerator,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    path = folder / "model.ckpt"
+    trainer.save_checkpoint(path)
+    return module, path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> SSLModule:
+    return fit(tmp_path_factory.mktemp("plain"), None)[0]
+
+
+@needs_compiler
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_trains_the_same_and_leaves_names_in_checkpoints_alone(
+    mode: CompileMode, plain: SSLModule, tmp_path: Path
+) -> None:
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled, path = fit(tmp_path, mode)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    torch.testing.assert_close(
+        dict(compiled.state_dict()), dict(plain.state_dict()), rtol=1e-4, atol=1e-5
+    )
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert list(saved) == list(plain.state_dict())
+    plain.load_state_dict(saved)
+    loaded = SSLModule.load_from_checkpoint(path, backbone=network(), methods=FixMatch())
+    images = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(loaded.eval()(images), plain.eval()(images))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_graphs_train_validate_and_predict_the_same(tmp_path: Path) -> None:
+    torch.compiler.reset()
+    plain, compiled = (fit(tmp_path, mode, "gpu")[0] for mode in (None, "reduce-overhead"))
+    torch.testing.assert_close(
+        dict(compiled.state_dict()), dict(plain.state_dict()), rtol=1e-3, atol=1e-3
+    )
+    batches = torch.rand(4, 8, 1, 8, 8, device="cuda")
+    with torch.no_grad():
+        found = [compiled.cuda().eval().predict_step(batch) for batch in batches]
+        expected = [plain.cuda().eval().predict_step(batch) for batch in batches]
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("kind", [SSLModule, UDAModule])
+def test_an_unknown_mode_is_refused_by_name(kind: type[SSLModule | UDAModule]) -> None:
+    with pytest.raises(ValueError, match=r"compile_mode must be one of .*'default'.*got 'fast'"):
+        kind(MLP(4, (8,)), 3, compile_mode="fast")
+
+
+def test_every_mode_is_one_that_torch_knows() -> None:
+    for mode in get_args(CompileMode):
+        torch.compile(torch.nn.Linear(2, 2), mode=mode)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from supercm_pl.callbacks.prediction_csv import PredictionCSV
+
+# Lightning's advice for machines with many cores; there is nothing to read here.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The 'predict_dataloader' does not have many workers"
+)
+
+
+class Answers(L.LightningModule):
+    """Takes the inputs (N, K) for the assignments."""
+
+    num_classes = 3
+
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, torch.Tensor]:
+        shares = batch["inputs"] if isinstance(batch, dict) else batch
+        probability, label = shares.max(dim=1)
+        return {"class": label, "probability": probability, "assignments": shares}
+
+
+class Questions(L.LightningDataModule):
+    def __init__(self, batches: list[Any], classes: list[str] | None = None) -> None:
+        super().__init__()
+        self.batches = batches
+        if classes is not None:
+            self.classes = classes
+
+    def predict_dataloader(self) -> Any:
+        return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+
+def predict(
+    path: Path, data: L.LightningDataModule, module: L.LightningModule | None = None
+) -> None:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[PredictionCSV(path)],
+    )
+    trainer.predict(Answers() if module is None else module, data, return_predictions=False)
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.reader(file))
+
+
+FIRST = torch.tensor([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]])
+SECOND = torch.tensor([[0.0, 0.0, 1.0]])
+
+
+def test_a_row_says_id_class_probability_and_all_assignments(tmp_path: Path) -> None:
+    batches = [{"inputs": FIRST, "ids": ["a.png", "b,c.png"]}, {"inputs": SECOND, "ids": ["ü.png"]}]
+    predict(tmp_path / "out.csv", Questions(batches, ["cat", "dog", "a bird"]))
+    assert rows_of(tmp_path / "out.csv") == [
+        ["id", "class", "probability", "cat", "dog", "a bird"],
+        ["a.png", "dog", "0.700000", "0.200000", "0.700000", "0.100000"],
+        ["b,c.png", "cat", "0.500000", "0.500000", "0.250000", "0.250000"],
+        ["ü.png", "a bird", "1.000000", "0.000000", "0.000000", "1.000000"],
+    ]
+
+
+def test_samples_without_ids_are_numbered_through_all_batches(tmp_path: Path) -> None:
+    predict(tmp_path / "out.csv", Questions([FIRST, SECOND]))
+    header, *rows = rows_of(tmp_path / "out.csv")
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    assert header == ["id", "class", "probability", "0", "1", "2"]
+
+
+def test_ids_may_be_a_tensor(tmp_path: Path) -> None:
+    predict(tmp_path / "out.csv", Questions([{"inputs": FIRST, "ids": torch.tensor([7, 9])}]))
+    assert [row[0] for row in rows_of(tmp_path / "out.csv")[1:]] == ["7", "9"]
+
+
+def test_classes_are_numbered_where_the_data_name_another_number_of_them(tmp_path: Path) -> None:
+    predict(tmp_path / "out.csv", Questions([SECOND], ["cat", "dog"]))
+    assert rows_of(tmp_path / "out.csv")[1][1] == "2"
+
+
+def test_a_file_name_that_is_not_unicode_comes_back_byte_for_byte(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    predict(tmp_path / "out.csv", Questions([{"inputs": SECOND, "ids": [name]}]))
+    assert b"\r\ncaf\xe9.png," in (tmp_path / "out.csv").read_bytes()
+
+
+def test_the_folder_is_made_and_an_older_file_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.csv"
+    predict(path, Questions([FIRST]))
+    predict(path, Questions([SECOND]))
+    assert len(rows_of(path)) == 2
+
+
+def test_a_run_that_fails_leaves_whole_rows(tmp_path: Path) -> None:
+    class Failing(Answers):
+        def predict_step(self, batch: Any, batch_idx: int = 0) -> dict[str, torch.Tensor]:
+            if batch_idx == 1:
+                raise RuntimeError("out of luck")
+            return super().predict_step(batch, batch_idx)
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        predict(tmp_path / "out.csv", Questions([FIRST, SECOND]), Failing())
+    rows = rows_of(tmp_path / "out.csv")
+    assert [len(row) for row in rows] == [6, 6, 6]
+
+
+def test_each_further_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
+    class Rank:
+        global_rank = 2
+        datamodule = None
+
+    callback = PredictionCSV(tmp_path / "out.csv")
+    callback.on_predict_start(Rank(), Answers())  # type: ignore[arg-type]
+    callback.on_predict_end(Rank(), Answers())  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.rank2.csv"]

@@ -1,0 +1,232 @@
+"""Training data that are copied to the device, and streams from an IterableDataset, in training."""
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import IterableDataset, TensorDataset
+
+from supercm_pl import SSLDataModule, SSLModule, UDADataModule
+from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
+from supercm_pl.data.datasets import JoinedData, Samples, TensorData
+from supercm_pl.data.loading import device_cache as residence
+from supercm_pl.data.loading.device_cache import ResidentSamples
+from supercm_pl.ssl.methods import FixMatch, FlexMatch
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def trainer(folder, **options):
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    options = {"accelerator": "cpu", "devices": 1, "max_steps": 6, **quiet, **options}
+    options.setdefault("enable_checkpointing", False)
+    return L.Trainer(default_root_dir=folder, num_sanity_val_steps=0, **options)
+
+
+def module(*regularizers, **options):
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    return SSLModule(backbone, 10, regularizers, feature_size=8, **options)
+
+
+def digits(source=None, **options):
+    options = {"labels_per_class": 2, "steps_per_epoch": 4, "seed": 0, **options}
+    return SSLDataModule(source, weak=AffineNoise(), strong=AffineNoise(), **options)
+
+
+def weights(folder, data, *regularizers, **options):
+    model = module(*regularizers)
+    trainer(folder, **options).fit(model, datamodule=data)
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.fixture
+def own_memory(monkeypatch):
+    """The CPU counts as a device with a memory of its own; returns what was copied there."""
+    copied = []
+
+    class Spy(ResidentSamples):
+        def __init__(self, samples, device):
+            copied.append(len(samples))
+            super().__init__(samples, device)
+
+    monkeypatch.setattr(residence, "_has_own_memory", lambda device: True)
+    monkeypatch.setattr(residence, "ResidentSamples", Spy)
+    return copied
+
+
+def test_rows_on_the_device_are_those_of_the_data_set():
+    inputs, labels = torch.arange(30).view(15, 2), np.arange(9) % 3
+    joined = JoinedData([TensorData(inputs[:10]), TensorData(inputs[10:])])
+    samples = Samples(joined, np.arange(14, 5, -1), labels)
+    rows = np.asarray([8, 0, 0, 3])
+    for mine, expected in zip(
+        ResidentSamples(samples, torch.device("cpu")).fetch(torch.from_numpy(rows)),
+        samples.fetch(rows),
+        strict=True,
+    ):
+        assert torch.equal(mine, expected)
+
+
+def test_training_sees_the_same_rows_and_views(tmp_path, own_memory):
+    expected = weights(tmp_path, digits(keep_on_device=False), FixMatch(), FlexMatch())
+    assert not own_memory
+    mine = weights(tmp_path, digits(keep_on_device=True), FixMatch(), FlexMatch())
+    assert own_memory == [20, 1307]
+    assert torch.equal(mine, expected)
+
+
+def test_several_sources_keep_the_number_of_their_domain(own_memory):
+    def batch(keep):
+        data = UDADataModule([*[small_digits()] * 2], small_digits(), seed=0, keep_on_device=keep)
+        data.trainer = L.Trainer(accelerator="cpu", devices=1, logger=False)
+        raw = next(iter(data.train_dataloader()))
+        return raw, data.on_after_batch_transfer(dict(raw))["source"]
+
+    raw, mine = batch(True)
+    assert raw["source"].shape == (64,)
+    for part, expected in zip(mine, batch(False)[1], strict=True):
+        assert torch.equal(part, expected)
+    assert own_memory == [540, 270]
+
+
+def small_digits():
+    data = Digits().load().train
+    return ArraySource(data.inputs[:300], data.targets[:300])
+
+
+def test_by_itself_it_takes_a_quarter_of_the_free_memory(monkeypatch, tmp_path, own_memory):
+    data = digits()
+    streams = data.streams()
+    used = sum(len(streams[name].samples) * 64 * 4 for name in streams) + 20 * 8
+    for free, copied in ((4 * used, [20, 1307]), (4 * used - 1, [])):
+        own_memory.clear()
+        free_and_total = free, 10 * free
+        monkeypatch.setattr(
+            torch.cpu, "mem_get_info", lambda device, m=free_and_total: m, raising=False
+        )
+        weights(tmp_path, digits(), max_steps=1)
+        assert own_memory == copied
+    monkeypatch.setattr(torch.cpu, "mem_get_info", lambda device: (10**12, 10**12), raising=False)
+    own_memory.clear()
+    data = digits(num_workers=1)
+    data.trainer = trainer(tmp_path)
+    data.train_dataloader()
+    assert not own_memory
+
+
+def test_where_the_free_memory_is_not_known_nothing_is_copied(tmp_path, own_memory):
+    weights(tmp_path, digits(), max_steps=1)
+    assert not own_memory
+
+
+def test_on_the_cpu_it_changes_nothing(tmp_path, monkeypatch):
+    def no_copy(*_):
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(residence, "ResidentSamples", no_copy)
+    runs = [weights(tmp_path, digits(keep_on_device=keep)) for keep in (None, True, False)]
+    assert torch.equal(runs[0], runs[1])
+    assert torch.equal(runs[0], runs[2])
+
+
+def test_after_training_the_memory_is_free(tmp_path, own_memory):
+    data = digits(keep_on_device=True)
+    weights(tmp_path, data, max_steps=1)
+    assert not data._resident
+
+
+@pytest.mark.bad_input
+def test_data_that_are_not_in_memory_are_named():
+    pixels = torch.rand(40, 3)
+    train = TensorDataset(pixels, torch.arange(40) % 4)
+    data = SSLDataModule(DatasetSource(train), labels_per_class=2, keep_on_device=True, seed=0)
+    with pytest.raises(ValueError, match=r"keep_on_device=True .* 'labeled' and 'unlabeled'"):
+        data.train_dataloader()
+
+
+@needs_cuda
+def test_on_a_gpu_batches_are_drawn_there(tmp_path):
+    data = digits(keep_on_device=True)
+    expected = weights(tmp_path, digits(keep_on_device=False), accelerator="gpu")
+    assert torch.equal(weights(tmp_path, data, accelerator="gpu"), expected)
+
+
+class Endless(IterableDataset):
+    """Random images without an end, and labels that nobody may use."""
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(0)
+        while True:
+            yield torch.rand(1, 8, 8, generator=generator), "no label"
+
+
+class WithStream(Source):
+    def __init__(self, unlabeled):
+        self.unlabeled = unlabeled
+
+    def load(self):
+        data = Digits().load()
+        return SourceData(data.train, data.classes, test=data.test, unlabeled=self.unlabeled)
+
+
+def test_unlabeled_samples_of_an_iterable_data_set():
+    data = digits(WithStream(Endless()), unlabeled_batch_size=16, val_size=30)
+    assert data.num_unlabeled is None
+    assert (
+        data.describe() == "20 labeled · endless unlabeled · 30 validation · 450 test, 10 classes"
+    )
+    batch = next(iter(data.train_dataloader()))
+    first = [item for item, _ in zip(Endless(), range(16), strict=False)]
+    assert torch.equal(batch["unlabeled"], torch.stack([image for image, _ in first]))
+
+
+@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_training_resumes_bit_for_bit_with_an_iterable_data_set(tmp_path, step):
+    def fit(steps, path=None):
+        model, runner = module(), trainer(tmp_path, max_steps=steps)
+        runner.fit(model, datamodule=digits(WithStream(Endless())), ckpt_path=path)
+        return runner, model
+
+    expected = fit(7)[1]
+    fit(step)[0].save_checkpoint(tmp_path / "half.ckpt")
+    resumed = fit(7, tmp_path / "half.ckpt")[1]
+    for mine, other in zip(resumed.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.bad_input
+def test_what_an_iterable_data_set_can_not_do(tmp_path):
+    with pytest.raises(ValueError, match=r"'unlabeled' have no numbers, .* FlexMatch"):
+        weights(tmp_path, digits(WithStream(Endless())), FlexMatch())
+    with pytest.raises(ValueError, match="steps_per_epoch must be given"):
+        weights(tmp_path, digits(WithStream(Endless()), steps_per_epoch=None))
+    with pytest.raises(ValueError, match="steps_per_epoch must be given"):
+        digits(WithStream(Endless()), steps_per_epoch=None).train_dataloader()
+    with pytest.raises(ValueError, match=r"keep_on_device=True .* 'unlabeled'"):
+        digits(WithStream(Endless()), keep_on_device=True).train_dataloader()
+
+
+class Unread(IterableDataset):
+    def __iter__(self):
+        raise AssertionError("read")
+
+
+def test_what_nobody_wants_is_not_read(tmp_path):
+    model = module(cm_weight=0.0)
+    trainer(tmp_path).fit(model, datamodule=digits(WithStream(Unread())))
+
+
+@pytest.mark.bad_input
+def test_a_preprocess_is_not_fitted_to_what_has_no_end():
+    class Unfitted(nn.Module):
+        fitted = False
+
+        def fit(self, batches):
+            list(batches)
+
+    data = digits(WithStream(Endless()), preprocess=Unfitted())
+    with pytest.raises(ValueError, match="preprocess can't be fitted to 'unlabeled'"):
+        data.on_after_batch_transfer(next(iter(data.train_dataloader())))
