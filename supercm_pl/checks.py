@@ -223,3 +223,22 @@ def check_above_zero(name: str, value: float) -> float:
     if not (is_number(value) and 0.0 < value < float("inf")):
         raise ValueError(f"{name} must be a number above 0, got {value!r}")
     return value
+
+
+def check_interval(name: str, value: object, interval: str) -> float:
+    """Require a finite number in an interval such as ``"[0, 1)"`` and return it as a float."""
+    number = check_number(name, value)
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = number >= low if interval[0] == "[" else number > low
+    below = number <= high if interval[-1] == "]" else number < high
+    if not (above and below):
+        raise ValueError(f"{name} must be in {interval}, got {value}")
+    return number
+
+
+def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
+    """Require one of a few values and return it."""
+    if value not in choices:
+        allowed = ", ".join(map(repr, choices[:-1])) + f" or {choices[-1]!r}"
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return value
