@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.core.mixins import hparams_mixin
-from lightning.pytorch.utilities.parsing import collect_init_args
 from torch import nn
 
 
@@ -27,9 +26,14 @@ def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> 
         return
     # From Python there are live objects, which a file loaded with `weights_only=True` can't
     # hold. They are left out and given again: `load_from_checkpoint(path, backbone=...)`.
-    # The last of the constructors' arguments are those of the class that will be rebuilt.
-    arguments = collect_init_args(frame, [], classes=(L.LightningModule,))[-1]
-    module.save_hyperparameters({k: v for k, v in arguments.items() if _is_plain(v)})
+    plain = {name: value for name, value in _arguments(module, frame).items() if _is_plain(value)}
+    # Told so, Lightning does not look for arguments among the constructors' variables itself, where
+    # those that are handed on by their defaults are missing.
+    token = hparams_mixin._given_hyperparameters.set(plain)
+    try:
+        module.save_hyperparameters()
+    finally:
+        hparams_mixin._given_hyperparameters.reset(token)
 
 
 def keep_class_paths(hyperparameters: Mapping[str, Any]) -> AbstractContextManager[None]:
@@ -60,6 +64,23 @@ def class_and_arguments(module: nn.Module) -> dict[str, Any] | None:
         return None
     path = f"{type(module).__module__}.{type(module).__qualname__}"
     return {"class_path": path, "init_args": arguments}
+
+
+def _arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
+    """Arguments in force of the constructor of ``module``'s own class, defaults included."""
+    while (outer := frame.f_back) and _is_constructor(outer, module):
+        frame = outer
+    names, _, variadic, values = inspect.getargvalues(frame)
+    parameters = inspect.signature(type(module).__init__).parameters.values()
+    arguments = {p.name: p.default for p in parameters if p.default is not p.empty}
+    arguments |= {name: values[name] for name in names[1:]}
+    arguments |= {} if variadic is None else values[variadic]
+    return arguments
+
+
+def _is_constructor(frame: FrameType, module: L.LightningModule) -> bool:
+    names, _, _, values = inspect.getargvalues(frame)
+    return frame.f_code.co_name == "__init__" and names[:1] != [] and values[names[0]] is module
 
 
 def _is_plain(value: Any) -> bool:

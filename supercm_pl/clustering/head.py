@@ -47,13 +47,15 @@ class ClusteringHead(ClassCentroids):
     Args:
         in_features: d, the size of a feature vector.
         num_classes: K, the number of classes, and of clusters.
-        centroids: Where centroids come from: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
+        centroids: How centroids follow the labeled features: ``cumulative``, ``ema``, ``batch`` or
+            ``learnable``.
         momentum: ρ of the mode ``ema``, between 0 and 1, both excluded.
         temperature: T > 0, by which logits are divided in the softmax.
-        alpha: Dirichlet concentration, greater than 0: one number, or K of them.
-        orthonormal: Use the loss's variant for orthonormal centroids.
+        alpha: Concentration of the Dirichlet prior on the mean assignment, greater than 0: one
+            number, or K of them; 1 is no prior.
+        orthonormal: Use the variant of the clustering loss for orthonormal centroids.
         ortho_weight: λ ≥ 0 of that variant.
-        normalize: Divide the loss by N·d.
+        normalize: Divide the clustering loss by N·d.
         bias: Give the linear layer a bias.
 
     Attributes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, TypedDict
 
 import lightning.pytorch as L
 import torch
@@ -25,6 +26,21 @@ from supercm_pl.data.views import INDEX, Views, as_float, check_views, make_view
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule", "check_at_least"]
+
+
+class DataOptions(TypedDict, total=False):
+    """The options of :class:`SuperCMDataModule`, with its defaults."""
+
+    weak: nn.Module | None
+    strong: nn.Module | None
+    preprocess: nn.Module | None
+    steps_per_epoch: int | None
+    eval_batch_size: int
+    num_workers: int
+    pin_memory: bool | None
+    keep_on_device: bool | None
+    seed: int | None
+    predict_path: str | Path | None
 
 
 class SuperCMDataModule(L.LightningDataModule, ABC):
@@ -52,6 +68,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             :class:`~supercm_pl.data.ZCA`. One that has a method ``fit`` and is not ``fitted`` is
             fitted to the training inputs when it is first used, and saved in checkpoints.
         steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest stream.
+            Required with unlabeled samples of an ``IterableDataset``.
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
         pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
@@ -60,6 +77,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             where all of them fit in a quarter of the device's free memory.
         seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
             ``seed_everything``, else 0.
+        predict_path: Folder of images for ``predict``; ``None`` takes the test data.
 
     Raises:
         ValueError: If a number is out of range; or, at the start of training, if ``keep_on_device``
@@ -69,15 +87,16 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     def __init__(
         self,
         *,
-        weak: nn.Module | None,
-        strong: nn.Module | None,
-        preprocess: nn.Module | None,
-        steps_per_epoch: int | None,
-        eval_batch_size: int,
-        num_workers: int,
-        pin_memory: bool | None,
-        keep_on_device: bool | None,
-        seed: int | None,
+        weak: nn.Module | None = None,
+        strong: nn.Module | None = None,
+        preprocess: nn.Module | None = None,
+        steps_per_epoch: int | None = None,
+        eval_batch_size: int = 256,
+        num_workers: int = 0,
+        pin_memory: bool | None = None,
+        keep_on_device: bool | None = None,
+        seed: int | None = None,
+        predict_path: str | Path | None = None,
     ) -> None:
         super().__init__()
         if steps_per_epoch is not None:
@@ -101,6 +120,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.keep_on_device = keep_on_device
         self.seed = seed
+        self.predict_path = None if predict_path is None else Path(predict_path)
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False

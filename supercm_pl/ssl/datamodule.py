@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 from torch.utils.data import DataLoader
+from typing_extensions import Unpack
 
 from supercm_pl.checks import check_at_least, check_flag, check_object
-from supercm_pl.data.datamodule import SuperCMDataModule
+from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
 from supercm_pl.data.labels import check_labels, labels_of
 from supercm_pl.data.loading.loader import Stream
@@ -20,11 +20,27 @@ from supercm_pl.data.sources.folder import FolderSource, PathLike, images_to_pre
 from supercm_pl.data.splits.distortion import Distortion
 from supercm_pl.data.splits.selection import is_saved_split, make_split, parse_fraction
 from supercm_pl.data.splits.split import Split
+from supercm_pl.options import hands_options_to
 from supercm_pl.ssl.parts import Parts, known_names, warn_of_absent
 
 _CHOICES = ("labels_per_class", "num_labels", "labeled_fraction", "labeled_indices")
 
 
+class SSLDataOptions(DataOptions, total=False):
+    """The options of :class:`SSLDataModule`, with its defaults."""
+
+    labels_per_class: int | None
+    num_labels: int | None
+    labeled_fraction: float | str | None
+    labeled_indices: list[int] | str | Path | None
+    val_size: int | float | str
+    unlabeled_includes_labeled: bool
+    distortion: Distortion | None
+    labeled_batch_size: int
+    unlabeled_batch_size: int
+
+
+@hands_options_to(SuperCMDataModule)
 class SSLDataModule(SuperCMDataModule):
     """Paired batches ``{"labeled": (x, y), "unlabeled": x}`` of any ratio, from any source.
 
@@ -57,22 +73,7 @@ class SSLDataModule(SuperCMDataModule):
         labeled_batch_size: Labeled samples of a step on each device. A set that is smaller repeats
             within a batch; at any time of a run, its samples were drawn equally often, up to one.
         unlabeled_batch_size: Unlabeled samples of a step on each device; the same holds of it.
-        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longer stream. To
-            be given with unlabeled samples of an ``IterableDataset``.
-        weak: Transform that makes the weak view, for labeled and unlabeled samples; ``None`` is
-            none.
-        strong: Transform that makes the strong view, where a method wants one.
-        preprocess: Transform of all inputs before the views and in evaluation, such as
-            :class:`~supercm_pl.data.ZCA`, which is then fitted to the training inputs.
-        eval_batch_size: Samples of a batch in validation, test and prediction.
-        num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
-        pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
-        keep_on_device: Copy training data that are tensors in memory to the device once, and draw
-            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
-            where all of them fit in a quarter of the device's free memory.
-        seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
-            ``seed_everything``, else 0.
-        predict_path: Folder of images for ``predict``; ``None`` takes the test data.
+        **options: Those of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -99,28 +100,9 @@ class SSLDataModule(SuperCMDataModule):
         distortion: Distortion | None = None,
         labeled_batch_size: int = 32,
         unlabeled_batch_size: int = 128,
-        steps_per_epoch: int | None = None,
-        weak: nn.Module | None = None,
-        strong: nn.Module | None = None,
-        preprocess: nn.Module | None = None,
-        eval_batch_size: int = 256,
-        num_workers: int = 0,
-        pin_memory: bool | None = None,
-        keep_on_device: bool | None = None,
-        seed: int | None = None,
-        predict_path: str | Path | None = None,
+        **options: Unpack[DataOptions],
     ) -> None:
-        super().__init__(
-            weak=weak,
-            strong=strong,
-            preprocess=preprocess,
-            steps_per_epoch=steps_per_epoch,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            keep_on_device=keep_on_device,
-            seed=seed,
-        )
+        super().__init__(**options)
         choices = (labels_per_class, num_labels, labeled_fraction, labeled_indices)
         given = [name for name, value in zip(_CHOICES, choices, strict=True) if value is not None]
         if len(given) > 1:
@@ -150,7 +132,6 @@ class SSLDataModule(SuperCMDataModule):
         self.distortion = distortion
         self.labeled_batch_size = labeled_batch_size
         self.unlabeled_batch_size = unlabeled_batch_size
-        self.predict_path = None if predict_path is None else Path(predict_path)
         self._chosen = bool(given)
         self._loaded: Parts | None = None
 
@@ -164,7 +145,7 @@ class SSLDataModule(SuperCMDataModule):
         *,
         image_size: int = 32,
         grayscale: bool = False,
-        **options: Any,
+        **options: Unpack[SSLDataOptions],
     ) -> SSLDataModule:
         """Of folders of images, as in :class:`~supercm_pl.data.FolderSource`.
 
@@ -182,7 +163,7 @@ class SSLDataModule(SuperCMDataModule):
         x_unlabeled: Array | None = None,
         *,
         classes: Sequence[str] | None = None,
-        **options: Any,
+        **options: Unpack[SSLDataOptions],
     ) -> SSLDataModule:
         """Of arrays or tensors, as in :class:`~supercm_pl.data.ArraySource`.
 

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from supercm_pl.clustering import CentroidMode
+from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import ParsedBatch
 from supercm_pl.training.batch_norm import BatchNormPolicy, fixed_statistics
 from supercm_pl.training.method import Method
 from supercm_pl.training.metrics import EvaluationMetrics
-from supercm_pl.training.module import SuperCMModule
-from supercm_pl.training.network import CompileMode, PartView
-from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.module import ModuleOptions, SuperCMModule
+from supercm_pl.training.network import PartView
 from supercm_pl.training.step import Outputs
 
 
+@hands_options_to(SuperCMModule)
 class SSLModule(SuperCMModule):
     r"""Trains a classifier from few labeled and many unlabeled samples.
 
@@ -38,41 +38,13 @@ class SSLModule(SuperCMModule):
     Evaluation batches are ``(x, y)``.
 
     Args:
-        backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
-        num_classes: Number of classes ``K``, at least 2.
-        methods: Base methods whose terms are added; none, one or several.
-        cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
-        cm_ramp: How ``β`` grows over training; ``None``: full from the start, as in the papers.
-        centroids: How centroids follow the labeled features, see
-            :class:`~supercm_pl.ClusteringHead`.
-        momentum: Of the ``"ema"`` centroids, in ``(0, 1)``.
-        temperature: ``T > 0`` that divides the logits in the assignments.
-        alpha: Dirichlet prior on the mean assignment, ``> 0``, one number or one per class; 1 is no
-            prior.
-        orthonormal: Use the orthonormal variant of the CM loss.
-        normalize: Divide the CM loss by ``N * d``.
-        centroid_threshold: Confidence in ``(0, 1)`` above which unlabeled samples join the labeled
-            ones of their pseudo-label in the centroids, as in the papers' ablation; ``None``:
-            labeled samples alone.
         batch_norm: What batch norm does with unlabeled rows. ``"all"``: one forward pass,
             normalised by the statistics of all its rows, and all of them move the running ones.
             ``"labeled"``: labeled rows in a pass of their own, and they alone move the running
             statistics. ``"frozen"``: labeled rows and the weak view together move them; other views
             and further forward passes are normalised by their own batch and move nothing. ``None``:
             the choice of the first regularizer's paper, ``"all"`` without one.
-        bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
-            ``None``: no such layer.
-        feature_size: What the backbone returns; ``None`` reads it off the backbone.
-        optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
-        lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
-            step.
-        backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
-        channels_last: Keep images and the backbone's filters with channels last in memory, which
-            makes most convolutions faster; results differ by rounding alone.
-        compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
-            ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
-            checkpoints stay as they are, and results differ by rounding alone. Copies of the
-            backbone that base methods keep are not compiled.
+        **options: Those of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
@@ -96,44 +68,10 @@ class SSLModule(SuperCMModule):
         methods: Method | Sequence[Method] = (),
         *,
         cm_weight: float = 0.5,
-        cm_ramp: Ramp | None = None,
-        centroids: CentroidMode = "cumulative",
-        momentum: float = 0.9,
-        temperature: float = 1.0,
-        alpha: float | Sequence[float] = 1.0,
-        orthonormal: bool = False,
-        normalize: bool = True,
-        centroid_threshold: float | None = None,
         batch_norm: BatchNormPolicy | None = None,
-        bottleneck: int | None = None,
-        feature_size: int | None = None,
-        optimizer: OptimizerCallable | None = None,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        backbone_lr_factor: float = 1.0,
-        channels_last: bool = False,
-        compile_mode: CompileMode | None = None,
+        **options: Unpack[ModuleOptions],
     ) -> None:
-        super().__init__(
-            backbone,
-            num_classes,
-            methods,
-            cm_weight=cm_weight,
-            cm_ramp=cm_ramp,
-            centroids=centroids,
-            momentum=momentum,
-            temperature=temperature,
-            alpha=alpha,
-            orthonormal=orthonormal,
-            normalize=normalize,
-            centroid_threshold=centroid_threshold,
-            bottleneck=bottleneck,
-            feature_size=feature_size,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            backbone_lr_factor=backbone_lr_factor,
-            channels_last=channels_last,
-            compile_mode=compile_mode,
-        )
+        super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
         if batch_norm not in (None, *get_args(BatchNormPolicy)):
             raise ValueError(
                 f"batch_norm must be one of {get_args(BatchNormPolicy)} or None, got {batch_norm!r}"

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from typing_extensions import Unpack
 
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_maker, check_object, check_open_fraction, is_number
-from supercm_pl.clustering import CentroidMode
 from supercm_pl.distributed import rows_per_rank
+from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
     ParsedBatch,
     check_form,
@@ -25,19 +26,52 @@ from supercm_pl.training.batch import (
     unpack_labeled,
 )
 from supercm_pl.training.method import Method, MethodLoss, as_methods
-from supercm_pl.training.network import ClusteringNetwork, CompileMode, PartView
+from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.randomness import StepRandomness, batches_done, run_seed
 from supercm_pl.training.step import Outputs, Step
 
 
+class NetworkOptions(HeadOptions, total=False):
+    """The options of :class:`~supercm_pl.training.network.ClusteringNetwork`, with its defaults."""
+
+    bottleneck: int | None
+    feature_size: int | None
+    channels_last: bool
+    compile_mode: CompileMode | None
+
+
+class ModuleOptions(NetworkOptions, total=False):
+    """The options of :class:`SuperCMModule`, with its defaults."""
+
+    cm_ramp: Ramp | None
+    centroid_threshold: float | None
+    optimizer: OptimizerCallable | None
+    lr_scheduler: LRSchedulerCallable | None
+    backbone_lr_factor: float
+
+
+@hands_options_to(ClusteringNetwork)
 class SuperCMModule(ClusteringNetwork):
     r"""A backbone and a :class:`~supercm_pl.ClusteringHead`, and how they are trained together.
 
-    Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`; see there for the
-    arguments. A subclass says what its streams are called in ``labeled_part`` and
-    ``unlabeled_part``, and implements :meth:`forward_views`.
+    Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`. A subclass names
+    its parts of a batch in ``labeled_part`` and ``unlabeled_part``, and implements
+    :meth:`forward_views`.
+
+    Args:
+        methods: What is added to the objective: one method, several or none.
+        cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
+        cm_ramp: How ``β`` grows over training; ``None``: full from the start, as in the papers.
+        centroid_threshold: Confidence in ``(0, 1)`` above which unlabeled samples join the labeled
+            ones of their pseudo-label in the centroids, as in the papers' ablation; ``None``:
+            labeled samples alone.
+        optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
+        lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
+            step.
+        backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
+        **options: Those of :class:`~supercm_pl.training.network.ClusteringNetwork`.
     """
 
     methods: Sequence[Method]
@@ -52,36 +86,14 @@ class SuperCMModule(ClusteringNetwork):
         methods: Method | Sequence[Method],
         *,
         cm_weight: float,
-        cm_ramp: Ramp | None,
-        centroids: CentroidMode,
-        momentum: float,
-        temperature: float,
-        alpha: float | Sequence[float],
-        orthonormal: bool,
-        normalize: bool,
-        centroid_threshold: float | None,
-        bottleneck: int | None,
-        feature_size: int | None,
-        optimizer: OptimizerCallable | None,
-        lr_scheduler: LRSchedulerCallable | None,
-        backbone_lr_factor: float,
-        channels_last: bool,
-        compile_mode: CompileMode | None,
+        cm_ramp: Ramp | None = None,
+        centroid_threshold: float | None = None,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        backbone_lr_factor: float = 1.0,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        super().__init__(
-            backbone,
-            num_classes,
-            centroids=centroids,
-            momentum=momentum,
-            temperature=temperature,
-            alpha=alpha,
-            orthonormal=orthonormal,
-            normalize=normalize,
-            bottleneck=bottleneck,
-            feature_size=feature_size,
-            channels_last=channels_last,
-            compile_mode=compile_mode,
-        )
+        super().__init__(backbone, num_classes, **options)
         if not (is_number(cm_weight) and 0.0 <= cm_weight < float("inf")):
             raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight!r}")
         if cm_ramp is not None:

@@ -9,6 +9,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from supercm_pl.backbones.features import Bottleneck
 from supercm_pl.backbones.features import feature_size as find_feature_size
@@ -16,6 +17,7 @@ from supercm_pl.checkpoints.files import check_class_paths
 from supercm_pl.checkpoints.hyperparameters import keep_class_paths
 from supercm_pl.checks import check_at_least, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
 from supercm_pl.training.batch_norm import fixed_statistics
 from supercm_pl.training.metrics import EvaluationMetrics
@@ -34,12 +36,39 @@ Prediction = TypedDict(
 )
 
 
+class HeadOptions(TypedDict, total=False):
+    """The options of :class:`~supercm_pl.ClusteringHead`, with its defaults."""
+
+    centroids: CentroidMode
+    momentum: float
+    temperature: float
+    alpha: float | Sequence[float]
+    orthonormal: bool
+    ortho_weight: float
+    normalize: bool
+    bias: bool
+
+
+@hands_options_to(ClusteringHead)
 class ClusteringNetwork(L.LightningModule):
     """A backbone, a bottleneck where asked for, and a :class:`~supercm_pl.ClusteringHead`.
 
     It loads, computes features, logits and assignments, and predicts; how it is trained is added by
-    :class:`~supercm_pl.training.module.SuperCMModule`. See :class:`~supercm_pl.SSLModule` for the
-    arguments.
+    :class:`~supercm_pl.training.module.SuperCMModule`.
+
+    Args:
+        backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
+        num_classes: Number of classes ``K``, at least 2.
+        bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
+            ``None``: no such layer.
+        feature_size: What the backbone returns; ``None`` reads it off the backbone.
+        channels_last: Keep images and the backbone's filters with channels last in memory, which
+            makes most convolutions faster; results differ by rounding alone.
+        compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
+            ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
+            checkpoints stay as they are, and results differ by rounding alone. Copies of the
+            backbone that base methods keep are not compiled.
+        **options: Those of :class:`~supercm_pl.ClusteringHead`.
     """
 
     def __init__(
@@ -47,16 +76,11 @@ class ClusteringNetwork(L.LightningModule):
         backbone: nn.Module,
         num_classes: int,
         *,
-        centroids: CentroidMode,
-        momentum: float,
-        temperature: float,
-        alpha: float | Sequence[float],
-        orthonormal: bool,
-        normalize: bool,
-        bottleneck: int | None,
-        feature_size: int | None,
-        channels_last: bool,
-        compile_mode: CompileMode | None,
+        bottleneck: int | None = None,
+        feature_size: int | None = None,
+        channels_last: bool = False,
+        compile_mode: CompileMode | None = None,
+        **options: Unpack[HeadOptions],
     ) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int):
@@ -79,16 +103,7 @@ class ClusteringNetwork(L.LightningModule):
         self.num_classes = num_classes
         size = find_feature_size(backbone) if feature_size is None else feature_size
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
-        self.head = ClusteringHead(
-            size if bottleneck is None else bottleneck,
-            num_classes,
-            centroids=centroids,
-            momentum=momentum,
-            temperature=temperature,
-            alpha=alpha,
-            orthonormal=orthonormal,
-            normalize=normalize,
-        )
+        self.head = ClusteringHead(bottleneck or size, num_classes, **options)
 
     @_restricted_classmethod
     def load_from_checkpoint(

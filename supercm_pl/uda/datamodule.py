@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from torch.utils.data import DataLoader
+from typing_extensions import Unpack
 
 from supercm_pl.checks import check_at_least, check_flag, check_object
-from supercm_pl.data.datamodule import SuperCMDataModule
+from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
 from supercm_pl.data.datasets import IdentifiedSamples
 from supercm_pl.data.loading.loader import Stream
 from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
@@ -21,12 +21,29 @@ from supercm_pl.data.sources.resized import Resized, first_input, height_and_wid
 from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
+from supercm_pl.options import hands_options_to
 from supercm_pl.uda.domains import Domains
 from supercm_pl.uda.target_split import check_held_out
 
 _CHOICES = ("target_labels_per_class", "num_target_labels", "labeled_target_indices")
 
 
+class UDADataOptions(DataOptions, total=False):
+    """The options of :class:`UDADataModule`, with its defaults."""
+
+    target_labels_per_class: int | None
+    num_target_labels: int | None
+    labeled_target_indices: list[int] | str | Path | None
+    source_val_size: int | float | str
+    target_val_size: int | float | str
+    oracle: bool
+    resize: int | tuple[int, int] | None
+    source_batch_size: int
+    target_batch_size: int
+    labeled_target_batch_size: int
+
+
+@hands_options_to(SuperCMDataModule)
 class UDADataModule(SuperCMDataModule):
     """Paired batches ``{"source": (x, y), "target": x}`` of any ratio, from any two sources.
 
@@ -68,21 +85,7 @@ class UDADataModule(SuperCMDataModule):
         source_batch_size: Source samples of a step on each device.
         target_batch_size: Target samples of a step on each device.
         labeled_target_batch_size: Labeled target samples of a step on each device.
-        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest stream.
-        weak: Transform that makes the weak view of any sample; ``None`` is none.
-        strong: Transform that makes the strong view, where a method wants one.
-        preprocess: Transform of all inputs before the views and in evaluation, such as
-            :class:`~supercm_pl.data.ZCA`, which is then fitted to the training inputs.
-        eval_batch_size: Samples of a batch in validation, test and prediction.
-        num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
-        pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
-        keep_on_device: Copy training data that are tensors in memory to the device once, and draw
-            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
-            where all of them fit in a quarter of the device's free memory.
-        seed: Of splits, order and augmentation, 0 or more; ``None`` takes that of
-            ``seed_everything``, else 0.
-        predict_path: Folder of images for ``predict``; ``None`` takes the target's test data, or
-            all of its images where it has none.
+        **options: Those of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -110,28 +113,9 @@ class UDADataModule(SuperCMDataModule):
         source_batch_size: int = 64,
         target_batch_size: int = 64,
         labeled_target_batch_size: int = 32,
-        steps_per_epoch: int | None = None,
-        weak: nn.Module | None = None,
-        strong: nn.Module | None = None,
-        preprocess: nn.Module | None = None,
-        eval_batch_size: int = 256,
-        num_workers: int = 0,
-        pin_memory: bool | None = None,
-        keep_on_device: bool | None = None,
-        seed: int | None = None,
-        predict_path: str | Path | None = None,
+        **options: Unpack[DataOptions],
     ) -> None:
-        super().__init__(
-            weak=weak,
-            strong=strong,
-            preprocess=preprocess,
-            steps_per_epoch=steps_per_epoch,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            keep_on_device=keep_on_device,
-            seed=seed,
-        )
+        super().__init__(**options)
         choices = (target_labels_per_class, num_target_labels, labeled_target_indices)
         given = [name for name, value in zip(_CHOICES, choices, strict=True) if value is not None]
         if len(given) > 1:
@@ -163,7 +147,6 @@ class UDADataModule(SuperCMDataModule):
         self.source_batch_size = source_batch_size
         self.target_batch_size = target_batch_size
         self.labeled_target_batch_size = labeled_target_batch_size
-        self.predict_path = None if predict_path is None else Path(predict_path)
         self._loaded: Domains | None = None
 
     @classmethod
@@ -175,7 +158,7 @@ class UDADataModule(SuperCMDataModule):
         *,
         image_size: int = 32,
         grayscale: bool = False,
-        **options: Any,
+        **options: Unpack[UDADataOptions],
     ) -> UDADataModule:
         """Of a source folder, or several, with a subfolder for each class, and a target folder.
 
@@ -201,7 +184,7 @@ class UDADataModule(SuperCMDataModule):
         y_test: Array | None = None,
         *,
         classes: Sequence[str] | None = None,
-        **options: Any,
+        **options: Unpack[UDADataOptions],
     ) -> UDADataModule:
         """Of arrays or tensors: a labeled source, a target without labels, a test set of its own.
 

@@ -9,9 +9,10 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from supercm_pl.checks import as_objects
-from supercm_pl.clustering import CentroidMode
+from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
     ParsedBatch,
     check_form,
@@ -21,10 +22,8 @@ from supercm_pl.training.batch import (
 )
 from supercm_pl.training.method import Method
 from supercm_pl.training.metrics import EvaluationMetrics
-from supercm_pl.training.module import SuperCMModule
-from supercm_pl.training.network import CompileMode, PartView
-from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.module import ModuleOptions, SuperCMModule
+from supercm_pl.training.network import PartView
 from supercm_pl.training.step import Outputs
 from supercm_pl.uda.batch_norm import DomainBatchNorm, SourceStatistics
 from supercm_pl.uda.step import UDAStep
@@ -39,6 +38,7 @@ class _ParsedBatch(ParsedBatch):
     domains: Tensor | None
 
 
+@hands_options_to(SuperCMModule)
 class UDAModule(SuperCMModule):
     r"""Trains a classifier for a target domain from a labeled source domain.
 
@@ -60,41 +60,15 @@ class UDAModule(SuperCMModule):
     test batch is ``(x, y)`` of the target.
 
     Args:
-        backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
-        num_classes: Number of classes ``K``, at least 2.
-        methods: Base methods whose terms are added; none, one or several. The regularizers of
+        methods: What is added to the objective: one method, several or none. Those of
             :mod:`supercm_pl.ssl.methods` train on the target by itself.
         validators: What is measured in validation without a label of the target, as
             ``val/<name>``; the accuracy on the source always is.
-        cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
-        cm_ramp: How ``β`` grows over training; ``None``: full from the start.
-        centroids: How centroids follow the labeled features, see
-            :class:`~supercm_pl.ClusteringHead`.
-        momentum: Of the ``"ema"`` centroids, in ``(0, 1)``.
-        temperature: ``T > 0`` that divides the logits in the assignments.
-        alpha: Dirichlet prior on the mean assignment, ``> 0``, one number or one per class; 1 is no
-            prior.
-        orthonormal: Use the orthonormal variant of the CM loss.
-        normalize: Divide the CM loss by ``N * d``.
-        centroid_threshold: Confidence in ``(0, 1)`` above which target samples join the labeled
-            ones of their pseudo-label in the centroids; ``None``: labeled samples alone.
         batch_norm: What batch norm does with two domains. ``"mixed"``: one forward pass of both.
             ``"separate"``: one for each domain, normalised apart; both move the running statistics.
             ``"domain"``: the same, but each domain moves running statistics of its own, and the
             target is tested with its own.
-        bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
-            ``None``: no such layer.
-        feature_size: What the backbone returns; ``None`` reads it off the backbone.
-        optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
-        lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
-            step.
-        backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
-        channels_last: Keep images and the backbone's filters with channels last in memory, which
-            makes most convolutions faster; results differ by rounding alone.
-        compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
-            ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
-            checkpoints stay as they are, and results differ by rounding alone. Copies of the
-            backbone that base methods keep are not compiled.
+        **options: Those of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
@@ -119,44 +93,10 @@ class UDAModule(SuperCMModule):
         *,
         validators: Validator | Sequence[Validator] = (),
         cm_weight: float = 0.1,
-        cm_ramp: Ramp | None = None,
-        centroids: CentroidMode = "cumulative",
-        momentum: float = 0.9,
-        temperature: float = 1.0,
-        alpha: float | Sequence[float] = 1.0,
-        orthonormal: bool = False,
-        normalize: bool = True,
-        centroid_threshold: float | None = None,
         batch_norm: DomainBatchNorm = "mixed",
-        bottleneck: int | None = None,
-        feature_size: int | None = None,
-        optimizer: OptimizerCallable | None = None,
-        lr_scheduler: LRSchedulerCallable | None = None,
-        backbone_lr_factor: float = 1.0,
-        channels_last: bool = False,
-        compile_mode: CompileMode | None = None,
+        **options: Unpack[ModuleOptions],
     ) -> None:
-        super().__init__(
-            backbone,
-            num_classes,
-            methods,
-            cm_weight=cm_weight,
-            cm_ramp=cm_ramp,
-            centroids=centroids,
-            momentum=momentum,
-            temperature=temperature,
-            alpha=alpha,
-            orthonormal=orthonormal,
-            normalize=normalize,
-            centroid_threshold=centroid_threshold,
-            bottleneck=bottleneck,
-            feature_size=feature_size,
-            optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            backbone_lr_factor=backbone_lr_factor,
-            channels_last=channels_last,
-            compile_mode=compile_mode,
-        )
+        super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
         if batch_norm not in get_args(DomainBatchNorm):
             raise ValueError(
                 f"batch_norm must be one of {get_args(DomainBatchNorm)}, got {batch_norm!r}"
