@@ -85,7 +85,7 @@ def test_a_checkpoint_keeps_the_values_in_force(tmp_path):
     loaded = saved_and_loaded(module, tmp_path / "x.ckpt", backbone=MLP(4))
     defaults = {name: p.default for name, p in options_of(SSLModule).items()}
     changed = {"alpha": [1.0, 2.0, 3.0], "bias": False}
-    assert module.hparams == {"num_classes": 3, "regularizers": (), **defaults, **changed}
+    assert module.hparams == {"num_classes": 3, "methods": (), **defaults, **changed}
     assert loaded.head.classifier.bias is None
     assert module.hparams.items() <= loaded.hparams.items()
 
