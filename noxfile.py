@@ -32,7 +32,7 @@ def lowest(session: nox.Session) -> None:
 def bolts(session: nox.Session) -> None:
     """The tests of lightning-bolts, with the real package, whose needs no other extra has."""
     session.install("-e", ".[bolts]", "pytest>=8", "hypothesis>=6.100", "mlxtend>=0.23")
-    session.run("pytest", "tests/bolts", *session.posargs)
+    session.run("pytest", "tests/integrations/test_bolts.py", *session.posargs)
 
 
 @nox.session(python="3.11")

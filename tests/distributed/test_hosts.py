@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.equality import CASES, assert_equals_one_process, load_results
-from tests.distributed.starting import needs_ranks
+from tests.support.equality import CASES, assert_equals_one_process, load_results
+from tests.support.starting import needs_ranks
 
 pytestmark = needs_ranks
 
 RANK = (
-    "import sys; from tests.distributed.equality import run_all; "
+    "import sys; from tests.support.equality import run_all; "
     "run_all(int(sys.argv[1]), 2, sys.argv[3:], sys.argv[2], 'tcp://10.213.7.1:29477')"
 )
 NAMES = [name for name in CASES if name.endswith(("batch", "cumulative"))]

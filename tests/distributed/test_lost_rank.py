@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.distributed.fitting import fit, fit_as_rank
-from tests.distributed.starting import free_port, needs_ranks, run_ranks, start_ranks
+from tests.support.fitting import fit, fit_as_rank
+from tests.support.starting import free_port, needs_ranks, run_ranks, start_ranks
 
 pytestmark = [
     needs_ranks,

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supercm_pl import SSLModule
 from supercm_pl.backbones import MLP
-from tests.reliability.test_bad_tensors import U, X, Y, ssl
 
 pytestmark = pytest.mark.bad_input
+
+BATCH = {"labeled": (torch.zeros(6, 4), torch.arange(6) % 3), "unlabeled": torch.zeros(8, 4)}
 
 
 class Odd(nn.Module):
@@ -42,7 +44,7 @@ class Odd(nn.Module):
 )
 def test_features_of_a_backbone(spoil: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        ssl(backbone=Odd(spoil)).training_step({"labeled": (X, Y), "unlabeled": U})
+        SSLModule(Odd(spoil), num_classes=3).training_step(BATCH)
 
 
 @pytest.mark.parametrize("shape", [(2, 7), (2, 1, 5), (4,), (2, 0)])

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 from supercm_pl import SSLDataModule, UDADataModule
 from supercm_pl.data import DatasetSource, Digits, Resized
 from supercm_pl.data.transforms.augment import GaussianNoise
+from tests.support.images import image
 
 pytestmark = pytest.mark.bad_input
 
@@ -195,10 +195,6 @@ class Items(Dataset[Any]):
 
 def each(make: Callable[[int], Any]) -> Items:
     return Items([(make(i), i % 2) for i in range(12)])
-
-
-def image(*shape: int) -> Image.Image:
-    return Image.fromarray(np.zeros(shape, dtype=np.uint8))
 
 
 V = torch.zeros(3)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from supercm_pl.data import FolderSource
-from tests.reliability.test_bad_data import image
+from tests.support.images import image
 
 pytestmark = pytest.mark.bad_input
 

@@ -22,15 +22,15 @@ from supercm_pl.checkpoints.files import (
     check_class_paths,
     use_atomic_checkpoints,
 )
-from tests.reliability.runs import data, fit, module
-from tests.test_cli import SMALL, supercm
+from tests.support.command import SMALL, supercm
+from tests.support.runs import data, fit, module
 
 BIG = {"weights": torch.arange(200_000)}
 
 
 def kill_runs(folder: Path, moments: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.killing", str(folder), str(moments)],
+        [sys.executable, "-m", "tests.support.killing", str(folder), str(moments)],
         capture_output=True,
         text=True,
         check=False,
@@ -173,7 +173,7 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_the_plugin_serves_a_trainer(tmp_path: Path) -> None:
-    from tests.reliability.runs import every_step
+    from tests.support.runs import every_step
 
     fit(module("VAT"), data("VAT"), every_step(tmp_path), plugins=[AtomicCheckpointIO()])
     assert files(tmp_path) == [f"step={step}.ckpt" for step in range(1, 7)]

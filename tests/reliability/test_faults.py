@@ -16,8 +16,8 @@ from supercm_pl import SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.training.method import Method, MethodLoss
-from tests.reliability.runs import Run, data, equal, every_step, fit
-from tests.test_cli import SMALL, supercm
+from tests.support.command import SMALL, supercm
+from tests.support.runs import Run, data, equal, every_step, fit
 
 
 class Breaking(Method):

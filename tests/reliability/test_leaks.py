@@ -18,7 +18,7 @@ from supercm_pl.data import ArraySource, Digits, DigitsM
 from supercm_pl.data.datasets import TensorData
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.uda.validators import InformationMaximization
-from tests.reliability.runs import Run, equal, fit, module
+from tests.support.runs import Run, equal, fit, module
 
 
 class Held(Source):

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from supercm_pl import __version__
-from tests.reliability.old_checkpoints import KEPT, MODULES, assignments, fixed_images
-from tests.test_cli import supercm
+from tests.support.command import supercm
+from tests.support.old_checkpoints import KEPT, MODULES, assignments, fixed_images
 
 pytestmark = [
     # Lightning builds the model by what newer versions of jsonargparse deprecate.
@@ -38,7 +38,7 @@ def expected(version: str, kind: str) -> torch.Tensor:
 
 
 def test_this_version_keeps_its_checkpoints() -> None:
-    # Before a release: python -m tests.reliability.old_checkpoints
+    # Before a release: python -m tests.support.old_checkpoints
     assert __version__ in VERSIONS
 
 

@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader
 
 from supercm_pl import SSLModule
 from supercm_pl.training.randomness import StepRandomness
-from tests.reliability.runs import (
-    ADAPTERS,
-    REGULARIZERS,
+from tests.support.methods import SSL_METHODS, UDA_METHODS
+from tests.support.runs import (
     data,
     equal,
     every_step,
@@ -27,7 +26,7 @@ from tests.reliability.runs import (
 # The runs that go on save nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 
-ALL = [*REGULARIZERS, *ADAPTERS]
+ALL = [*SSL_METHODS, *UDA_METHODS]
 
 
 def check_resume(

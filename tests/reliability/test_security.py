@@ -17,7 +17,7 @@ import supercm_pl
 from supercm_pl import SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.checkpoints.files import AtomicCheckpointIO, check_class_paths
-from tests.test_cli import SMALL, supercm
+from tests.support.command import supercm
 
 PACKAGE = Path(supercm_pl.__file__).parent
 
@@ -64,16 +64,13 @@ class Malicious:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "small.yaml").write_text(SMALL)
-    (tmp_path / "stranger.py").write_text(
+def stranger(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(folder)
+    (folder / "stranger.py").write_text(
         "import os\nos.mkdir('pwned')\n"
         "import torch\nclass Net(torch.nn.Linear):\n    out_features = 4\n"
         "def build(x): os.mkdir('pwned')\n"
     )
-    return tmp_path
 
 
 LOADS: dict[str, Callable[[], Any]] = {

@@ -14,8 +14,8 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
-from tests.reliability.runs import data, equal, every_step, fit, module
-from tests.test_cli import SMALL, supercm
+from tests.support.command import SMALL, supercm
+from tests.support.runs import data, equal, every_step, fit, module
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from supercm_pl.report import main, read_run, render_report
-from tests.report.chromium import Opened, started, why_not
-from tests.report.recorded import EVIL, run_folder, snapshot
+from tests.support.chromium import Opened, started, why_not
+from tests.support.recorded import EVIL, run_folder, snapshot
 
 pytest.importorskip("plotly", reason="the report's page needs Plotly")
 

@@ -12,16 +12,15 @@ from torch import Tensor
 from supercm_pl import SSLModule, UDAModule
 from supercm_pl.backbones import ConvNet
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.ssl import methods as ssl_methods
+from supercm_pl.ssl.methods import MixMatch
 from supercm_pl.training.method import Method
 from supercm_pl.training.module import SuperCMModule
-from supercm_pl.uda import methods as uda_methods
-from tests.test_composition import exported
+from tests.support.methods import SSL_METHODS, UDA_METHODS
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 METHODS = [
-    *(pytest.param(SSLModule, m, id=f"ssl-{m.__name__}") for m in exported(ssl_methods)),
-    *(pytest.param(UDAModule, m, id=f"uda-{m.__name__}") for m in exported(uda_methods)),
+    *(pytest.param(SSLModule, m, id=f"ssl-{name}") for name, m in SSL_METHODS.items()),
+    *(pytest.param(UDAModule, m, id=f"uda-{name}") for name, m in UDA_METHODS.items()),
 ]
 MODES = [pytest.param(SSLModule, mode, id=mode) for mode in get_args(CentroidMode)]
 
@@ -68,7 +67,7 @@ def with_centroids(kind: type[SuperCMModule], mode: CentroidMode) -> SuperCMModu
 
 @pytest.mark.parametrize(("kind", "method"), METHODS)
 def test_no_method_looks_at_a_value(kind, method, monkeypatch):
-    if method is ssl_methods.MixMatch and torch.__version__ < "2.5":
+    if method is MixMatch and torch.__version__ < "2.5":
         pytest.skip("PyTorch 2.4 draws no Gamma distribution on the meta device")
     # Tensors on this device have no values: whoever asks for one gets an error. Nor has it a draw
     # of a Beta distribution, which waits for nothing where there is one.

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import AdaMatch
-from tests.ssl.methods.digits import check_fit, digits_module
-from tests.ssl.methods.steps import rows_of, step_of_logits
-from tests.ssl.methods.test_fixmatch import softmax
+from tests.support.digits import check_fit, digits_module
+from tests.support.steps import rows_of, softmax, step_of_logits
 
 LABELS = torch.tensor([0, 2, 1, 1])
 

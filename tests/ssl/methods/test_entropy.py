@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import VAT, EntropyMinimization
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
+from tests.support.digits import check_fit
+from tests.support.steps import step_of_logits
 
 
 def entropy_of(logits):

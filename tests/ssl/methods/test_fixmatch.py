@@ -8,16 +8,8 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import FixMatch
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
-
-WEAK = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.0, 5.0], [0.0, 3.5, 1.0]])
-STRONG = torch.tensor([[0.3, 0.8, -1.0], [2.0, 0.1, 0.4], [0.2, 0.1, 0.9], [-0.5, 0.6, 1.5]])
-
-
-def softmax(row):
-    total = sum(math.exp(z) for z in row)
-    return [math.exp(z) / total for z in row]
+from tests.support.digits import check_fit
+from tests.support.steps import STRONG, WEAK, softmax, step_of_logits
 
 
 def naive(weak, strong, threshold, temperature=None):

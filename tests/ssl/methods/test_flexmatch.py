@@ -11,9 +11,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import FlexMatch
-from tests.ssl.methods.digits import check_fit, digits_module, fit_digits
-from tests.ssl.methods.steps import step_of_logits
-from tests.ssl.methods.test_fixmatch import softmax
+from tests.support.digits import check_fit, digits_module, fit_digits
+from tests.support.steps import softmax, step_of_logits
 
 
 def build(**options):

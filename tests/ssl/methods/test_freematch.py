@@ -10,21 +10,14 @@ import torch
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import FreeMatch
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
-from tests.ssl.methods.test_fixmatch import softmax
+from tests.support.digits import check_fit
+from tests.support.steps import random_step, softmax, step_of_logits
 
 
 def build(**options):
     term = FreeMatch(**{"momentum": 0.7, "fairness_weight": 0.3, **options})
     term.build(torch.nn.Identity(), ClusteringHead(2, 4))
     return term
-
-
-def make_step(seed, rows=8):
-    generator = torch.Generator().manual_seed(seed)
-    weak, strong = 2 * torch.randn(2, rows, 4, generator=generator)
-    return step_of_logits({"weak": weak, "strong": strong})
 
 
 class Naive:
@@ -56,7 +49,7 @@ class Naive:
 def test_losses_and_averages_of_a_run_are_the_papers():
     term, naive = build(), Naive()
     for seed in range(10):
-        step = make_step(seed)
+        step = random_step(seed)
         assert term(step).loss.item() == pytest.approx(naive.loss(step), abs=1e-5)
         assert term.threshold.item() == pytest.approx(naive.threshold)
         assert term.expectation.tolist() == pytest.approx(naive.p)
@@ -77,7 +70,7 @@ def test_the_threshold_rises_with_confidence_and_most_for_the_favoured_class():
 
 
 def test_fairness_alone_has_a_gradient_on_the_strong_view_alone():
-    step = make_step(3)
+    step = random_step(3)
     weak, strong = (step.unlabeled[v].logits.clone().requires_grad_() for v in ("weak", "strong"))
     value = build()(step_of_logits({"weak": weak, "strong": strong}))
     torch.autograd.backward(value.logs["fairness"])
@@ -89,7 +82,7 @@ def test_fairness_alone_has_a_gradient_on_the_strong_view_alone():
 def test_no_row_above_its_threshold_gives_no_loss_and_no_gradient():
     term = build()
     term.threshold.fill_(50.0)
-    step = make_step(0)
+    step = random_step(0)
     strong = step.unlabeled["strong"].logits.clone().requires_grad_()
     value = term(step_of_logits({"weak": step.unlabeled["weak"].logits, "strong": strong}))
     torch.autograd.backward(value.loss)
@@ -100,9 +93,11 @@ def test_no_row_above_its_threshold_gives_no_loss_and_no_gradient():
 def test_a_saved_term_goes_on_as_if_nothing_had_happened():
     term, other = build(), build()
     for seed in range(3):
-        term(make_step(seed))
+        term(random_step(seed))
     other.load_state_dict(deepcopy(term.state_dict()))
-    torch.testing.assert_close(other(make_step(3)).loss, term(make_step(3)).loss, rtol=0, atol=0)
+    torch.testing.assert_close(
+        other(random_step(3)).loss, term(random_step(3)).loss, rtol=0, atol=0
+    )
     torch.testing.assert_close(other.state_dict(), term.state_dict(), rtol=0, atol=0)
     assert set(term.state_dict()) == {"threshold", "expectation", "histogram"}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import ICT
-from tests.ssl.methods.digits import check_fit, digits_module, fit_digits
-from tests.ssl.methods.steps import rows_of, step_of_logits
+from tests.support.digits import check_fit, digits_module, fit_digits
+from tests.support.steps import rows_of, step_of_logits
 
 
 def linear(inputs):

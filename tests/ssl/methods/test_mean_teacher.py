@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import MeanTeacher
-from tests.ssl.methods.digits import check_fit, digits_module, fit_digits
-from tests.ssl.methods.steps import step_of_inputs
+from tests.support.digits import check_fit, digits_module, fit_digits
+from tests.support.steps import step_of_inputs
 
 
 def attached(**options):

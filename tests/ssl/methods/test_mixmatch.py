@@ -10,8 +10,8 @@ from torch import nn
 
 from supercm_pl.ssl.methods import MixMatch
 from supercm_pl.ssl.methods.mixmatch import mix_up, own_shares
-from tests.ssl.methods.digits import check_fit, digits_module, fit_digits
-from tests.ssl.methods.steps import step_of_inputs
+from tests.support.digits import check_fit, digits_module, fit_digits
+from tests.support.steps import step_of_inputs
 
 
 @pytest.fixture

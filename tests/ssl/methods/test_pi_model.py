@@ -7,8 +7,8 @@ import torch
 
 from supercm_pl.ssl.methods import PiModel
 from supercm_pl.training.ramps import LinearRampUp, SigmoidRampUp
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
+from tests.support.digits import check_fit
+from tests.support.steps import step_of_logits
 
 
 def two_views():

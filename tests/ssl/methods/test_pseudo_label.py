@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import PseudoLabel
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
+from tests.support.digits import check_fit
+from tests.support.steps import step_of_logits
 
 # Largest probabilities 0.98, 0.6 and 0.97.
 PROBABILITIES = [[0.98, 0.01, 0.01], [0.3, 0.6, 0.1], [0.01, 0.02, 0.97]]

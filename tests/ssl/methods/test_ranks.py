@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import spawn
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import UDA, AdaMatch, FlexMatch, FreeMatch, SoftMatch
-from tests.ssl.methods.steps import step_of_inputs
+from tests.support.steps import step_of_inputs
 
 STEPS = 4
 METHODS = {

@@ -16,8 +16,8 @@ from supercm_pl.ssl.methods import (
     MixMatch,
     SoftMatch,
 )
-from tests.ssl.methods.digits import digits_module, fit_digits
-from tests.ssl.methods.steps import step_of_inputs
+from tests.support.digits import digits_module, fit_digits
+from tests.support.steps import step_of_inputs
 
 METHODS = {
     "AdaMatch": AdaMatch,

@@ -11,10 +11,8 @@ import torch
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import SoftMatch
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
-from tests.ssl.methods.test_fixmatch import softmax
-from tests.ssl.methods.test_freematch import make_step
+from tests.support.digits import check_fit
+from tests.support.steps import random_step, softmax, step_of_logits
 
 
 def build(**options):
@@ -56,7 +54,7 @@ def test_losses_and_averages_of_a_run_are_the_papers(aligned, num_sigmas):
     term = build(uniform_alignment=aligned, num_sigmas=num_sigmas)
     naive = Naive(aligned, num_sigmas)
     for seed in range(8):
-        step = make_step(seed)
+        step = random_step(seed)
         assert term(step).loss.item() == pytest.approx(naive.loss(step), rel=1e-4)
         assert term.mean.item() == pytest.approx(naive.mean, rel=1e-4)
         assert term.variance.item() == pytest.approx(naive.variance, rel=1e-4)
@@ -92,9 +90,11 @@ def test_no_gradient_reaches_the_weak_view():
 def test_a_saved_term_goes_on_as_if_nothing_had_happened():
     term, other = build(), build()
     for seed in range(3):
-        term(make_step(seed))
+        term(random_step(seed))
     other.load_state_dict(deepcopy(term.state_dict()))
-    torch.testing.assert_close(other(make_step(3)).loss, term(make_step(3)).loss, rtol=0, atol=0)
+    torch.testing.assert_close(
+        other(random_step(3)).loss, term(random_step(3)).loss, rtol=0, atol=0
+    )
     torch.testing.assert_close(other.state_dict(), term.state_dict(), rtol=0, atol=0)
     assert set(term.state_dict()) == {"mean", "variance", "expectation"}
 

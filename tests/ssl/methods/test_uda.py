@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from supercm_pl.ssl.methods import UDA
-from tests.ssl.methods.digits import check_fit
-from tests.ssl.methods.steps import step_of_logits
-from tests.ssl.methods.test_fixmatch import STRONG, WEAK, softmax
+from tests.support.digits import check_fit
+from tests.support.steps import STRONG, WEAK, softmax, step_of_logits
 
 
 def naive(weak, strong, threshold, temperature):

@@ -14,8 +14,8 @@ from supercm_pl.backbones import MLP, ConvNet
 from supercm_pl.data import Digits
 from supercm_pl.ssl.methods import VAT
 from supercm_pl.ssl.methods.vat import virtual_adversarial_perturbation
-from tests.ssl.methods.digits import check_fit, digits_module
-from tests.ssl.methods.steps import rows_of, step_of_logits
+from tests.support.digits import check_fit, digits_module
+from tests.support.steps import rows_of, step_of_logits
 
 
 def divergence(logits, others):

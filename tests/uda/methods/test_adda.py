@@ -11,7 +11,7 @@ from supercm_pl import UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import Digits, DigitsM, Resized
 from supercm_pl.uda.methods import ADDA, MCC
-from tests.uda.methods.adversarial import Shifted, build, case, fit, gradients
+from tests.support.adversarial import Shifted, build, case, fit, gradients
 
 
 def small(**options) -> ADDA:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from supercm_pl.training.step import Outputs
 from supercm_pl.uda.methods import ADDA, CDAN, DANN, MCD, MDD, UDAStep
-from tests.uda.methods.adversarial import attach, case
+from tests.support.adversarial import attach, case
 
 ADAPTERS = {
     "dann": lambda: DANN(hidden_features=(6,)),

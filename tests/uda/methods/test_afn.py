@@ -9,7 +9,7 @@ import torch
 
 from supercm_pl.uda.methods import AFN
 from supercm_pl.uda.methods.afn import hard_feature_norm, stepwise_feature_norm
-from tests.uda.methods.two_domains import DTYPES, fit, random_step
+from tests.support.two_domains import DTYPES, fit, random_step
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

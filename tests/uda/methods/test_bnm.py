@@ -9,7 +9,7 @@ import torch
 
 from supercm_pl.uda.methods import BNM
 from supercm_pl.uda.methods.bnm import nuclear_norm
-from tests.uda.methods.two_domains import DTYPES, fit, random_step, rows, step_of
+from tests.support.two_domains import DTYPES, fit, random_step, rows, step_of
 
 SHAPES = [(6, 6), (12, 3), (4, 9), (1, 5), (64, 31)]
 

@@ -7,7 +7,7 @@ import torch
 
 from supercm_pl.uda.methods import CDAN, DANN
 from supercm_pl.uda.methods.cdan import MultilinearMap, RandomizedMultilinearMap
-from tests.uda.methods.adversarial import attach, build, case, fit, gradients
+from tests.support.adversarial import attach, build, case, fit, gradients
 
 
 def small(**options) -> CDAN:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supercm_pl.uda.methods import DeepCORAL
 from supercm_pl.uda.methods.coral import coral
-from tests.uda.methods.two_domains import DTYPES, fit, random_step
+from tests.support.two_domains import DTYPES, fit, random_step
 
 
 def naive_coral(source: Tensor, target: Tensor) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supercm_pl.uda.methods import DAN
 from supercm_pl.uda.methods.dan import mmd
-from tests.uda.methods.two_domains import DTYPES, fit, random_step, rows, step_of
+from tests.support.two_domains import DTYPES, fit, random_step, rows, step_of
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 

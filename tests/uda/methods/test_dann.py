@@ -7,7 +7,7 @@ import torch
 
 from supercm_pl.training.ramps import LinearRampUp
 from supercm_pl.uda.methods import DANN, MCC
-from tests.uda.methods.adversarial import attach, build, case, fit, gradients
+from tests.support.adversarial import attach, build, case, fit, gradients
 
 
 def small(**options) -> DANN:

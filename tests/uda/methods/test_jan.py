@@ -11,7 +11,7 @@ from torch import Tensor
 from supercm_pl.uda.methods import JAN
 from supercm_pl.uda.methods.dan import mmd
 from supercm_pl.uda.methods.jan import jmmd
-from tests.uda.methods.two_domains import DTYPES, fit, random_step
+from tests.support.two_domains import DTYPES, fit, random_step
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supercm_pl.uda.methods import MCC
 from supercm_pl.uda.methods.mcc import class_confusion
-from tests.uda.methods.two_domains import DTYPES, fit, random_step
+from tests.support.two_domains import DTYPES, fit, random_step
 
 
 def naive_confusion(logits: Tensor, temperature: float, weighted: bool = True) -> float:

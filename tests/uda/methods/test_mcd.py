@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from supercm_pl.uda.methods import DANN, MCD
 from supercm_pl.uda.methods.mcd import discrepancy
-from tests.uda.methods.adversarial import attach, build, case, fit, gradients
+from tests.support.adversarial import attach, build, case, fit, gradients
 
 
 def naive_loss(adapter, given):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from supercm_pl.uda.methods import DANN, MDD
 from supercm_pl.uda.methods.mdd import complement_cross_entropy
-from tests.uda.methods.adversarial import attach, build, case, fit, gradients
+from tests.support.adversarial import attach, build, case, fit, gradients
 
 
 def small(**options) -> MDD:

@@ -1,0 +1,576 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.cli.main import main
+from tests.support.command import SMALL, supercm, supercm_process, table
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A checkpoint of ``fit``, and what was printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        (folder / "small.yaml").write_text(SMALL)
+        outcome = supercm("fit", "--config", "small.yaml")
+    finally:
+        os.chdir(before)
+    assert outcome.status == 0, outcome.err
+    return folder / "runs/small/version_0/checkpoints/last.ckpt", outcome.out
+
+
+def written(folder: Path, text: str, name: str = "change.yaml") -> str:
+    (folder / name).write_text(text)
+    return name
+
+
+# --- What the commands do
+
+
+def test_fit_ends_with_one_table_of_what_matters_first(trained: tuple[Path, str]) -> None:
+    rows = table(trained[1])
+    assert list(rows) == [
+        *("supercm fit", "accuracy", "NMI", "ARI", "top-5 accuracy", "calibration error"),
+        *("seconds", "checkpoint", "logs"),
+    ]
+    assert rows["supercm fit"] == ["test", "val"]
+    assert rows["checkpoint"] == ["runs/small/version_0/checkpoints/last.ckpt"]
+    assert trained[1].count("accuracy  ") == 2  # plain and top-5, once each
+
+
+def test_the_run_folder_holds_what_makes_the_run_again(trained: tuple[Path, str]) -> None:
+    run = trained[0].parent.parent
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["seed_everything"] == 0
+    assert config["model"]["init_args"]["num_classes"] == 10  # although taken from the data
+    assert (run / "split.json").is_file()
+    outcome = supercm("fit", "--config", str(run / "config.yaml"))
+    assert table(outcome.out)["accuracy"] == table(trained[1])["accuracy"]
+
+
+def test_a_checkpoint_loads_by_itself_and_safely(trained: tuple[Path, str]) -> None:
+    module = SSLModule.load_from_checkpoint(trained[0], weights_only=True)
+    saved = torch.load(trained[0], weights_only=True)["state_dict"]
+    assert module.num_classes == 10
+    assert all(torch.equal(value, saved[name]) for name, value in module.state_dict().items())
+
+
+def test_test_gives_what_fit_printed(trained: tuple[Path, str]) -> None:
+    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", str(trained[0]))
+    fitted, tested = table(trained[1]), table(outcome.out)
+    names = ("accuracy", "NMI", "ARI", "top-5 accuracy", "calibration error")
+    assert [tested[name][0] for name in names] == [fitted[name][0] for name in names]
+    assert "Test metric" not in outcome.out  # Lightning's table would be a second one
+
+
+def test_validate_gives_what_fit_printed(trained: tuple[Path, str]) -> None:
+    outcome = supercm("validate", "--config", "small.yaml", "--ckpt_path", str(trained[0]))
+    assert table(outcome.out)["accuracy"][0] == table(trained[1])["accuracy"][1]
+
+
+def test_predict_writes_what_test_measures(trained: tuple[Path, str], folder: Path) -> None:
+    words = ("--config", "small.yaml", "--ckpt_path", str(trained[0]), "--output", "to/p.csv")
+    outcome = supercm("predict", *words)
+    assert table(outcome.out)["predictions"] == ["to/p.csv"]
+    with (folder / "to/p.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["id", "class", "probability", *"0123456789"]
+    data = SSLDataModule(labels_per_class=2, seed=0)
+    data.setup("test")
+    labels = torch.cat([y for _, y in data.test_dataloader()])
+    right = np.mean([row[1] == str(int(label)) for row, label in zip(rows, labels, strict=True)])
+    assert f"{right:.4f}" == table(trained[1])["accuracy"][0]
+    assert all(abs(sum(map(float, row[3:])) - 1) < 1e-4 for row in rows)
+    assert not (folder / "runs").exists()  # nothing is logged
+
+
+def test_fit_goes_on_from_a_checkpoint(trained: tuple[Path, str]) -> None:
+    words = ("--config", "small.yaml", "--ckpt_path", str(trained[0]), "--trainer.max_steps", "18")
+    checkpoint = Path(table(supercm("fit", *words).out)["checkpoint"][0])
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 18
+
+
+def test_the_seed_decides_split_and_result(trained: tuple[Path, str], folder: Path) -> None:
+    same = table(supercm("fit", "--config", "small.yaml", "--seed_everything", "0").out)
+    other = table(supercm("fit", "--config", "small.yaml", "--seed_everything", "1").out)
+    first = table(trained[1])
+    metrics = ("accuracy", "NMI", "ARI", "top-5 accuracy", "calibration error")
+    assert [same[name] for name in metrics] == [first[name] for name in metrics]
+    assert [other[name] for name in metrics] != [first[name] for name in metrics]
+    splits = [
+        (run / "split.json").read_text()
+        for run in (trained[0].parent.parent, Path("runs/small/version_0"), Path(other["logs"][0]))
+    ]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_null_reaches_an_argument_of_any_depth(folder: Path) -> None:
+    words = ("fit", "--config", "small.yaml", "--data.source", "FolderSource")
+    given = ("--data.source.labeled", "cats", "--data.source.test", "null", "--print_config")
+    outcome = supercm(*words, *given)
+    assert outcome.status == 0, outcome.err
+    source = yaml.safe_load(outcome.out)["data"]["init_args"]["source"]["init_args"]
+    assert source["labeled"] == "cats"
+    assert source["test"] is None
+
+
+def test_help_lists_this_packages_modules(folder: Path) -> None:
+    said = "".join(supercm("fit", "--help").out.split())  # lines break anywhere
+    for name in ("SSLModule", "UDAModule", "SSLDataModule", "UDADataModule"):
+        assert f"supercm_pl.{name}" in said
+
+
+def test_a_logger_without_a_folder_says_what_is_not_saved(folder: Path) -> None:
+    logger = ("--trainer.logger", "lightning.pytorch.loggers.logger.DummyLogger")
+    with pytest.warns(UserWarning, match="DummyLogger has no folder: config.yaml and split.json"):
+        outcome = supercm("fit", "--config", "small.yaml", *logger, "--trainer.max_steps", "1")
+    assert outcome.status == 0, outcome.err
+
+
+def test_fit_without_the_test(folder: Path) -> None:
+    words = ("--config", "small.yaml", "--test_after_fit", "false", "--trainer.max_steps", "1")
+    assert "test" not in supercm("fit", *words).out
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "interrupting.py").write_text(
+        "from lightning.pytorch.callbacks import Callback\n"
+        "class AtStep(Callback):\n"
+        "    def __init__(self, step: int):\n"
+        "        self.step = step\n"
+        "    def on_train_batch_end(self, trainer, *_):\n"
+        "        if trainer.global_step == self.step: raise KeyboardInterrupt\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    before = signal.getsignal(signal.SIGINT)
+    callback = ("--trainer.callbacks+", "interrupting.AtStep", "--trainer.callbacks.step")
+    try:
+        early = supercm("fit", "--config", "small.yaml", *callback, "3")
+        late = supercm("fit", "--config", "small.yaml", *callback, "9")
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
+    assert early.status == late.status == 130
+    assert early.err == "supercm: stopped at step 3; no checkpoint was saved yet\n"
+    assert late.err.startswith("supercm: stopped at step 9; go on with\n  supercm fit --config ")
+    checkpoint = late.err.strip().rpartition(" ")[2]
+    assert checkpoint == "runs/small/version_1/checkpoints/last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 6
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_one_bar_for_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with contextlib.redirect_stdout(out):
+        main(["fit", "--config", "small.yaml"])
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", out.getvalue())
+    assert re.search(r"fit .*12/12 .*train/loss \d", plain)
+    assert "Epoch" not in plain
+    assert re.search(r"^accuracy +\d\.\d{4}", plain, re.MULTILINE)
+
+
+# --- How it is configured
+
+
+def printed_config(*words: str) -> Any:
+    return yaml.safe_load(supercm("fit", *words, "--print_config").out)
+
+
+def test_a_later_file_changes_only_what_it_names(folder: Path) -> None:
+    change = written(
+        folder, "model: {init_args: {cm_weight: 0.25, backbone: {init_args: {widths: [4]}}}}"
+    )
+    config = printed_config("--config", "small.yaml", "--config", change)
+    arguments = config["model"]["init_args"]
+    assert arguments["cm_weight"] == 0.25
+    assert arguments["backbone"]["init_args"]["widths"] == [4]
+    assert arguments["backbone"]["init_args"]["in_channels"] == 1
+    assert arguments["optimizer"]["init_args"]["lr"] == 0.01
+
+
+def test_options_override_files(folder: Path) -> None:
+    change = written(folder, "model: {init_args: {cm_weight: 0.25}}\ntrainer: {max_steps: 7}")
+    words = ("--config", "small.yaml", "--config", change, "--model.cm_weight", "0.5")
+    config = printed_config(*words, "--trainer.max_steps=3", "--data.seed", "4")
+    assert config["model"]["init_args"]["cm_weight"] == 0.5
+    assert config["trainer"]["max_steps"] == 3
+    assert config["data"]["init_args"]["seed"] == 4
+
+
+def test_the_optimizer_has_a_short_form(folder: Path) -> None:
+    words = ("--optimizer", "SGD", "--optimizer.lr=0.5", "--optimizer.momentum", "0.9")
+    optimizer = printed_config("--config", "small.yaml", *words)["model"]["init_args"]["optimizer"]
+    assert optimizer["class_path"] == "torch.optim.SGD"
+    assert (optimizer["init_args"]["lr"], optimizer["init_args"]["momentum"]) == (0.5, 0.9)
+
+
+def test_the_number_of_classes_may_be_given(folder: Path) -> None:
+    words = ("fit", "--config", "small.yaml", "--trainer.max_steps", "1", "--model.num_classes")
+    assert supercm(*words, "10").status == 0
+    outcome = supercm(*words, "9")
+    assert outcome.status == 2
+    assert "model.num_classes is 9, but the data have 10 classes" in outcome.err
+
+
+def test_data_and_models_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "own.py").write_text(
+        "import lightning.pytorch as L\n"
+        "from torch import nn\n"
+        "from supercm_pl import SSLDataModule, SSLModule\n"
+        "class Data(L.LightningDataModule):\n"  # does not know its number of classes
+        "    def __init__(self, size: int = 3):\n"
+        "        super().__init__()\n"
+        "        self.inner = SSLDataModule(labels_per_class=size, seed=0)\n"
+        "    def setup(self, stage):\n"
+        "        self.inner.trainer = self.trainer\n"
+        "        self.inner.setup(stage)\n"
+        "    def train_dataloader(self): return self.inner.train_dataloader()\n"
+        "    def test_dataloader(self): return self.inner.test_dataloader()\n"
+        "class Ten(SSLModule):\n"  # does not take a number of classes
+        "    def __init__(self, backbone: nn.Module, cm_weight: float = 0.1):\n"
+        "        super().__init__(backbone, 10, cm_weight=cm_weight)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    trainer = ("--trainer.max_steps", "1", "--trainer.logger", "false", "--trainer.accelerator=cpu")
+    model = ("--model.backbone", "ConvNet", "--model.backbone.in_channels", "1")
+    saving = ("--trainer.callbacks+", "ModelCheckpoint", "--trainer.callbacks.save_last", "true")
+    own = ("--data", "own.Data", *trainer, *saving)
+    named = ("--model", "SSLModule", *model, "--model.num_classes", "10")
+    fitted = supercm("fit", *own, *named, "--trainer.default_root_dir", "first")
+    assert fitted.status == 0, fitted.err
+    words = (
+        "--model",
+        "own.Ten",
+        *model,
+        "--data",
+        "SSLDataModule",
+        "--data.labels_per_class",
+        "2",
+    )
+    fitted = supercm("fit", *words, *trainer, *saving, "--trainer.default_root_dir", "second")
+    assert fitted.status == 0, fitted.err
+    assert "logs" not in table(fitted.out)
+    assert not list(folder.rglob("config.yaml"))  # without a logger there is no folder for it
+    checkpoint = table(fitted.out)["checkpoint"][0]
+    tested = supercm("test", *words, *trainer, "--ckpt_path", checkpoint)
+    assert table(tested.out)["accuracy"][0] == table(fitted.out)["accuracy"][0]
+
+
+# --- What a mistake looks like
+
+MODEL = "model: {init_args: {%s}}"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            MODEL % "cm_wieght: 0",
+            "unknown key model.cm_wieght (change.yaml, line 1); did you mean model.cm_weight?",
+        ),
+        (
+            MODEL % "backbone: {init_args: {in_chanels: 1}}",
+            "unknown key model.backbone.in_chanels (change.yaml, line 1); "
+            "did you mean model.backbone.in_channels?",
+        ),
+        (
+            MODEL % "optimizer: {class_path: torch.optim.SGD, init_args: {momentm: 1}}",
+            "unknown key model.optimizer.momentm (change.yaml, line 1); "
+            "did you mean model.optimizer.momentum?",
+        ),
+        (
+            "trainer:\n  max_stepss: 2\n",
+            "unknown key trainer.max_stepss (change.yaml, line 2); did you mean trainer.max_steps?",
+        ),
+        (
+            "trainr:\n  max_steps: 2\n",
+            "unknown key trainr (change.yaml, line 1); did you mean trainer?",
+        ),
+        (
+            "data: {init_args: {labels_per_clas: 2}}",
+            "unknown key data.labels_per_clas (change.yaml, line 1); "
+            "did you mean data.labels_per_class?",
+        ),
+        (
+            "model: {init_arg: {cm_weight: 0}}",
+            "unknown key model.init_arg.cm_weight (change.yaml, line 1); "
+            "did you mean model.init_args?",
+        ),
+        (MODEL % "cm_weight: much", "model.cm_weight must be float, got much"),
+        ("trainer: {max_steps: [1]}", "trainer.max_steps must be int, got [1]"),
+        (
+            "model: {class_path: supercm_pl.SSLModul}",
+            "model: there is no class supercm_pl.SSLModul; did you mean supercm_pl.SSLModule?",
+        ),
+        (
+            MODEL % "backbone: {class_path: supercm_pl.backbone.ConvNet}",
+            "model.backbone: there is no class supercm_pl.backbone.ConvNet; "
+            "did you mean supercm_pl.backbones.ConvNet?",
+        ),
+        (
+            MODEL % "backbone: {class_path: torch.optim.SGD}",
+            "model.backbone must be a subclass of Module, got torch.optim.SGD",
+        ),
+        (
+            "model:\n  - [1,\nb: 2\n",
+            "change.yaml, line 4 is not YAML: expected ',' or ']', but got '<stream end>', "
+            "while parsing a flow sequence from line 2",
+        ),
+        ("hello", "change.yaml must hold keys and values, such as `trainer:`, got 'hello'"),
+    ],
+)
+def test_a_mistake_in_a_file(folder: Path, change: str, said: str) -> None:
+    name = written(folder, change)
+    outcome = supercm("fit", "--config", "small.yaml", "--config", name)
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"supercm: error: {said}")
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.bad_input
+def test_a_choice_is_listed_and_the_nearest_suggested(folder: Path) -> None:
+    outcome = supercm("fit", "--config", "small.yaml", "--model.centroids", "cumulativ")
+    assert outcome.status == 2
+    assert "model.centroids" in outcome.err
+    assert "cumulative" in outcome.err
+
+
+def test_a_key_with_no_near_name_shows_those_there_are(folder: Path) -> None:
+    name = written(folder, MODEL % "lr_scheduler: {class_path: WarmupCosineLR, init_args: {x: 1}}")
+    outcome = supercm("fit", "--config", "small.yaml", "--config", name)
+    assert outcome.err.startswith("supercm: error: unknown key model.lr_scheduler.x")
+    assert "WarmupCosineLR takes optimizer, warmup_steps, total_steps" in outcome.err
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--model.cm_wieght 0", "unknown key model.cm_wieght; did you mean model.cm_weight?"),
+        ("--trainer.max_step 3", "unknown option --trainer.max_step; did you mean --trainer.max"),
+        ("--cm_weight=1", "unknown option --cm_weight; did you mean --model.cm_weight?"),
+        ("--max_steps 1", "unknown option --max_steps; did you mean --trainer.max_steps?"),
+        ("--outptu x.csv", "unknown option --outptu; did you mean --output?"),
+        (
+            "--optimizer SDG",
+            "model.optimizer: there is no class SDG; did you mean torch.optim.SGD?",
+        ),
+        (
+            "--model SSLModul",
+            "model: there is no class SSLModul; did you mean supercm_pl.SSLModule?",
+        ),
+        (
+            "--model.backbone supercm_pl.backbones.ConvNett",
+            "model.backbone: there is no class supercm_pl.backbones.ConvNett; did you mean super",
+        ),
+        ("--trainer.max_steps", "--trainer.max_steps needs a value"),
+        ("--trainer.max_steps many", "trainer.max_steps must be int, got many"),
+        ("other.yaml", "unexpected word other.yaml; did you mean --config other.yaml?"),
+        ("--config smal.yaml", "there is no file smal.yaml; did you mean small.yaml?"),
+        ("--config .", ". is a folder, where a file is needed"),
+        ("--ckpt_path none.ckpt", "there is no checkpoint none.ckpt"),
+        ("--model.cm_weight -1", "cm_weight must be"),
+        ("--model.backbone.in_channels 0", "in_channels"),
+        ("--data.labels_per_class 1000", "asked for 1000 labels of a class"),
+        ("--optimizer.lr -1", "Invalid learning rate: -1"),
+        ("--trainer.accelerator gpuu", "You selected an invalid accelerator name"),
+        ("--trainer.devices 0", "`Trainer(devices="),
+    ],
+)
+def test_a_mistake_on_the_command_line(words: str, said: str) -> None:
+    outcome = supercm("fit", "--config", "small.yaml", *words.split())
+    assert outcome.status == 2
+    assert outcome.err.startswith(f"supercm: error: {said}")
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_missing_argument_is_named(folder: Path) -> None:
+    text = "model: {class_path: supercm_pl.SSLModule}\ndata: {class_path: supercm_pl.SSLDataModule}"
+    outcome = supercm("fit", "--config", written(folder, text))
+    assert outcome.err.startswith("supercm: error: model.backbone is missing")
+    outcome = supercm("fit")
+    assert re.match(r"supercm: error: (data|model).* missing: .*--config", outcome.err)
+
+
+def test_a_class_whose_module_lacks_a_package_is_not_called_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "lacking.py").write_text("import no_such_package\nclass Net: ...\n")
+    monkeypatch.syspath_prepend(folder)
+    outcome = supercm("fit", "--config", "small.yaml", "--model.backbone", "lacking.Net")
+    assert "lacking.Net can't be imported: No module named 'no_such_package'" in outcome.err
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize("words", [(), ("--ckpt_path", "last")])
+def test_random_weights_are_never_measured(command: str, words: Sequence[str]) -> None:
+    outcome = supercm(command, "--config", "small.yaml", *words)
+    assert outcome.status == 2
+    assert f"{command} needs the weights of a run: name the file with --ckpt_path" in outcome.err
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("pwned",))
+
+
+def spoiled(kind: str, checkpoint: Path) -> None:
+    if kind == "malicious":
+        torch.save({"state_dict": {}, "x": Malicious()}, "bad.ckpt")
+    elif kind == "half":
+        Path("bad.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
+    elif kind == "text":
+        Path("bad.ckpt").write_text("hello")
+    elif kind == "weights alone":
+        torch.save({"weight": torch.zeros(1)}, "bad.ckpt")
+    else:
+        content = torch.load(checkpoint, weights_only=True)
+        content["state_dict"].popitem()
+        torch.save(content, "bad.ckpt")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("malicious", r"bad\.ckpt is refused: it holds \w+\.mkdir, .*a stranger's code"),
+        ("half", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
+        ("text", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
+        ("weights alone", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
+        ("a weight less", r"bad\.ckpt does not fit the model of this configuration: Missing key"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused(
+    trained: tuple[Path, str], folder: Path, kind: str, said: str
+) -> None:
+    spoiled(kind, trained[0])
+    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", "bad.ckpt")
+    assert outcome.status == 2
+    assert re.match(f"supercm: error: {said}", outcome.err)
+    assert not (folder / "pwned").exists()
+
+
+def test_a_missing_checkpoint_suggests_the_nearest_file(trained: tuple[Path, str]) -> None:
+    wrong = trained[0].with_name("lst.ckpt")
+    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", str(wrong))
+    assert outcome.err == (
+        f"supercm: error: there is no checkpoint {wrong}; did you mean {trained[0]}?\n"
+    )
+
+
+def test_a_programs_defect_keeps_its_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "defect.py").write_text(
+        "from lightning.pytorch.callbacks import Callback\n"
+        "class Defect(Callback):\n"
+        "    def on_fit_start(self, *_):\n"
+        "        None + 1\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        main(["fit", "--config", "small.yaml", "--trainer.callbacks+", "defect.Defect"])
+
+
+def test_the_traceback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPERCM_DEBUG", "1")
+    with pytest.raises(ValueError, match="cm_weight must be"):
+        main(["fit", "--config", "small.yaml", "--model.cm_weight", "-1"])
+
+
+# --- The command by itself
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",)])
+def test_help_is_short_and_names_every_command(words: Sequence[str]) -> None:
+    outcome = supercm(*words)
+    assert outcome.status == 0
+    assert all(f"supercm {name} " in outcome.out for name in ("fit", "validate", "test", "predict"))
+    assert "SUPERCM_DEBUG" in outcome.out
+    assert len(outcome.out.splitlines()) <= 24
+
+
+COMMANDS = "fit, validate, test, predict, export, report"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("fitt", "fitt is not a command; did you mean fit?"),
+        ("x", f"x is not a command, but {COMMANDS} are"),
+        ("--config", f"a command comes first, one of {COMMANDS}, got --config"),
+    ],
+)
+def test_a_wrong_command(word: str, said: str) -> None:
+    assert supercm(word) == (2, "", f"supercm: error: {said}\n")
+
+
+def test_the_command_leaves_the_process_as_it_was() -> None:
+    before = list(sys.argv)
+    supercm("fit", "--config", "none.yaml")
+    assert sys.argv == before
+
+
+def test_the_version_comes_without_the_wait_for_pytorch() -> None:
+    code = (
+        "import sys\nfrom supercm_pl.cli.main import main\n"
+        "main(['--version'])\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"supercm \d+\.\d+\.\d+\S*\nFalse\n", done.stdout)
+
+
+def test_the_installed_command_trains(folder: Path) -> None:
+    done = supercm_process("fit", "--config", "small.yaml")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^fit 12/12 · train/loss \d+\.\d+ · val/acc \d\.\d+ · ", done.stdout, re.M)
+    assert float(table(done.stdout)["accuracy"][0]) > 0.0
+    expected = ("Seed set to 0", "GPU available: ", "20 labeled ", "SSLModule with ")
+    assert [line for line in done.stderr.splitlines() if not line.startswith(expected)] == []
+
+
+def test_the_installed_command_tells_a_mistake_in_one_line() -> None:
+    done = supercm_process("fit", "--config", "small.yaml", "--model.cm_wieght", "1")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "supercm: error: unknown key model.cm_wieght; did you mean model.cm_weight?\n"
+    )
+
+
+def test_two_processes_train_as_one_run(folder: Path) -> None:
+    words = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_steps", "6")
+    done = supercm_process("fit", "--config", "small.yaml", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("supercm fit") == 1
+    run = folder / "runs/small/version_0"
+    assert all((run / name).is_file() for name in ("config.yaml", "split.json"))
+    assert [path.name for path in (folder / "runs/small").iterdir()] == ["version_0"]

@@ -1,0 +1,135 @@
+"""Data sets of Hugging Face ``datasets``, with real PNG and JPEG images in memory."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from supercm_pl.data import HuggingFaceSource
+from supercm_pl.data.datasets import fetch_inputs
+from tests.support.command import supercm, table
+
+datasets = pytest.importorskip("datasets", reason="datasets is not installed: supercm-pl[hf]")
+
+NAMES = ["cat", "dog", "owl"]
+
+
+def pixels(count: int, size: int = 8) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def png(image: np.ndarray[Any, Any], kind: str = "PNG") -> dict[str, Any]:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, kind)
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def pictures(count: int = 12, **changed: Any) -> Any:
+    """Images of three classes, as the Hub has them: encoded, with names of the classes."""
+    columns = {
+        "image": [png(image) for image in pixels(count)],
+        "label": [i % 3 for i in range(count)],
+        "url": [f"https://example.org/{i}" for i in range(count)],  # not looked at
+        **changed,
+    }
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=NAMES),
+            "url": datasets.Value("string"),
+        }
+    )
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def test_images_and_labels_are_those_of_the_data_set() -> None:
+    data = HuggingFaceSource(pictures()).load()
+    assert data.classes == ("cat", "dog", "owl")
+    image, label = data.train[4]
+    assert label == 1
+    assert torch.equal(image, torch.from_numpy(pixels(12)[4]).permute(2, 0, 1))
+    assert image.dtype == torch.uint8
+
+
+def test_images_are_resized_and_made_gray_where_that_is_wanted() -> None:
+    files = [png(pixels(1, 40 + i)[0], "JPEG") for i in range(12)]  # of different sizes
+    resized = HuggingFaceSource(pictures(image=files), image_size=16, grayscale=True).load()
+    assert resized.train[3][0].shape == (1, 16, 16)
+    plain = HuggingFaceSource(pictures(image=files)).load()
+    with pytest.raises(ValueError, match="inputs must have one shape"):
+        fetch_inputs(plain.train, np.arange(4))
+
+
+def test_splits_have_their_parts_and_unlabeled_rows_have_no_label() -> None:
+    splits = datasets.DatasetDict(
+        train=pictures(), test=pictures(6), extra=pictures(9).remove_columns("label")
+    )
+    data = HuggingFaceSource(splits, test="test", unlabeled="extra").load()
+    assert [len(part) for part in (data.train, data.test, data.unlabeled)] == [12, 6, 9]  # type: ignore[arg-type]
+    assert isinstance(data.unlabeled[0], torch.Tensor)  # type: ignore[index]
+    assert data.val is None
+    with pytest.raises(ValueError, match="no split 'valid', only train, test, extra"):
+        HuggingFaceSource(splits, val="valid").load()
+
+
+def test_labels_are_names_or_numbers_too_and_inputs_vectors() -> None:
+    rows = {"x": [[0.5, float(i)] for i in range(6)], "y": ["b", "a"] * 3, "z": [2, 0] * 3}
+    dataset = datasets.Dataset.from_dict(rows)
+    named = HuggingFaceSource(dataset, input_column="x", label_column="y").load()
+    assert named.classes == ("a", "b")
+    assert torch.equal(named.train[2][0], torch.tensor([0.5, 2.0]))
+    assert [named.train[i][1] for i in range(2)] == [1, 0]
+    numbered = HuggingFaceSource(dataset, input_column="x", label_column="z").load()
+    assert numbered.classes == ("0", "1", "2")
+    with pytest.raises(ValueError, match="has no column 'image', only x, y, z: say input_column"):
+        HuggingFaceSource(dataset).load()
+    other = datasets.DatasetDict(train=dataset, test=dataset.map(lambda row: {"y": "c"}))
+    with pytest.raises(ValueError, match="split 'test' has labels that train lacks: 'c'"):
+        HuggingFaceSource(other, input_column="x", label_column="y", test="test").load()
+
+
+@pytest.mark.bad_input
+def test_labels_that_are_missing_are_refused() -> None:
+    with pytest.raises(ValueError, match="label must be 0 or more, got -1 at sample 0"):
+        HuggingFaceSource(pictures(label=[-1] * 12)).load()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_saved_one_trains_by_the_command(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets.DatasetDict(train=pictures(30), test=pictures(6)).save_to_disk("saved")
+    Path("hf.yaml").write_text(
+        f"""
+seed_everything: 0
+trainer: {{accelerator: cpu, max_steps: 2, logger: false, enable_checkpointing: false}}
+model:
+  class_path: supercm_pl.SSLModule
+  init_args:
+    backbone:
+      class_path: supercm_pl.backbones.ConvNet
+      init_args: {{in_channels: 3, widths: [4]}}
+data:
+  class_path: supercm_pl.SSLDataModule
+  init_args:
+    source:
+      class_path: supercm_pl.data.HuggingFaceSource
+      init_args: {{dataset: saved, test: test}}
+    labels_per_class: 2
+    labeled_batch_size: 6
+    unlabeled_batch_size: 8
+    steps_per_epoch: 2
+    num_workers: {workers}
+"""
+    )
+    outcome = supercm("fit", "--config", "hf.yaml")
+    assert outcome.status == 0, outcome.err
+    assert "test" in table(outcome.out)["supercm fit"]

@@ -1,0 +1,395 @@
+"""Exported files compute what the checkpoint's model does, without this package."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+from torch.torch_version import TorchVersion
+
+from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
+from supercm_pl.backbones import MLP, ConvNet
+from supercm_pl.cli.main import main
+from supercm_pl.data import ZCA
+from supercm_pl.export import Classifier, export_onnx, export_torch, load_classifier
+
+# Names of the classes, and ZCA that has to be folded in.
+CONFIG = """
+trainer:
+  accelerator: cpu
+  max_steps: 4
+  num_sanity_val_steps: 0
+  enable_progress_bar: false
+  logger:
+    class_path: lightning.pytorch.loggers.CSVLogger
+    init_args: {save_dir: runs, name: small}
+  callbacks:
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {save_last: true, every_n_train_steps: 4}
+model:
+  class_path: supercm_pl.SSLModule
+  init_args:
+    channels_last: true
+    backbone:
+      class_path: supercm_pl.backbones.ConvNet
+      init_args: {in_channels: 1, widths: [8]}
+    methods:
+      - class_path: supercm_pl.ssl.methods.MeanTeacher
+data:
+  class_path: supercm_pl.SSLDataModule
+  init_args:
+    labels_per_class: 2
+    steps_per_epoch: 4
+    preprocess: {class_path: supercm_pl.data.ZCA}
+test_after_fit: false
+"""
+DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+IN_PYTHON, WITH_ONNX, WITH_PYTORCH = BLOCKS[:3]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "small.yaml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["fit", "--config", "small.yaml"])
+    return folder / "runs/small/version_0/checkpoints/last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path) -> Path:
+    file = checkpoint.parents[4] / "digits.pt2"
+    main(["export", str(checkpoint), "--output", str(file)])
+    return file
+
+
+def load(file: Path) -> tuple[nn.Module, dict[str, object]]:
+    files = {"supercm.json": ""}
+    module = torch.export.load(str(file), extra_files=files).module()
+    return module, json.loads(files["supercm.json"])
+
+
+def test_the_file_gives_what_predict_gives(checkpoint: Path, exported: Path) -> None:
+    run = checkpoint.parents[1]
+    output = run / "digits.csv"
+    words = ["--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)]
+    main(["predict", *words, "--output", str(output)])
+    lines = [line.split(",") for line in output.read_text().splitlines()]
+    predicted = torch.tensor([[float(cell) for cell in line[3:]] for line in lines[1:]])
+
+    module, about = load(exported)
+    data = SSLDataModule(labels_per_class=2)
+    images = torch.cat([x for x, _ in data.test_dataloader()])
+    probabilities, logits, features = module(images)
+    assert about["classes"] == lines[0][3:]
+    assert (probabilities - predicted).abs().max() < 1e-5
+    assert torch.allclose(logits.softmax(dim=1), probabilities)
+    assert features.shape == (len(images), 8)
+
+
+def test_any_number_of_rows(exported: Path) -> None:
+    module, _ = load(exported)
+    images = torch.rand(7, 1, 8, 8)
+    together = module(images)[0]
+    apart = torch.cat([module(image[None])[0] for image in images])
+    assert torch.allclose(together, apart, atol=1e-6)
+
+
+def test_bytes_are_those_floats(checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bytes.pt2"
+    assert export_torch(load_classifier(checkpoint, uint8=True), file) < 1e-4
+    module, about = load(file)
+    images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8)
+    assert about["input_dtype"] == "uint8"
+    expected = load_classifier(checkpoint)(images / 255.0)
+    assert torch.allclose(module(images)[0], expected[0], atol=1e-5)
+
+
+def test_the_preprocessing_is_inside(checkpoint: Path) -> None:
+    classifier = load_classifier(checkpoint)
+    images = classifier.example(3)
+    assert isinstance(classifier.preprocess, ZCA)
+    expected = classifier.module(classifier.preprocess(images))
+    assert torch.equal(classifier(images)[1], expected)
+    assert not torch.allclose(classifier.module(images), expected)
+
+
+def test_the_checkpoint_alone_is_enough(
+    checkpoint: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = tmp_path / "last.ckpt"
+    alone.write_bytes(checkpoint.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    main(["export", "last.ckpt"])
+    (module, about), (expected, known) = load(tmp_path / "last.pt2"), load(exported)
+    images = torch.rand(3, 1, 8, 8)
+    assert about == known
+    assert about["input_shape"] == [1, 8, 8]
+    assert torch.equal(module(images)[0], expected(images)[0])
+
+
+def test_what_is_loaded_and_saved_again_is_enough_too(checkpoint: Path, tmp_path: Path) -> None:
+    module = SSLModule.load_from_checkpoint(checkpoint)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "again.ckpt", weights_only=True)
+    again = SSLModule.load_from_checkpoint(tmp_path / "again.ckpt")
+    torch.testing.assert_close(again.state_dict(), module.state_dict(), rtol=0, atol=0)
+    shape = load_classifier(checkpoint).input_shape
+    assert load_classifier(tmp_path / "again.ckpt", input_shape=shape).input_shape == shape
+
+
+def test_names_and_shapes_are_those_of_the_data(tmp_path: Path) -> None:
+    data = UDADataModule(steps_per_epoch=1)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(UDAModule(ConvNet(3, (8,)), num_classes=10), data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["UDADataModule"]
+    assert tuple(saved["classes"]) == data.classes
+    assert tuple(saved["input_shape"]) == data.input_shape == (3, 16, 16)
+    assert "preprocess" not in saved
+
+
+def test_a_strangers_preprocessing_is_not_built_unless_a_configuration_names_it(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger.py").write_text(
+        "from supercm_pl.data import ZCA\nclass Whitening(ZCA): pass\nprint('imported')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    content = torch.load(checkpoint, weights_only=True)
+    content["SSLDataModule"]["preprocess_class"]["class_path"] = "stranger.Whitening"
+    torch.save(content, tmp_path / "last.ckpt")
+    config = yaml.safe_load((checkpoint.parents[1] / "config.yaml").read_text())
+    config["data"]["init_args"]["preprocess"] = {"class_path": "stranger.Whitening"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"preprocessed.*config\.yaml"):
+        load_classifier(tmp_path / "last.ckpt")
+    assert "stranger" not in sys.modules
+    found = load_classifier(tmp_path / "last.ckpt", tmp_path / "config.yaml")
+    assert type(found.preprocess).__name__ == "Whitening"
+    assert torch.equal(found(found.example())[0], load_classifier(checkpoint)(found.example())[0])
+
+
+def test_a_model_of_ones_own_python_run(tmp_path: Path) -> None:
+    module = UDAModule(MLP(4, (8,)), num_classes=3, bottleneck=5, batch_norm="domain")
+    classifier = Classifier(module, ["a", "b", "c"], (4,))
+    export_torch(classifier, tmp_path / "model.pt2")
+    exported, about = load(tmp_path / "model.pt2")
+    vectors = torch.randn(6, 4)
+    assert about["classes"] == ["a", "b", "c"]
+    assert torch.allclose(exported(vectors)[1], module.eval()(vectors), atol=1e-6)
+
+
+@pytest.mark.bad_input
+def test_onnx_takes_a_later_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.4.1"))
+    classifier = Classifier(SSLModule(MLP(4, (8,)), num_classes=2), ["a", "b"], (4,))
+    with pytest.raises(ImportError, match=r"PyTorch 2\.5 or later is needed, got 2\.4\.1"):
+        export_onnx(classifier, tmp_path / "last.onnx")
+
+
+@pytest.mark.skipif(torch.__version__ < "2.5", reason="ONNX takes PyTorch 2.5 or later")
+def test_onnx_computes_the_same_of_any_number_of_rows(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="to write ONNX: pip install onnx onnxscript")
+    pytest.importorskip("onnxscript", reason="to write ONNX: pip install onnx onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnxruntime")
+    classifier, file = load_classifier(checkpoint), tmp_path / "last.onnx"
+    difference = export_onnx(classifier, file)
+    assert difference is not None
+    assert difference < 1e-4
+    session = onnxruntime.InferenceSession(str(file))
+    for count in (1, 7, 100):
+        images = torch.rand(count, 1, 8, 8)
+        outputs = session.run(None, {"inputs": images.numpy()})
+        for expected, found in zip(classifier(images), outputs, strict=True):
+            torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
+    assert_names_and_shares(run_alone(WITH_ONNX, tmp_path))
+
+
+def test_the_examples_are_short_and_need_no_lightning(exported: Path, tmp_path: Path) -> None:
+    for block in (WITH_ONNX, WITH_PYTORCH):
+        assert sum(bool(line.strip()) for line in block.splitlines()) <= 12
+    (tmp_path / "last.pt2").write_bytes(exported.read_bytes())
+    assert_names_and_shares(run_alone(WITH_PYTORCH, tmp_path))
+
+
+def assert_names_and_shares(lines: list[str]) -> None:
+    assert len(lines) == 5
+    assert all(re.fullmatch(r"\d: \d+\.\d%", line) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Test images of the digits as files, in a folder beside the checkpoint's copy."""
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    (folder / "new").mkdir(parents=True)
+    images = next(iter(SSLDataModule(labels_per_class=2).test_dataloader()))[0]
+    for number, image in enumerate(images[:6]):
+        pixels = (image[0] * 255).round().byte().numpy()
+        Image.fromarray(pixels).save(folder / "new" / f"{number}.png")
+    return folder
+
+
+def test_a_folder_files_and_arrays_are_predicted_alike(checkpoint: Path, photos: Path) -> None:
+    classifier = load_classifier(checkpoint)
+    of_folder = classifier.predict(photos, batch_size=4)
+    assert of_folder.ids == [f"new/{number}.png" for number in range(6)]
+    paths = [photos / name for name in of_folder.ids]
+    arrays = np.stack([np.asarray(Image.open(path)) for path in paths])[:, None]
+    for inputs in (paths, arrays, torch.from_numpy(arrays) / 255):
+        found = classifier.predict(inputs)
+        assert found.classes == of_folder.classes
+        torch.testing.assert_close(found.probabilities, of_folder.probabilities)
+    assert classifier.predict(paths[0]).classes == of_folder.classes[:1]
+    assert load_classifier(checkpoint, uint8=True).predict(photos).classes == of_folder.classes
+    with pytest.raises(ValueError, match=r"shape \(N, 1, 8, 8\)"):
+        classifier.predict(torch.rand(2, 3, 8, 8))
+
+
+def test_the_command_and_the_example_predict_with_the_checkpoint_alone(
+    checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("last.ckpt").write_bytes(checkpoint.read_bytes())
+    shutil.copytree(photos, "photos")
+    main(["predict", "last.ckpt", "photos/new", "--output", "found.csv"])
+    assert "wrote found.csv: 6 inputs" in capsys.readouterr().out
+    with Path("found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    exec(compile(IN_PYTHON, "docs/export.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == [
+        f"{row['id']}: {row['class']}, {float(row['probability']):.1%}" for row in rows
+    ]
+    assert list(rows[0]) == ["id", "class", "probability", *load_classifier("last.ckpt").classes]
+
+
+def run_alone(block: str, folder: Path) -> list[str]:
+    """A program's lines, run in ``folder`` where neither Lightning nor this package can be had."""
+    program = "import sys\nfor name in ('lightning', 'supercm_pl'): sys.modules[name] = None\n"
+    words = [sys.executable, "-W", "ignore", "-c", program + block]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["none.ckpt"], "No such file"),
+        (["CKPT", "--output", "model.bin"], "must end in .pt2"),
+        (["CKPT", "--classes", "a,b"], "10 classes"),
+        (["CKPT", "--input_shape", "0,8"], "sizes of 1 or more"),
+        (["words.txt"], "is not a checkpoint"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("these are words")
+    with pytest.raises(SystemExit) as stop:
+        main(["export", *(str(checkpoint) if word == "CKPT" else word for word in words)])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert error.count("\n") == 1
+    assert line in error
+
+
+@pytest.mark.bad_input
+def test_what_does_not_fit_is_refused() -> None:
+    module = SSLModule(ConvNet(1, (8,)), num_classes=2)
+    with pytest.raises(ValueError, match="2 classes"):
+        Classifier(module, ["a"], (1, 8, 8))
+    with pytest.raises(ValueError, match="fitted"):
+        Classifier(module, ["a", "b"], (1, 8, 8), preprocess=ZCA())
+    with pytest.raises(TypeError, match="SuperCMModule"):
+        Classifier(nn.Linear(2, 2), ["a", "b"], (2,))  # type: ignore[arg-type]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda c: c.pop("state_dict"), "is not a checkpoint of supercm fit"),
+        (lambda c: c["hyper_parameters"].pop("_class_path"), "does not say how its model is built"),
+        (lambda c: [c.pop(name) for name in ("SSLDataModule",)], "what shape inputs have"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_named(
+    checkpoint: Path, tmp_path: Path, spoil: Callable[[dict[str, Any]], Any], error: str
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    spoil(content)
+    torch.save(content, tmp_path / "spoiled.ckpt")
+    with pytest.raises(ValueError, match=error):
+        load_classifier(tmp_path / "spoiled.ckpt")
+
+
+@pytest.mark.bad_input
+def test_a_configuration_of_something_else_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("model: {}\n")
+    with pytest.raises(ValueError, match=r"other\.yaml is not a configuration of a run"):
+        load_classifier(checkpoint, tmp_path / "other.yaml")
+
+
+@pytest.mark.bad_input
+def test_files_are_for_models_of_images(tmp_path: Path) -> None:
+    classifier = Classifier(SSLModule(MLP(4, (8,)), num_classes=2), ["a", "b"], (4,))
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    with pytest.raises(ValueError, match=r"files are for models of images, this one takes \(4,\)"):
+        classifier.predict([tmp_path / "image.png"])
+
+
+def test_arrays_are_predicted_by_the_command(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shape = load_classifier(checkpoint).input_shape
+    np.save("some.npy", np.zeros((3, *shape), dtype=np.float32))
+    main(["predict", str(checkpoint), "some.npy", "--output", "found.csv"])
+    with Path("found.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 4
+
+
+@pytest.mark.bad_input
+def test_an_array_file_of_another_kind_is_named(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "words.npy").write_text("these are words")
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", str(checkpoint), str(tmp_path / "words.npy")])
+    assert "is not a file that numpy.save wrote" in capsys.readouterr().err

@@ -1,0 +1,129 @@
+"""The public surface, name by name: a change of it is made knowingly.
+
+``python tests/project/test_public_api.py`` writes the file anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import supercm_pl
+
+FILE = Path(__file__).parents[1] / "files" / "public_api.txt"
+COMMAND = "python tests/project/test_public_api.py"
+
+
+def public_modules() -> list[str]:
+    """Those that say what is public in ``__all__``."""
+    found = pkgutil.walk_packages(supercm_pl.__path__, "supercm_pl.")
+    names = ["supercm_pl", *(module.name for module in found if "._" not in module.name)]
+    return sorted(name for name in names if hasattr(importlib.import_module(name), "__all__"))
+
+
+def described() -> str:
+    """A line for every public name, and for every method of its own."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    for module in public_modules():
+        loaded = importlib.import_module(module)
+        for name in sorted(loaded.__all__):
+            value = getattr(loaded, name)
+            found = list(lines_of(f"{module}.{name}", value))
+            lines += found[:1] if id(value) in seen else found  # its methods once
+            seen.add(id(value))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def lines_of(path: str, value: Any) -> Iterator[str]:
+    if inspect.isclass(value):
+        yield path + (signature(value) if is_ours(defining(value)) else "(...)")
+        for name in sorted(dir(value)):
+            yield from member(path, name, value)
+    elif inspect.isroutine(value):
+        yield path + signature(value)
+    elif get_args(value):
+        yield f"{path} = {', '.join(map(shown, get_args(value)))}"
+    else:
+        yield path
+
+
+def member(path: str, name: str, owner: type) -> Iterator[str]:
+    home = next((base for base in owner.__mro__ if name in vars(base)), None)
+    # What others' classes have is theirs to change, but for what a network is called by.
+    theirs = any(hasattr(base, name) for base in owner.__mro__ if not is_ours(base))
+    if name.startswith("_") or not is_ours(home) or (theirs and name != "forward"):
+        return
+    value = inspect.getattr_static(owner, name)
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if type(value).__module__ not in ("builtins", "functools"):
+        return  # made by a library, such as the fields of a named tuple
+    yield f"{path}.{name}" + (signature(value) if inspect.isfunction(value) else "")
+
+
+def signature(value: Any) -> str:
+    """Names, kinds and defaults; types are left to mypy, and print differently by version."""
+    parameters = inspect.signature(value).parameters.values()
+    bare = [
+        p.replace(annotation=p.empty, default=p.default if p.default is p.empty else Shown(p))
+        for p in parameters
+    ]
+    return str(inspect.Signature(bare))
+
+
+class Shown:
+    def __init__(self, parameter: inspect.Parameter) -> None:
+        self.value = parameter.default
+
+    def __repr__(self) -> str:
+        return shown(self.value)
+
+
+def shown(value: Any) -> str:
+    """The same text on every version."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shown, value))})"
+    if value is None or type(value) in (bool, int, float, str):
+        return repr(value)
+    return f"<{getattr(value, '__qualname__', type(value).__name__)}>"
+
+
+def defining(value: type) -> type:
+    return next(base for base in value.__mro__ if {"__init__", "__new__"} & vars(base).keys())
+
+
+def is_ours(value: type | None) -> bool:
+    return value is not None and f"{value.__module__}.".startswith("supercm_pl.")
+
+
+def test_the_public_surface_is_as_it_was_announced() -> None:
+    before, now = FILE.read_text(encoding="utf-8"), described()
+    changes = list(unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm=""))[2:]
+    changed = "\n".join(line for line in changes if not line.startswith("@@"))
+    if before != now:
+        pytest.fail(
+            f"the public surface has changed:\n{changed}\nIf that is meant, announce it in "
+            f"CHANGELOG.md as docs/versioning.md says, and write the file anew: {COMMAND}",
+            pytrace=False,
+        )
+
+
+def test_a_changed_signature_and_a_lost_name_would_be_seen() -> None:
+    text = described()
+    assert "supercm_pl.backbones.MLP(in_features, hidden_features=(256, 128), dropout=0.0)" in text
+    assert "supercm_pl.ClusteringHead.update_centroids(self, features, labels" in text
+    assert "supercm_pl.SSLDataModule.from_arrays(cls, x, y, " in text
+    assert "0x" not in text  # no address of an object
+
+
+if __name__ == "__main__":
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(described(), encoding="utf-8")
