@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import CSVLogger
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import ConvNet
-from supercm_pl.callbacks.report_recorder import thumbnails
 from supercm_pl.report import ReportRecorder, Snapshot, read_run
 from tests.support.recorded import run_folder, snapshot
 
@@ -57,6 +56,8 @@ def test_a_file_brings_back_what_was_saved(tmp_path):
 
 
 def test_thumbnails_are_small_and_of_the_whole_range():
+    from supercm_pl.callbacks.report_recorder import thumbnails
+
     images = torch.linspace(-2, 2, 2 * 3 * 200 * 100).view(2, 3, 200, 100)
     small = thumbnails(images)
     assert small.shape == (2, 64, 32, 3)
