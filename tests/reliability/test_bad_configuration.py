@@ -82,11 +82,11 @@ MODEL = [
     ),
     ("cm_ramp: 0.5", "model.cm_ramp must be subclass of Ramp, got 0.5"),
     (
-        of("cm_ramp", "core.ramps.LinearRampUp", "end: 2"),
+        of("cm_ramp", "training.ramps.LinearRampUp", "end: 2"),
         "end must lie in (0, 1], got 2.0",
     ),
     (
-        of("cm_ramp", "core.ramps.SigmoidRampUp", "end: x"),
+        of("cm_ramp", "training.ramps.SigmoidRampUp", "end: x"),
         "model.cm_ramp.end must be float, got x",
     ),
     (
@@ -98,11 +98,11 @@ MODEL = [
         "model.optimizer must be a subclass of Optimizer, got torch.optim.lr_scheduler.StepLR",
     ),
     (
-        of("lr_scheduler", "core.optim.WarmupCosineLR", "warmup_steps: -5"),
+        of("lr_scheduler", "training.optim.WarmupCosineLR", "warmup_steps: -5"),
         "warmup_steps must be 0 or more, got -5",
     ),
     (
-        of("lr_scheduler", "core.optim.WarmupCosineLR", "warmup_steps: 9, total_steps: 5"),
+        of("lr_scheduler", "training.optim.WarmupCosineLR", "warmup_steps: 9, total_steps: 5"),
         "warmup_steps must be 5 or less, the total_steps, got 9",
     ),
     (
@@ -227,7 +227,6 @@ ADAPTATION = [
         "temperature must be g",
     ),
     (model("validators: DANN"), "model.validators: there is no class DANN"),
-    (model("methods: VAT"), "unknown key model.methods (change.yaml, line 1)"),
     (data("target_val_size: 3.0"), "target_val_size must be in (0, 1], such as"),
     (data("resize: 0"), "resize must be 1 pixel or more, got 0"),
     (data("oracle: maybe"), "data.oracle must be bool, got maybe"),
