@@ -14,7 +14,7 @@ from torch import Tensor
 
 from supercm_pl.report.snapshot import FOLDER, Array, Snapshot
 from supercm_pl.viz.projection import Projection, project
-from supercm_pl.viz.sampling import Mistakes, Samples, ValidationSampler
+from supercm_pl.viz.sampling import Mistakes, ValidationSampler, ValidationSamples
 
 _THUMBNAIL = 64  # pixels, of the longer side
 
@@ -28,7 +28,7 @@ class ReportRecorder(ValidationSampler):
 
         trainer:
           callbacks:
-            - class_path: supercm_pl.report.ReportRecorder
+            - class_path: supercm_pl.callbacks.ReportRecorder
 
     Each plane starts where the one before ended, so that points keep their places from epoch to
     epoch as far as the features do. Training is the same with and without it. The thumbnails are
@@ -73,7 +73,7 @@ class ReportRecorder(ValidationSampler):
                 "ReportRecorder has nowhere to write: the trainer has no logger's folder"
             )
 
-    def use(self, trainer: L.Trainer, samples: Samples) -> None:
+    def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
         """Write the file of this validation."""
         if self._folder is None:
             return
@@ -104,7 +104,7 @@ class ReportRecorder(ValidationSampler):
             mistake_confidence=sure,
         ).save(self._folder)
 
-    def _project(self, stacked: Tensor, samples: Samples) -> Array:
+    def _project(self, stacked: Tensor, samples: ValidationSamples) -> Array:
         key = torch.stack([samples.domains, samples.rows]).numpy()
         start = None
         if self._plane is not None and len(self._plane[1]) == len(stacked):

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from supercm_pl import SSLModule, UDAModule
 from supercm_pl.backbones import MLP
-from supercm_pl.viz import FigureLogger
+from supercm_pl.callbacks import FigureLogger
 from supercm_pl.viz.sampling import ValidationSampler
 
 mpl.use("Agg")

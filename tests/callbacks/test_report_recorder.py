@@ -14,7 +14,8 @@ from lightning.pytorch.loggers import CSVLogger
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import ConvNet
-from supercm_pl.report import ReportRecorder, Snapshot, read_run
+from supercm_pl.callbacks import ReportRecorder
+from supercm_pl.report import Snapshot, read_run
 from tests.support.recorded import run_folder, snapshot
 
 
