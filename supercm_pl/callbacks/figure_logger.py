@@ -11,6 +11,7 @@ import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from supercm_pl.checks import check_choice
 from supercm_pl.viz.axes import new_figure
 from supercm_pl.viz.classification import (
     draw_confusion,
@@ -82,10 +83,7 @@ class FigureLogger(ValidationSampler):
                 f"figures must be a list of one or more of {', '.join(get_args(Picture))}, "
                 f"got {figures!r}"
             )
-        if projection not in get_args(Projection):
-            raise ValueError(
-                f"projection must be one of {get_args(Projection)}, got {projection!r}"
-            )
+        check_choice("projection", projection, get_args(Projection))
         self.figures = tuple(figures)
         self.projection = projection
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from supercm_pl.checks import check_choice
 from supercm_pl.report.snapshot import FOLDER, Array, Snapshot
 from supercm_pl.viz.projection import Projection, project
 from supercm_pl.viz.sampling import Mistakes, ValidationSampler, ValidationSamples
@@ -54,10 +55,7 @@ class ReportRecorder(ValidationSampler):
         projection: Projection = "auto",
     ) -> None:
         super().__init__(every_n_epochs, max_samples, max_mistakes)
-        if projection not in get_args(Projection):
-            raise ValueError(
-                f"projection must be one of {get_args(Projection)}, got {projection!r}"
-            )
+        check_choice("projection", projection, get_args(Projection))
         self.projection = projection
         self._plane: tuple[Array, Array] | None = None
 

@@ -25,7 +25,7 @@ from supercm_pl.data.loading.steps import NUMBERS, POSITION
 from supercm_pl.data.views import INDEX, Views, as_float, check_views, make_view, required_views
 from supercm_pl.seeding import derive_seed, isolated_rng
 
-__all__ = ["SuperCMDataModule", "check_at_least"]
+__all__ = ["SuperCMDataModule"]
 
 
 class DataOptions(TypedDict, total=False):

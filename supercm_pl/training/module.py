@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Unpack
 
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
-from supercm_pl.checks import check_maker, check_object, check_open_fraction, is_number
+from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -94,14 +94,12 @@ class SuperCMModule(ClusteringNetwork):
         **options: Unpack[NetworkOptions],
     ) -> None:
         super().__init__(backbone, num_classes, **options)
-        if not (is_number(cm_weight) and 0.0 <= cm_weight < float("inf")):
-            raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight!r}")
+        check_not_negative("cm_weight", cm_weight)
         if cm_ramp is not None:
             check_object("cm_ramp", cm_ramp, Ramp, "LinearRampUp()")
         if centroid_threshold is not None:
-            check_open_fraction("centroid_threshold", centroid_threshold)
-        if not (is_number(backbone_lr_factor) and 0.0 <= backbone_lr_factor < float("inf")):
-            raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor!r}")
+            check_fraction("centroid_threshold", centroid_threshold)
+        check_not_negative("backbone_lr_factor", backbone_lr_factor)
         check_maker("optimizer", optimizer, "torch.optim.AdamW")
         check_maker("lr_scheduler", lr_scheduler, "WarmupCosineLR")
         chosen = as_methods(methods, self.step_type)

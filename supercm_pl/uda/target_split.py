@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from supercm_pl.data.datamodule import check_at_least
+from supercm_pl.checks import check_at_least
 from supercm_pl.data.datasets import Indices, dataset_length
 from supercm_pl.data.loading.iterable.reader import is_iterable
 from supercm_pl.data.sources.base import SourceData

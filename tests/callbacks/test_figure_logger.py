@@ -256,7 +256,7 @@ def test_wrong_arguments_are_named():
         FigureLogger(figures=["curve"])
     with pytest.raises(ValueError, match=r"projection must be one of"):
         FigureLogger(projection="lda")
-    with pytest.raises(ValueError, match=r"every_n_epochs must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match=r"every_n_epochs must be at least 1, got 0"):
         FigureLogger(every_n_epochs=0)
     trainer = _trainer([FigureLogger()], False, 1)
     with pytest.raises(TypeError, match=r"needs a module with a clustering head.*got BoringModel"):

@@ -27,7 +27,7 @@ def test_quiet_still_says_what_is_wrong() -> None:
     outcome = supercm("fit", "--config", "small.yaml", "--quiet", "--model.cm_weight", "-1")
     assert outcome.status == 2
     assert outcome.out == ""
-    assert "cm_weight must be a number of 0 or more" in outcome.err
+    assert "cm_weight must be at least 0, got -1" in outcome.err
 
 
 def test_a_run_after_a_quiet_one_is_not_quiet() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import supercm
+from tests.test_cli import SMALL, supercm
 
 pytestmark = pytest.mark.bad_input
 
@@ -22,8 +22,11 @@ data: {class_path: supercm_pl.UDADataModule, init_args: {steps_per_epoch: 2}}
 
 
 @pytest.fixture(autouse=True)
-def adapting(folder: Path) -> None:
-    (folder / "adapting.yaml").write_text(ADAPTING)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "adapting.yaml").write_text(ADAPTING)
+    return tmp_path
 
 
 def model(change: str) -> str:
@@ -51,14 +54,14 @@ def refused(base: str, change: str) -> str:
 
 
 MODEL = [
-    ("cm_weight: .nan", "cm_weight must be a number of 0 or more, got nan"),
-    ("cm_weight: null", "cm_weight must be a number of 0 or more, got None"),
+    ("cm_weight: .nan", "cm_weight must be finite, got nan"),
+    ("cm_weight: null", "cm_weight must be a number, got None"),
     ("cm_weight: true", "model.cm_weight must be float, got True"),
     ("temperature: 0", "temperature must be greater than 0, got 0.0"),
-    ("momentum: 1.0", "momentum must be greater than 0 and less than 1, got 1.0"),
+    ("momentum: 1.0", "momentum must be in (0, 1), got 1.0"),
     ("alpha: [1, 2]", "alpha must have shape (K=10), got (2,)"),
     ("centroids: mean", "model.centroids must be one of cumulative, ema, batch, learnable, got m"),
-    ("centroid_threshold: 1.5", "centroid_threshold must lie in (0, 1), got 1.5"),
+    ("centroid_threshold: 1.5", "centroid_threshold must be in (0, 1), got 1.5"),
     ("batch_norm: none", "model.batch_norm must be one of all, labeled, frozen, got none"),
     ("bottleneck: 2.5", "model.bottleneck must be int, got 2.5"),
     ("feature_size: 7", "features must have shape (N, in_features=7), got (64, 8)"),
@@ -70,7 +73,7 @@ MODEL = [
     ),
     (
         of("methods", "ssl.methods.VAT", "weight: .nan"),
-        "weight must be a number of 0 or more, got nan",
+        "weight must be finite, got nan",
     ),
     (
         "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
@@ -78,12 +81,12 @@ MODEL = [
     ),
     (
         "methods: {class_path: supercm_pl.uda.methods.DANN}",
-        "DANN is a base method for the steps of domain adaptation: train it with UDAModule",
+        "DANN is a method for domain adaptation: train it with UDAModule",
     ),
     ("cm_ramp: 0.5", "model.cm_ramp must be subclass of Ramp, got 0.5"),
     (
         of("cm_ramp", "training.ramps.LinearRampUp", "end: 2"),
-        "end must lie in (0, 1], got 2.0",
+        "end must be in (0, 1], got 2.0",
     ),
     (
         of("cm_ramp", "training.ramps.SigmoidRampUp", "end: x"),
@@ -99,11 +102,11 @@ MODEL = [
     ),
     (
         of("lr_scheduler", "training.optim.WarmupCosineLR", "warmup_steps: -5"),
-        "warmup_steps must be 0 or more, got -5",
+        "warmup_steps must be at least 0, got -5",
     ),
     (
         of("lr_scheduler", "training.optim.WarmupCosineLR", "warmup_steps: 9, total_steps: 5"),
-        "warmup_steps must be 5 or less, the total_steps, got 9",
+        "warmup_steps must be at most the total_steps, 5, got 9",
     ),
     (
         "lr_scheduler: {class_path: torch.optim.lr_scheduler.ReduceLROnPlateau}",
@@ -220,7 +223,7 @@ ADAPTATION = [
     (model("batch_norm: all"), "model.batch_norm must be one of mixed, separate, domain, got all"),
     (
         model(of("methods", "uda.methods.DANN", "max_reversal: -1")),
-        "max_reversal must be a number of 0 or more, got -1.0",
+        "max_reversal must be at least 0, got -1.0",
     ),
     (
         model(of("validators", "uda.validators.SND", "temperature: 0")),

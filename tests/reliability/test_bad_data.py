@@ -122,7 +122,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"val_size": -1}, ValueError, "val_size must be a number of samples, .* got -1"),
     ({"val_size": 60}, ValueError, "val_size asks for 60 samples, but only 54 can be held out"),
     ({"unlabeled_batch_size": 1.5}, TypeError, "unlabeled_batch_size must be an int, got 1.5"),
-    ({"num_workers": -1}, ValueError, "num_workers must be 0 or more, got -1"),
+    ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
     ({"seed": 0.5}, TypeError, "seed must be an int, got 0.5"),
     ({"weak": "flip"}, TypeError, r"weak must be an object such as AffineNoise\(\), got 'flip'"),
     ({"weak": GaussianNoise}, TypeError, "weak must be an object such as .*GaussianNoise'>"),

@@ -193,7 +193,7 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
         path.unlink()
     (folder / "dog").rmdir()
     data = SSLDataModule.from_folder(folder, labels_per_class=1)
-    with pytest.raises(ValueError, match="num_classes must be 2 or more, got 1"):
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         SSLModule(MLP(3 * 32 * 32, (4,)), data.num_classes)
 
 

@@ -217,9 +217,9 @@ def test_the_count_is_logged_and_goes_on_after_a_restart(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"action": "ignore"}, r"action must be one of \('stop', 'skip'\), got 'ignore'"),
-        ({"check_every_n_steps": 0}, "check_every_n_steps must be 1 or more, got 0"),
-        ({"max_consecutive": 0}, "max_consecutive must be 1 or more, got 0"),
+        ({"action": "ignore"}, "action must be one of 'stop', 'skip', got 'ignore'"),
+        ({"check_every_n_steps": 0}, "check_every_n_steps must be at least 1, got 0"),
+        ({"max_consecutive": 0}, "max_consecutive must be at least 1, got 0"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

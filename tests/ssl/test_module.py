@@ -247,7 +247,7 @@ def test_accumulated_gradients_and_mixed_precision_stay_finite(precision):
     [
         ({"cm_weight": -1.0}, "cm_weight must be .* got -1.0"),
         ({"cm_weight": float("nan")}, "cm_weight must be .* got nan"),
-        ({"num_classes": 1}, "num_classes must be 2 or more, got 1"),
+        ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"centroids": "median"}, "centroids"),
         ({"temperature": 0.0}, "temperature"),
         ({"alpha": -1.0}, "alpha"),

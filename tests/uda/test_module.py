@@ -257,10 +257,10 @@ def test_the_backbone_learns_at_its_own_rate_under_the_inverse_decay():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_norm": "both"}, "batch_norm must be one of .* got 'both'"),
-        ({"centroid_threshold": 1.0}, r"centroid_threshold must lie in \(0, 1\), got 1.0"),
-        ({"backbone_lr_factor": -1.0}, "backbone_lr_factor must be 0 or more, got -1.0"),
-        ({"bottleneck": 0}, "bottleneck must be 1 or more, got 0"),
+        ({"batch_norm": "both"}, "batch_norm must be .* got 'both'"),
+        ({"centroid_threshold": 1.0}, r"centroid_threshold must be in \(0, 1\), got 1.0"),
+        ({"backbone_lr_factor": -1.0}, "backbone_lr_factor must be at least 0, got -1.0"),
+        ({"bottleneck": 0}, "bottleneck must be at least 1, got 0"),
     ],
 )
 def test_a_value_out_of_range_is_named(options, message):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supercm_pl.checks import is_number
+from supercm_pl.checks import check_interval
 from supercm_pl.clustering import ClusteringHead
 
 
@@ -80,6 +80,4 @@ def check_momentum(momentum: float) -> float:
     Raises:
         ValueError: If it is out of range.
     """
-    if not (is_number(momentum) and 0.0 <= momentum < 1.0):
-        raise ValueError(f"momentum must lie in [0, 1), got {momentum!r}")
-    return momentum
+    return check_interval("momentum", momentum, "[0, 1)")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_open_fraction
+from supercm_pl.checks import check_at_least, check_fraction
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.pseudo_labels import align, mean_over_ranks, probabilities
 from supercm_pl.training.method import Method, MethodLoss
@@ -65,7 +65,7 @@ class AdaMatch(Method):
     views = ("weak", "strong")
     labeled_views = ("weak", "strong")
     replaces_supervised = True
-    ramp_of = CosineRampUp
+    ramp_type = CosineRampUp
     batch_norm_policy = "all"
 
     labeled_mean: Tensor
@@ -81,8 +81,8 @@ class AdaMatch(Method):
         ramp: Ramp | float | None = 0.5,
     ) -> None:
         super().__init__(weight, ramp)
-        self.threshold = check_open_fraction("threshold", threshold)
-        self.momentum = check_open_fraction("momentum", momentum)
+        self.threshold = check_fraction("threshold", threshold)
+        self.momentum = check_fraction("momentum", momentum)
         check_at_least("window", window, 1)
         self.window = window
 

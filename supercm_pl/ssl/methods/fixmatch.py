@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
-from supercm_pl.checks import check_above_zero, check_open_fraction
+from supercm_pl.checks import check_fraction, check_positive
 from supercm_pl.ssl.pseudo_labels import probabilities, sharpen, soft_cross_entropy
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.training.ramps import Ramp
@@ -48,9 +48,9 @@ class FixMatch(Method):
         ramp: Ramp | None = None,
     ) -> None:
         super().__init__(weight, ramp)
-        self.threshold = check_open_fraction("threshold", threshold)
+        self.threshold = check_fraction("threshold", threshold)
         if temperature is not None:
-            check_above_zero("temperature", temperature)
+            check_positive("temperature", temperature)
         self.temperature = temperature
 
     def forward(self, step: Step) -> MethodLoss:

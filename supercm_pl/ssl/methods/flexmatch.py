@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_open_fraction
+from supercm_pl.checks import check_at_least, check_flag, check_fraction
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.distributed import gather_over_ranks
 from supercm_pl.ssl.pseudo_labels import probabilities
@@ -74,10 +74,10 @@ class FlexMatch(Method):
         ramp: Ramp | None = None,
     ) -> None:
         super().__init__(weight, ramp)
-        self.threshold = check_open_fraction("threshold", threshold)
+        self.threshold = check_fraction("threshold", threshold)
         if num_samples is not None:
             check_at_least("num_samples", num_samples, 1)
-        self.warm_up = warm_up
+        self.warm_up = check_flag("warm_up", warm_up)
         self.num_samples = num_samples
         self._table = torch.full((1,), NO_LABEL, dtype=torch.int32)  # the last one is a dummy
         self._status = torch.empty(0, dtype=torch.int64)

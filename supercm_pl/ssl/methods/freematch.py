@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_open_fraction, is_number
+from supercm_pl.checks import check_fraction, check_not_negative
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.ssl.pseudo_labels import mean_over_ranks, one_hot, probabilities
@@ -79,12 +79,8 @@ class FreeMatch(Method):
         ramp: Ramp | None = None,
     ) -> None:
         super().__init__(weight, ramp)
-        self.momentum = check_open_fraction("momentum", momentum)
-        if not (is_number(fairness_weight) and 0.0 <= fairness_weight < float("inf")):
-            raise ValueError(
-                f"fairness_weight must be a number of 0 or more, got {fairness_weight!r}"
-            )
-        self.fairness_weight = fairness_weight
+        self.momentum = check_fraction("momentum", momentum)
+        self.fairness_weight = check_not_negative("fairness_weight", fairness_weight)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make the moving averages."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Beta
 
-from supercm_pl.checks import check_above_zero
+from supercm_pl.checks import check_positive
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods._teacher import Teacher, check_momentum
 from supercm_pl.training.method import Method, MethodLoss
@@ -60,7 +60,7 @@ class ICT(Method):
         ramp: Ramp | float | None = 0.25,
     ) -> None:
         super().__init__(weight, ramp)
-        self.alpha = check_above_zero("alpha", alpha)
+        self.alpha = check_positive("alpha", alpha)
         self.momentum = check_momentum(momentum)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:

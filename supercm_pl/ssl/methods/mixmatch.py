@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_above_zero
+from supercm_pl.checks import check_positive
 from supercm_pl.ssl.pseudo_labels import one_hot, probabilities, sharpen, soft_cross_entropy
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.training.ramps import LinearRampUp, Ramp
@@ -52,7 +52,7 @@ class MixMatch(Method):
     labeled_views = ()
     input_views = ("weak", "weak_2")
     replaces_supervised = True
-    ramp_of = LinearRampUp
+    ramp_type = LinearRampUp
     batch_norm_policy = "all"
 
     def __init__(
@@ -63,8 +63,8 @@ class MixMatch(Method):
         ramp: Ramp | float | None = 1 / 64,
     ) -> None:
         super().__init__(weight, ramp)
-        self.temperature = check_above_zero("temperature", temperature)
-        self.alpha = check_above_zero("alpha", alpha)
+        self.temperature = check_positive("temperature", temperature)
+        self.alpha = check_positive("alpha", alpha)
 
     def forward(self, step: Step) -> MethodLoss:
         """The term on mixtures of this step's labeled and unlabeled samples."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
-from supercm_pl.checks import check_open_fraction
+from supercm_pl.checks import check_fraction
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.step import Step
@@ -42,7 +42,7 @@ class PseudoLabel(Method):
         self, threshold: float = 0.95, weight: float = 1.0, ramp: Ramp | float | None = 0.4
     ) -> None:
         super().__init__(weight, ramp)
-        self.threshold = check_open_fraction("threshold", threshold)
+        self.threshold = check_fraction("threshold", threshold)
 
     def forward(self, step: Step) -> MethodLoss:
         """The term on this step's rows; logs ``mask``, the fraction above the threshold."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_above_zero, check_open_fraction
+from supercm_pl.checks import check_flag, check_fraction, check_positive
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.ssl.pseudo_labels import align, mean_over_ranks, probabilities
@@ -70,9 +70,9 @@ class SoftMatch(Method):
         ramp: Ramp | None = None,
     ) -> None:
         super().__init__(weight, ramp)
-        self.momentum = check_open_fraction("momentum", momentum)
-        self.num_sigmas = check_above_zero("num_sigmas", num_sigmas)
-        self.uniform_alignment = uniform_alignment
+        self.momentum = check_fraction("momentum", momentum)
+        self.num_sigmas = check_positive("num_sigmas", num_sigmas)
+        self.uniform_alignment = check_flag("uniform_alignment", uniform_alignment)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make the moving averages."""

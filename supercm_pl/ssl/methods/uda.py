@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supercm_pl.checks import check_above_zero, check_open_fraction
+from supercm_pl.checks import check_choice, check_fraction, check_positive
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.ssl.pseudo_labels import probabilities, sharpen
 from supercm_pl.training.method import Method, MethodLoss
@@ -64,11 +64,9 @@ class UDA(Method):
         ramp: Ramp | None = None,
     ) -> None:
         super().__init__(weight, ramp)
-        self.threshold = check_open_fraction("threshold", threshold)
-        self.temperature = check_above_zero("temperature", temperature)
-        if tsa not in get_args(SignalAnnealing):
-            raise ValueError(f"tsa must be one of {get_args(SignalAnnealing)}, got {tsa!r}")
-        self.tsa = tsa
+        self.threshold = check_fraction("threshold", threshold)
+        self.temperature = check_positive("temperature", temperature)
+        self.tsa = check_choice("tsa", tsa, get_args(SignalAnnealing))
         if tsa != "none":
             self.replaces_supervised = True
             self.labeled_views = ("weak",)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supercm_pl.checks import check_above_zero, check_at_least
+from supercm_pl.checks import check_at_least, check_positive
 from supercm_pl.precision import full_precision, math_dtype
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.training.ramps import Ramp
@@ -64,8 +64,8 @@ class VAT(Method):
     ) -> None:
         super().__init__(weight, ramp)
         check_at_least("power_iterations", power_iterations, 1)
-        self.epsilon = check_above_zero("epsilon", epsilon)
-        self.xi = None if xi is None else check_above_zero("xi", xi)
+        self.epsilon = check_positive("epsilon", epsilon)
+        self.xi = None if xi is None else check_positive("xi", xi)
         self.power_iterations = power_iterations
 
     def forward(self, step: Step) -> MethodLoss:

@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_matrix, check_positive
+from supercm_pl.checks import check_choice, check_matrix, check_positive
 from supercm_pl.clustering.functional import squared_distances
 from supercm_pl.precision import math_dtype
 
 Estimator = Literal["linear", "unbiased", "biased"]
-_ESTIMATORS = get_args(Estimator)
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -45,8 +44,7 @@ class Kernel(NamedTuple):
 
 def check_estimator(estimator: str) -> None:
     """Require the name of an estimator."""
-    if estimator not in _ESTIMATORS:
-        raise ValueError(f"estimator must be one of {_ESTIMATORS}, got {estimator!r}")
+    check_choice("estimator", estimator, get_args(Estimator))
 
 
 def embedding_distance(

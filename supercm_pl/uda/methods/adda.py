@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from supercm_pl.checks import check_flag, check_fraction
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
 from supercm_pl.training.method import Method, MethodLoss
@@ -83,12 +84,10 @@ class ADDA(Method):
         batch_norm: bool = False,
     ) -> None:
         super().__init__(weight, ramp)
-        if not 0.0 < pretrain < 1.0:
-            raise ValueError(f"pretrain must lie in (0, 1), got {pretrain}")
         check_widths(hidden_features)
-        self.pretrain = pretrain
+        self.pretrain = check_fraction("pretrain", pretrain)
         self.hidden_features = tuple(hidden_features)
-        self.batch_norm = batch_norm
+        self.batch_norm = check_flag("batch_norm", batch_norm)
         self.source_encoder: nn.Module = nn.Identity()
         self._progress = 0.0
         self._set_stage(adapting=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supercm_pl.checks import check_object, is_number
+from supercm_pl.checks import check_not_negative, check_object
 from supercm_pl.training.method import Method
 from supercm_pl.training.ramps import AdversarialRampUp, Ramp
 from supercm_pl.uda.step import UDAStep
@@ -36,12 +36,10 @@ class AdversarialMethod(Method):
         max_reversal: float = 1.0,
     ) -> None:
         super().__init__(weight, ramp)
-        if not (is_number(max_reversal) and 0.0 <= max_reversal < float("inf")):
-            raise ValueError(f"max_reversal must be a number of 0 or more, got {max_reversal!r}")
         if reversal is not None:
             check_object("reversal", reversal, Ramp, "AdversarialRampUp()")
         self.reversal = AdversarialRampUp() if reversal is None else reversal
-        self.max_reversal = max_reversal
+        self.max_reversal = check_not_negative("max_reversal", max_reversal)
 
     def reversal_at(self, progress: float) -> float:
         """``λ`` at ``progress``."""

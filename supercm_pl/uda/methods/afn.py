@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_matrix, check_positive
+from supercm_pl.checks import check_choice, check_matrix, check_positive
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
 from supercm_pl.training.method import Method, MethodLoss
@@ -114,9 +114,7 @@ class AFN(Method):
         radius: float = 25.0,
     ) -> None:
         super().__init__(weight, ramp)
-        if variant not in get_args(AFNVariant):
-            raise ValueError(f"variant must be one of {get_args(AFNVariant)}, got {variant!r}")
-        self.variant: AFNVariant = variant
+        self.variant = check_choice("variant", variant, get_args(AFNVariant))
         self.step_size = check_positive("step_size", step_size)
         self.radius = check_positive("radius", radius)
 

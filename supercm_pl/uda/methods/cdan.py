@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least
+from supercm_pl.checks import check_at_least, check_flag
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.training.method import MethodLoss
 from supercm_pl.training.ramps import Ramp
@@ -76,11 +76,13 @@ class CDAN(AdversarialMethod):
         super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
         check_widths(hidden_features)
         check_at_least("random_features", random_features, 1)
-        self.entropy = entropy
+        self.entropy = check_flag("entropy", entropy)
+        if randomized is not None:
+            check_flag("randomized", randomized)
         self.randomized = randomized
         self.random_features = random_features
         self.hidden_features = tuple(hidden_features)
-        self.batch_norm = batch_norm
+        self.batch_norm = check_flag("batch_norm", batch_norm)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make the map and the discriminator of what it gives."""

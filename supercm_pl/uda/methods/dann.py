@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from supercm_pl.checks import check_flag
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.training.method import MethodLoss
 from supercm_pl.training.ramps import Ramp
@@ -59,7 +60,7 @@ class DANN(AdversarialMethod):
         super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
         check_widths(hidden_features)
         self.hidden_features = tuple(hidden_features)
-        self.batch_norm = batch_norm
+        self.batch_norm = check_flag("batch_norm", batch_norm)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make the discriminator of ``d`` features."""

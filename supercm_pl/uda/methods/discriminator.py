@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_at_least
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
 
@@ -41,8 +42,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         check_widths(hidden_features)
-        if in_features < 1:
-            raise ValueError(f"in_features must be 1 or more, got {in_features}")
+        check_at_least("in_features", in_features, 1)
         widths = [in_features, *hidden_features]
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
@@ -118,8 +118,8 @@ def check_widths(hidden_features: Sequence[int]) -> None:
     Raises:
         ValueError: If a width is below 1.
     """
-    if any(width < 1 for width in hidden_features):
-        raise ValueError(f"hidden_features must be 1 or more, got {tuple(hidden_features)}")
+    for width in hidden_features:
+        check_at_least("hidden_features", width, 1)
 
 
 def _cross_entropy(logits: Tensor, is_source: bool) -> Tensor:

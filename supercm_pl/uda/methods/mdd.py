@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, is_number
+from supercm_pl.checks import check_at_least, check_interval
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
 from supercm_pl.training.method import MethodLoss
@@ -60,14 +60,10 @@ class MDD(AdversarialMethod):
         dropout: float = 0.5,
     ) -> None:
         super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
-        if not (is_number(margin) and 1.0 <= margin < float("inf")):
-            raise ValueError(f"margin must be a number of 1 or more, got {margin!r}")
         check_at_least("hidden_features", hidden_features, 1)
-        if not (is_number(dropout) and 0.0 <= dropout < 1.0):
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
-        self.margin = margin
+        self.margin = check_interval("margin", margin, "[1, inf)")
         self.hidden_features = hidden_features
-        self.dropout = dropout
+        self.dropout = check_interval("dropout", dropout, "[0, 1)")
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make the auxiliary classifier."""

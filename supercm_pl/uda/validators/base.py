@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from supercm_pl.checks import check_labels, check_matrix
+from supercm_pl.checks import check_choice, check_labels, check_matrix
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import full_precision
 from supercm_pl.training.method import snake_case
@@ -79,8 +79,7 @@ class Validator(Metric, ABC):
             ValueError: If a shape is wrong, the domain is unknown, labels are given for target
                 rows or missing for source rows, or a head is needed and missing.
         """
-        if domain not in get_args(Domain):
-            raise ValueError(f"domain must be one of {get_args(Domain)}, got {domain!r}")
+        check_choice("domain", domain, get_args(Domain))
         check_matrix("features", features, ("N", None), ("d", None))
         num_rows = features.shape[0]
         check_matrix("assignments", assignments, ("N", num_rows), ("K", None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_positive, check_size
+from supercm_pl.checks import check_at_least, check_choice, check_positive
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.uda.validators.base import Domain, Validator
 
@@ -57,14 +57,9 @@ class IWCV(Validator):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if loss not in get_args(SourceLoss):
-            raise ValueError(f"loss must be one of {get_args(SourceLoss)}, got {loss!r}")
-        check_size("folds", folds)
-        if folds < 2:
-            raise ValueError(f"folds must be 2 or more, got {folds}")
-        self.loss = loss
+        self.loss = check_choice("loss", loss, get_args(SourceLoss))
         self.regularization = check_positive("regularization", regularization)
-        self.folds = folds
+        self.folds = check_at_least("folds", folds, 2)
         self._add_rows("source_features")
         self._add_rows("target_features")
         self._add_rows(f"source_{loss}")

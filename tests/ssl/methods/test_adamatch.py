@@ -161,17 +161,3 @@ def test_the_weight_ramps_up_as_published():
     term = AdaMatch(weight=2.0)
     assert [round(term.weight_at(p), 6) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 1.0, 2.0, 2.0]
     assert AdaMatch(ramp=None).weight_at(0.0) == 1.0
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"threshold": 0.0}, r"threshold must lie in \(0, 1\), got 0.0"),
-        ({"momentum": 1.0}, r"momentum must lie in \(0, 1\), got 1.0"),
-        ({"window": 0}, "window must be 1 or more, got 0"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        AdaMatch(**options)

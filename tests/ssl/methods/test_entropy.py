@@ -40,9 +40,3 @@ def test_certain_predictions_give_zero_and_no_nan():
 
 def test_trains_on_digits_beside_vat():
     check_fit([VAT(epsilon=1.0), EntropyMinimization()])
-
-
-@pytest.mark.bad_input
-def test_a_negative_weight_is_named():
-    with pytest.raises(ValueError, match=r"weight must be .* got -1\.0"):
-        EntropyMinimization(weight=-1.0)

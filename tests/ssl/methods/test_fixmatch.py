@@ -52,16 +52,3 @@ def test_no_gradient_reaches_the_weak_view_nor_strong_rows_below_the_threshold()
 
 def test_trains_on_digits():
     check_fit(FixMatch(threshold=0.3), "fix_match_used")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("threshold", [0.0, 1.0, 1.5, float("nan")])
-def test_a_threshold_out_of_range_is_named(threshold):
-    with pytest.raises(ValueError, match=rf"threshold must lie in \(0, 1\), got {threshold}"):
-        FixMatch(threshold)
-
-
-@pytest.mark.bad_input
-def test_a_temperature_out_of_range_is_named():
-    with pytest.raises(ValueError, match="temperature must be a number above 0, got 0"):
-        FixMatch(temperature=0.0)

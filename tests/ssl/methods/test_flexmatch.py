@@ -182,16 +182,3 @@ def test_a_size_that_nobody_knows_or_that_is_too_small_is_named():
     views = {"weak": torch.zeros(1, 3), "strong": torch.zeros(1, 3)}
     with pytest.raises(ValueError, match="must say which samples these are, got None"):
         build()(step_of_logits(views, num_unlabeled=3))
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"threshold": 1.0}, r"threshold must lie in \(0, 1\), got 1.0"),
-        ({"num_samples": 0}, "num_samples must be 1 or more, got 0"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        FlexMatch(**options)

@@ -107,16 +107,3 @@ def test_trains_on_digits():
         FreeMatch(), "free_match_used", "free_match_threshold", "free_match_fairness"
     ).methods[0]
     assert term.threshold > 0.1
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"momentum": 1.0}, r"momentum must lie in \(0, 1\), got 1.0"),
-        ({"fairness_weight": -0.1}, "fairness_weight must be a number of 0 or more, got -0.1"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        FreeMatch(**options)

@@ -103,13 +103,3 @@ def test_the_teacher_follows_the_model_and_comes_back():
 def test_the_labeled_pass_has_no_unlabeled_rows_but_for_supercm():
     assert ICT.views == ()
     check_fit(ICT())
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    "options", [{"alpha": 0.0}, {"alpha": float("inf")}, {"momentum": 1.0}, {"weight": -1.0}]
-)
-def test_a_value_out_of_range_is_named(options):
-    ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=f"{name} must .* got {value}"):
-        ICT(**options)

@@ -123,10 +123,3 @@ def test_a_checkpoint_brings_the_teacher_back(tmp_path):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_trains_on_digits(precision):
     check_fit(MeanTeacher(), precision=precision)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
-def test_a_momentum_out_of_range_is_named(momentum):
-    with pytest.raises(ValueError, match=rf"momentum must lie in \[0, 1\), got {momentum}"):
-        MeanTeacher(momentum=momentum)

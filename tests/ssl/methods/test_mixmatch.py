@@ -120,10 +120,3 @@ def test_the_weight_ramps_up_as_published():
     term = MixMatch()
     assert [term.weight_at(p) for p in (0.0, 1 / 128, 1 / 64, 1.0)] == [0.0, 37.5, 75.0, 75.0]
     assert MixMatch(ramp=None).weight_at(0.0) == 75.0
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("name", ["temperature", "alpha"])
-def test_a_value_out_of_range_is_named(name):
-    with pytest.raises(ValueError, match=f"{name} must be a number above 0, got 0.0"):
-        MixMatch(**{name: 0.0})

@@ -43,10 +43,3 @@ def test_with_no_confident_sample_the_loss_is_zero():
 
 def test_trains_on_digits():
     check_fit(PseudoLabel(threshold=0.2), "pseudo_label", "pseudo_label_mask")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, float("nan")])
-def test_a_threshold_out_of_range_is_named(threshold):
-    with pytest.raises(ValueError, match=rf"threshold must lie in \(0, 1\), got {threshold}"):
-        PseudoLabel(threshold=threshold)

@@ -104,16 +104,3 @@ def test_trains_on_digits():
         SoftMatch(), "soft_match_used", "soft_match_mean", "soft_match_variance"
     ).methods[0]
     assert term.expectation.sum() == pytest.approx(1.0)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"momentum": 0.0}, r"momentum must lie in \(0, 1\), got 0.0"),
-        ({"num_sigmas": 0.0}, "num_sigmas must be a number above 0, got 0.0"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        SoftMatch(**options)

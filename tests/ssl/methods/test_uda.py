@@ -79,17 +79,3 @@ def test_only_annealing_takes_the_place_of_the_supervised_loss():
 @pytest.mark.parametrize("tsa", ["none", "linear"])
 def test_trains_on_digits(tsa):
     check_fit(UDA(threshold=0.3, tsa=tsa), "uda_used", *(["uda_tsa_used"] if tsa != "none" else []))
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"threshold": 1.0}, r"threshold must lie in \(0, 1\), got 1.0"),
-        ({"temperature": -1.0}, "temperature must be a number above 0, got -1.0"),
-        ({"tsa": "cosine"}, "tsa must be one of .*'linear'.* got 'cosine'"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        UDA(**options)

@@ -168,17 +168,3 @@ def test_it_trains_with_supercm_and_other_adapters(precision):
     assert last["train/loss"] == pytest.approx(
         total, rel=1e-2 if precision == "bf16-mixed" else 1e-5
     )
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pretrain": 0.0}, r"pretrain must lie in \(0, 1\), got 0.0"),
-        ({"pretrain": 1.0}, r"pretrain must lie in \(0, 1\), got 1.0"),
-        ({"hidden_features": (0,)}, r"hidden_features must be 1 or more, got \(0,\)"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        ADDA(**options)

@@ -129,17 +129,3 @@ def test_it_adds_up_with_dann():
     logs = fit(build(adapters, cm_weight=0.0), steps=1).steps[0]
     total = logs["train/ce"] + 0.5 * logs["train/cdan"] + logs["train/dann"]
     assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"random_features": 0}, "random_features must be 1 or more, got 0"),
-        ({"hidden_features": (0,)}, r"hidden_features must be 1 or more, got \(0,\)"),
-        ({"max_reversal": float("nan")}, "max_reversal must be a number of 0 or more, got nan"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        CDAN(**options)

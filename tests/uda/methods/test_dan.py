@@ -138,18 +138,7 @@ def test_a_short_fit():
 
 
 @pytest.mark.bad_input
-def test_arguments_out_of_range_are_named():
-    with pytest.raises(ValueError, match=r"layers must be a sequence of .* got 'features'"):
-        DAN(layers="features")
-    for wrong in ((), ("features", "features"), ("softmax",)):
-        with pytest.raises(ValueError, match="layers must be"):
-            DAN(layers=wrong)
-    with pytest.raises(ValueError, match=r"estimator must be one of .* got 'full'"):
-        DAN(estimator="full")
-    with pytest.raises(ValueError, match="multiples must be greater than 0, got -1"):
-        DAN(multiples=(1.0, -1.0))
-    with pytest.raises(ValueError, match="multiples must have at least one number"):
-        DAN(multiples=())
+def test_bad_tensors_are_named():
     with pytest.raises(ValueError, match="bandwidth must be greater than 0, got 0"):
         mmd(torch.ones(2, 3), torch.ones(2, 3), bandwidth=0.0)
     with pytest.raises(ValueError, match=r"target must have shape \(N_t=2, d=3\), got \(2, 4\)"):

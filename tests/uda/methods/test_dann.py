@@ -88,17 +88,3 @@ def test_it_adds_up_with_other_adapters():
     logs = fit(build([small(weight=0.5), MCC()], cm_weight=0.0), steps=1).steps[0]
     total = logs["train/ce"] + 0.5 * logs["train/dann"] + logs["train/mcc"]
     assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_reversal": -1.0}, "max_reversal must be a number of 0 or more, got -1.0"),
-        ({"hidden_features": (0,)}, r"hidden_features must be 1 or more, got \(0,\)"),
-        ({"weight": -1.0}, "weight must be a number of 0 or more, got -1.0"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        DANN(**options)

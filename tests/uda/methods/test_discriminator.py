@@ -91,8 +91,8 @@ def test_accuracy_counts_each_domain_one_half():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, (8,)), "in_features must be 1 or more, got 0"),
-        ((4, (8, 0)), r"hidden_features must be 1 or more, got \(8, 0\)"),
+        ((0, (8,)), "in_features must be at least 1, got 0"),
+        ((4, (8, 0)), r"hidden_features must be at least 1, got 0"),
     ],
 )
 def test_a_layer_of_no_units_is_refused(arguments, message):

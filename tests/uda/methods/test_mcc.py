@@ -101,9 +101,7 @@ def test_a_short_fit():
 
 
 @pytest.mark.bad_input
-def test_arguments_out_of_range_are_named():
-    with pytest.raises(ValueError, match="temperature must be greater than 0, got 0"):
-        MCC(temperature=0.0)
+def test_bad_tensors_are_named():
     with pytest.raises(ValueError, match="temperature must be greater than 0, got -1"):
         class_confusion(torch.ones(2, 3), -1.0)
     with pytest.raises(ValueError, match=r"logits must have shape \(N, K\), got \(3,\)"):

@@ -104,9 +104,3 @@ def test_it_adds_up_with_dann_and_its_weight_is_that_of_the_discrepancy_alone():
     logs = fit(build(adapters, cm_weight=0.0), steps=1).steps[0]
     total = logs["train/ce"] + 10 * logs["train/mcd"] + logs["train/dann"]
     assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.bad_input
-def test_arguments_out_of_range_are_named():
-    with pytest.raises(ValueError, match="max_reversal must be a number of 0 or more, got -1"):
-        MCD(max_reversal=-1.0)

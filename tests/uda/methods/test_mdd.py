@@ -107,18 +107,3 @@ def test_it_adds_up_with_dann():
     logs = fit(build(adapters, cm_weight=0.0), steps=1).steps[0]
     total = logs["train/ce"] + 0.5 * logs["train/mdd"] + logs["train/dann"]
     assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"margin": 0.5}, "margin must be a number of 1 or more, got 0.5"),
-        ({"hidden_features": 0}, "hidden_features must be 1 or more, got 0"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
-        ({"max_reversal": -0.1}, "max_reversal must be a number of 0 or more, got -0.1"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        MDD(**options)
