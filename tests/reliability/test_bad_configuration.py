@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import SMALL, supercm
+from tests.support.command import supercm
 
 pytestmark = pytest.mark.bad_input
 
@@ -22,11 +22,8 @@ data: {class_path: supercm_pl.UDADataModule, init_args: {steps_per_epoch: 2}}
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yaml").write_text(SMALL)
-    (tmp_path / "adapting.yaml").write_text(ADAPTING)
-    return tmp_path
+def adapting(folder: Path) -> None:
+    (folder / "adapting.yaml").write_text(ADAPTING)
 
 
 def model(change: str) -> str:

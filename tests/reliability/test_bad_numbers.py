@@ -21,16 +21,12 @@ from supercm_pl.training.optim import InverseDecayLR, WarmupCosineLR
 from supercm_pl.training.ramps import AdversarialRampUp, LinearRampUp, SigmoidRampUp
 from supercm_pl.uda import methods as uda_methods
 from supercm_pl.uda import validators
+from tests.support.methods import SSL_METHODS, UDA_METHODS
 
 pytestmark = pytest.mark.bad_input
 
 NAN, INF = math.nan, math.inf
-METHODS: list[type[Method]] = [
-    kind
-    for package in (ssl_methods, uda_methods)
-    for kind in (getattr(package, name) for name in package.__all__)
-    if inspect.isclass(kind) and issubclass(kind, Method) and kind is not Method
-]
+METHODS = [*SSL_METHODS.values(), *UDA_METHODS.values()]
 
 
 def ssl(**options: Any) -> SSLModule:

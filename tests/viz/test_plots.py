@@ -159,7 +159,7 @@ def test_wrong_arguments_are_named(predictions, tmp_path):
         proxy_a_distance(assignments.log() * float("inf"), assignments)
     with pytest.raises(ValueError, match=r"shapes \(N_s, d\) and \(N_t, d\), got .*\(200, 3\)"):
         proxy_a_distance(assignments, assignments[:, :3])
-    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="folds must be 2 or more, got 1"):
         proxy_a_distance(assignments, assignments, folds=1)
     with pytest.raises(ValueError, match="one number or more, got none"):
         plot_a_distance({})
