@@ -19,6 +19,7 @@ from supercm_pl import SSLModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.callbacks import FigureLogger
 from supercm_pl.viz.sampling import ValidationSampler
+from tests.support.trainers import quiet_trainer
 
 mpl.use("Agg")
 
@@ -99,15 +100,11 @@ def fit_uda(*callbacks, logger=False) -> UDAModule:
 
 
 def _trainer(callbacks, logger, epochs) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
+    return quiet_trainer(
         logger=logger,
         callbacks=list(callbacks),
         max_epochs=epochs,
         num_sanity_val_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
 
 

@@ -18,6 +18,7 @@ from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.training.method import Method, MethodLoss
 from tests.support.command import SMALL, supercm
 from tests.support.runs import Run, data, equal, every_step, fit
+from tests.support.trainers import quiet_trainer
 
 
 class Breaking(Method):
@@ -121,13 +122,8 @@ def test_a_module_of_another_kind_is_watched_by_its_loss() -> None:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     with pytest.raises(NonFiniteLossError, match="batch 0 of the run: not finite are loss"):
-        L.Trainer(
-            accelerator="cpu",
+        quiet_trainer(
             max_steps=2,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             limit_val_batches=0,
             callbacks=[NonFiniteLoss()],
         ).fit(Plain(), DataLoader(torch.ones(8, 4), batch_size=2))

@@ -16,6 +16,7 @@ from supercm_pl.ssl.methods import Method, Step
 from supercm_pl.training.method import MethodLoss
 from supercm_pl.training.optim import WarmupCosineLR
 from supercm_pl.training.ramps import LinearRampUp
+from tests.support.trainers import quiet_trainer
 
 
 def as_loader(x: torch.Tensor, y: torch.Tensor) -> DataLoader:
@@ -54,14 +55,7 @@ def build(**options) -> SSLModule:
 
 
 def fit(module: SSLModule, data: Blobs, **options) -> L.Trainer:
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"max_epochs": 1, **options},
-    )
+    trainer = quiet_trainer(**{"max_epochs": 1, **options})
     trainer.fit(module, data)
     return trainer
 

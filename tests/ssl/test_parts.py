@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, TensorDataset
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import ArraySource, DatasetSource, Distortion
+from tests.support.trainers import quiet_trainer
 
 NAMES = ("ant", "bee", "cat", "dog")
 
@@ -143,16 +144,7 @@ def test_a_set_smaller_than_a_batch_repeats_its_samples_evenly(name):
 
 def fit(data):
     module = SSLModule(MLP(2, hidden_features=(4,)), data.num_classes)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
+    trainer = quiet_trainer(max_steps=1, num_sanity_val_steps=0, limit_val_batches=0)
     trainer.fit(module, datamodule=data)
 
 

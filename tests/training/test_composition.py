@@ -15,19 +15,11 @@ from supercm_pl.data import AffineNoise
 from supercm_pl.training.method import Method
 from supercm_pl.training.module import SuperCMModule
 from tests.support.methods import SSL_METHODS, UDA_METHODS
+from tests.support.trainers import quiet_trainer
 
 
 def fit(module: SuperCMModule, data: L.LightningDataModule, **options) -> L.Trainer:
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        max_epochs=1,
-        **options,
-    )
+    trainer = quiet_trainer(limit_val_batches=0, max_epochs=1, **options)
     trainer.fit(module, data)
     return trainer
 

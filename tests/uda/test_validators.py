@@ -6,7 +6,6 @@ import datetime
 import math
 from pathlib import Path
 
-import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
@@ -34,6 +33,7 @@ from supercm_pl.uda.validators import (
 )
 from supercm_pl.uda.validators import neighborhood as neighborhood_module
 from supercm_pl.uda.validators.risk import density_weights
+from tests.support.trainers import quiet_trainer
 
 BUILDERS = {
     "source_accuracy": SourceAccuracy,
@@ -436,12 +436,8 @@ def test_callbacks_monitor_every_validator(tmp_path: Path):
         ModelCheckpoint(tmp_path, filename=name, monitor=f"val/{name}", mode="max")
         for name in BUILDERS
     ]
-    trainer = L.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=2,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[*checkpoints, EarlyStopping("val/snd", mode="max", check_finite=True)],
     )
     batch = {"labeled": (SOURCE, SOURCE_LABELS), "unlabeled": TARGET}

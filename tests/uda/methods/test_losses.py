@@ -1,4 +1,4 @@
-"""The losses trace as whole graphs: they ask no value of the device."""
+"""How the losses run: as whole graphs, without a value of the device, in full precision."""
 
 from __future__ import annotations
 
@@ -48,3 +48,12 @@ def test_no_value_is_read(name):
     value = LOSSES[name](source, target)
     value.backward()
     assert value.shape == ()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_half_precision_under_autocast_is_computed_in_full(name):
+    torch.manual_seed(0)
+    source, target = torch.randn(6, 16), torch.randn(5, 16) + 0.1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = LOSSES[name](source, target)
+    torch.testing.assert_close(value, LOSSES[name](source, target), rtol=0, atol=0)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl.uda.methods.afn import hard_feature_norm
 from supercm_pl.uda.methods.coral import coral
 from supercm_pl.uda.methods.mcc import class_confusion
+from tests.support.ranks import needs_ranks, results_of_two_ranks
 
 NUM_STEPS = 3
 # Rows of source and target by rank, uneven in both.
@@ -59,28 +56,16 @@ def train(name: str, ranks: list[int], distributed: bool) -> dict[str, Tensor]:
     return {"losses": torch.stack(losses), **model.state_dict()}
 
 
-def run_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    results = {name: train(name, [rank], distributed=True) for name in LOSSES}
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def run_rank(rank: int) -> dict[str, Any]:
+    return {name: train(name, [rank], distributed=True) for name in LOSSES}
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    spawn(run_rank, args=(str(folder),), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results_of_two_ranks(run_rank, tmp_path_factory.mktemp("ranks"))
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
+@needs_ranks
 @pytest.mark.parametrize("name", LOSSES)
 def test_two_ranks_equal_one_process(name: str, ranks: list[dict[str, Any]]) -> None:
     expected = train(name, [0, 1], distributed=False)
