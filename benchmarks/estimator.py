@@ -30,7 +30,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from benchmarks.results import Results, interval, paired, spread
-from supercm_pl.data.splits.selection import make_split
+from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.estimator import SuperCMClassifier
 
 KEYS = ("data", "labels_per_class", "method", "seed")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from supercm_pl.data.datasets import Indices, fetch_inputs
-from supercm_pl.data.sources.folder import ImageFiles, images_to_predict
+from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.sources.image_reading import ImageFiles
 
 
 class Predictions(NamedTuple):

@@ -10,11 +10,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from supercm_pl.checks import check_at_least
-from supercm_pl.data.datasets import Indices, dataset_length
-from supercm_pl.data.loading.iterable.reader import is_iterable
+from supercm_pl.data.datasets import Indices, dataset_length, is_iterable
 from supercm_pl.data.sources.base import SourceData
-from supercm_pl.data.splits.selection import as_rows, make_split, parse_fraction, read_indices
 from supercm_pl.data.splits.split import Split, check_rows, hash_labels
+from supercm_pl.data.splits.stratified import as_rows, make_split, parse_fraction, read_indices
 from supercm_pl.seeding import permutation
 
 Size = int | float | str

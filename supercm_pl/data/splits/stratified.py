@@ -1,4 +1,4 @@
-"""Choosing a split: so many labels, stratified and seeded."""
+"""Stratified, seeded splits of a training set."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def make_split(
     distortion: Distortion | None = None,
     seed: int = 0,
 ) -> Split:
-    """Choose labeled, unlabeled and validation rows, stratified; the same for one seed anywhere.
+    """Split a training set into labeled, unlabeled and validation samples, stratified by class.
 
-    Give one of the four ways to choose the labeled rows; with none, all rows but those of the
-    validation are labeled. For one seed, a larger ``labels_per_class`` contains the smaller one.
+    Pass at most one of the first four options; without any, all samples but the validation ones are
+    labeled. A seed gives the same split on every machine, and for one seed, a larger
+    ``labels_per_class`` contains the smaller one.
 
     Args:
         labels: ``(N,)`` integers in ``0..K-1``, of all training samples.
         classes: ``K`` names.
-        labels_per_class: This many of each class.
-        num_labels: This many in all, spread as evenly as the classes allow; ``K`` or more.
-        labeled_fraction: This share of the training samples, as ``0.01`` or ``"1%"``, in proportion
-            to the classes and at least one of each.
-        labeled_indices: These rows; or a file that names them, as text or, with the suffix
-            ``.json``, as written by :meth:`.Split.save`, which settles all else as well.
+        labels_per_class: Labeled samples of each class.
+        num_labels: Labeled samples in total, ``K`` or more, spread evenly over the classes.
+        labeled_fraction: Share of labeled samples, as ``0.01`` or ``"1%"``, in proportion to the
+            classes and at least one of each.
+        labeled_indices: Indices of the labeled samples; or a text file of them; or a ``.json`` file
+            written by :meth:`.Split.save`, which determines everything else too.
         val_size: Validation samples: a number; a share of the training samples, as ``0.1`` or
-            ``"10%"``; or ``"labels"``, as many as there are labeled ones but at most half of what
-            these leave.
-        unlabeled_includes_labeled: Let the labeled rows be unlabeled rows as well.
-        distortion: Makes the data worse. The numbers above are those before an imbalance takes
-            rows away, and of the classes that are known.
+            ``"10%"``; or ``"labels"``, as many as are labeled, but at most half of the others.
+        unlabeled_includes_labeled: Use the labeled samples as unlabeled ones too.
+        distortion: Makes the data worse. The numbers above count samples of known classes, before
+            an imbalance removes any.
         seed: 0 or more.
 
     Raises:
@@ -60,24 +60,33 @@ def make_split(
     own = np.asarray(labels, dtype=np.int64)
     if isinstance(labeled_indices, str | Path):
         if is_saved_split(labeled_indices):
-            settled = val_size != "labels" or unlabeled_includes_labeled or distortion is not None
-            return _saved_split(Path(labeled_indices), own, classes, settled)
+            if val_size != "labels" or unlabeled_includes_labeled or distortion is not None:
+                raise ValueError(
+                    f"the saved split {labeled_indices} determines val_size, "
+                    "unlabeled_includes_labeled and distortion: leave them out"
+                )
+            return _saved_split(Path(labeled_indices), own, classes)
         labeled_indices = read_indices(labeled_indices)
     plan = (Distortion() if distortion is None else distortion).numbered(classes)
     known = plan.known_classes(classes)
-    # From here on, classes are the known ones, and -1 is the class of the other rows.
+    # From here on, classes are the known ones, and -1 is the class of the other samples.
     label = new_numbers(known, len(classes))[own]
     if labeled_indices is not None:
         labeled = _given_rows(labeled_indices, label, plan)
     else:
         available = np.bincount(label[label >= 0], minlength=len(known))
-        wanted = _wanted_labels(
-            available, labels_per_class, num_labels, labeled_fraction, seed=seed
-        )
+        wanted = available
+        if labels_per_class is not None:
+            wanted = np.full_like(available, labels_per_class)
+        elif num_labels is not None:
+            wanted = _evenly(num_labels, available, seed)
+        elif labeled_fraction is not None:
+            total = parse_fraction(labeled_fraction, "labeled_fraction") * int(available.sum())
+            wanted = np.clip(_proportionally(round(total), available), 1, available)
         _check_available(wanted, available, [classes[k] for k in known])
         wanted = _tailed(wanted, plan.labeled_imbalance)
         labeled = _first_of_each(permutation(len(own), seed, "labeled"), label, wanted)
-    # Where every row is labeled, validation can only be taken from these.
+    # If every sample is labeled, validation samples can only be taken from these.
     all_labeled = labeled_indices is None and len(labeled) == np.count_nonzero(label >= 0)
     val = _held_out(val_size, label, labeled, all_labeled, seed)
     labeled = np.setdiff1d(labeled, val)
@@ -100,12 +109,12 @@ def make_split(
 
 
 def is_saved_split(path: object) -> bool:
-    """Whether ``labeled_indices`` names a file as written by :meth:`.Split.save`."""
+    """Whether ``labeled_indices`` is a file written by :meth:`.Split.save`."""
     return isinstance(path, str | Path) and Path(path).suffix == ".json"
 
 
 def parse_fraction(value: float | str, name: str) -> float:
-    """A share of a whole, given as a number or as a percentage such as ``"1%"``, in ``(0, 1]``.
+    """A share in ``(0, 1]``, given as a number or as a percentage such as ``"1%"``.
 
     Raises:
         ValueError: If it is neither, or out of range.
@@ -125,10 +134,10 @@ def parse_fraction(value: float | str, name: str) -> float:
 
 
 def as_rows(values: ArrayLike, name: str) -> Indices:
-    """Row numbers ``(n,)`` as they are given.
+    """Row numbers ``(n,)`` in the given order.
 
     Raises:
-        TypeError: If they are not whole numbers, as a mask is not.
+        TypeError: If they are not integers; a mask, for example.
     """
     rows = np.asarray(values).reshape(-1)
     if rows.dtype.kind not in "iu" and len(rows):
@@ -137,10 +146,10 @@ def as_rows(values: ArrayLike, name: str) -> Indices:
 
 
 def read_indices(path: str | Path, name: str = "labeled_indices") -> list[int]:
-    """Row numbers of a text file, separated by white space, commas or lines.
+    """Row numbers of a text file, separated by whitespace or commas.
 
     Raises:
-        ValueError: If the file is missing or holds anything else.
+        ValueError: If the file is missing or contains anything else.
     """
     try:
         words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
@@ -149,12 +158,7 @@ def read_indices(path: str | Path, name: str = "labeled_indices") -> list[int]:
         raise ValueError(f"{name}: can't read row numbers from {path}: {error}") from error
 
 
-def _saved_split(path: Path, labels: Indices, classes: Sequence[str], settled: bool) -> Split:
-    if settled:
-        raise ValueError(
-            f"the saved split {path} settles val_size, unlabeled_includes_labeled and distortion, "
-            "which can't be given beside it"
-        )
+def _saved_split(path: Path, labels: Indices, classes: Sequence[str]) -> Split:
     split = Split.load(path)
     split.check_belongs_to(labels, str(path))
     if split.distortion is not None and split.noisy_labels is not None:
@@ -171,8 +175,8 @@ def _given_rows(rows: Sequence[int], labels: Indices, plan: Distortion) -> Indic
     check_rows(labeled, len(labels), "labeled_indices")
     if plan.labeled_imbalance > 1:
         raise ValueError(
-            "labeled_indices says which rows are labeled, labeled_imbalance can't be given beside "
-            f"it, got {plan.labeled_imbalance}"
+            "labeled_imbalance can't be combined with labeled_indices, got "
+            f"{plan.labeled_imbalance}"
         )
     unknown = labeled[labels[labeled] < 0]
     if len(unknown):
@@ -182,27 +186,10 @@ def _given_rows(rows: Sequence[int], labels: Indices, plan: Distortion) -> Indic
     return labeled
 
 
-def _wanted_labels(
-    available: NDArray[np.int64],
-    labels_per_class: int | None,
-    num_labels: int | None,
-    labeled_fraction: float | str | None,
-    seed: int,
-) -> NDArray[np.int64]:
-    if labels_per_class is not None:
-        return np.full_like(available, labels_per_class)
-    if num_labels is not None:
-        return _evenly(num_labels, available, seed)
-    if labeled_fraction is not None:
-        total = round(parse_fraction(labeled_fraction, "labeled_fraction") * int(available.sum()))
-        return np.minimum(np.maximum(_proportionally(total, available), 1), available)
-    return available
-
-
 def _held_out(
     val_size: int | float | str, labels: Indices, labeled: Indices, all_labeled: bool, seed: int
 ) -> Indices:
-    """Validation rows; of known classes, and labeled ones only if there are no others."""
+    """Validation rows: of known classes, and labeled ones only if there are no others."""
     can_be_labeled = np.flatnonzero(labels >= 0)
     rest = np.setdiff1d(can_be_labeled, [] if all_labeled else labeled).astype(np.int64)
     if val_size == "labels":
@@ -224,7 +211,7 @@ def _tailed(counts: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
 
 
 def _tailed_rows(rows: Indices, labels: Indices, ratio: float, seed: int) -> Indices:
-    """Of rows ``(n,)``, a long tail of those of known classes, and all others."""
+    """A long tail of the rows ``(n,)`` of known classes, and all others."""
     known = rows[labels[rows] >= 0]
     counts = _tailed(np.bincount(labels[known], minlength=int(labels.max()) + 1), ratio)
     order = permutation(len(labels), seed, "unlabeled")
@@ -233,7 +220,7 @@ def _tailed_rows(rows: Indices, labels: Indices, ratio: float, seed: int) -> Ind
 
 
 def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -> Indices:
-    """From each class ``k`` of 0 or more, the first ``wanted[k]`` rows in the order given."""
+    """The first ``wanted[k]`` rows of each class ``k >= 0`` in ``order``, sorted."""
     order = order[labels[order] >= 0]
     by_class = order[np.argsort(labels[order], kind="stable")]
     found = labels[by_class]
@@ -242,7 +229,7 @@ def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -
 
 
 def _evenly(total: int, available: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Counts that add up to ``total`` and differ by one at most, save where a class has no more."""
+    """Counts that sum to ``total`` and differ by at most one, except for classes used up."""
     if total < len(available):
         raise ValueError(
             f"num_labels must be {len(available)} or more, one for each class, got {total}"
@@ -264,7 +251,7 @@ def _evenly(total: int, available: NDArray[np.int64], seed: int) -> NDArray[np.i
 
 
 def _proportionally(total: int, available: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts that add up to ``total``, by largest remainders, in whole numbers throughout."""
+    """Counts that sum to ``total``, by largest remainders, in integer arithmetic."""
     size = max(int(available.sum()), 1)
     counts, remainders = np.divmod(total * available, size)
     largest = np.argsort(-remainders, kind="stable")[: total - counts.sum()]
