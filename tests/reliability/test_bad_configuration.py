@@ -74,7 +74,7 @@ MODEL = [
     ),
     (
         "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
-        'fix_match wants the view "strong", but the data module has no transform for it: give it',
+        'view "strong", required by fix_match, has no transform: pass one to the data module as',
     ),
     (
         "methods: {class_path: supercm_pl.uda.methods.DANN}",
@@ -132,13 +132,13 @@ DATA = [
     ("weak: flip", "data.weak: there is no class flip; did you mean supercm_pl.data.FlipCrop?"),
     (
         of("weak", "data.AffineNoise", "noise: .nan"),
-        "the noise's standard deviation must be 0 or more, got nan",
+        "noise must be finite, got nan",
     ),
     (
         of("weak", "data.FlipCrop", "padding: 8"),
         "padding must be smaller than the image's sides, got 8 for images of 8 x 8",
     ),
-    ("distortion: {label_noise: 2}", "label_noise must be a share in [0, 1], got 2.0"),
+    ("distortion: {label_noise: 2}", "label_noise must be in [0, 1], got 2.0"),
     ("source: nowhere", "data.source: there is no class nowhere"),
     (
         of("source", "data.FolderSource", "labeled: nowhere"),

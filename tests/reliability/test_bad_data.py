@@ -113,7 +113,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"labeled_fraction": "ten%"}, ValueError, r"labeled_fraction must be in .* got 'ten%'"),
     ({"labeled_indices": []}, ValueError, "labeled_indices must name at least one row"),
     ({"labeled_indices": [0, 60]}, ValueError, r"labeled_indices must be in 0\.\.59, got 60"),
-    ({"labeled_indices": [0, 0]}, ValueError, "must be different rows, but 0 is there twice"),
+    ({"labeled_indices": [0, 0]}, ValueError, "must be different rows, but 0 is repeated"),
     ({"labeled_indices": [0.5, 1.5]}, TypeError, "labeled_indices must be row numbers, got float"),
     ({"labeled_indices": Y > 0}, TypeError, "labeled_indices must be row numbers, got bool"),
     ({"labeled_indices": {"a": 1}}, TypeError, "labeled_indices must be row numbers, got object"),

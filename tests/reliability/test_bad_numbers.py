@@ -178,11 +178,19 @@ IMAGES = torch.rand(2, 3, 8, 8)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: AffineNoise(rotation=float("nan")), ValueError, "rotation must be 0 or more"),
-        (lambda: AffineNoise(rotation=float("inf")), ValueError, "rotation must be 0 or more"),
-        (lambda: GaussianNoise(float("nan")), ValueError, "deviation must be 0 or more, got nan"),
-        (lambda: GaussianNoise(float("inf")), ValueError, "deviation must be 0 or more, got inf"),
-        (lambda: FlipCrop(padding=1.5), ValueError, "padding must be 0 or more pixels, got 1.5"),
+        (
+            lambda: AffineNoise(rotation=float("nan")),
+            ValueError,
+            "rotation must be finite",
+        ),
+        (
+            lambda: AffineNoise(rotation=float("inf")),
+            ValueError,
+            "rotation must be finite",
+        ),
+        (lambda: GaussianNoise(float("nan")), ValueError, "std must be finite, got nan"),
+        (lambda: GaussianNoise(float("inf")), ValueError, "std must be finite, got inf"),
+        (lambda: FlipCrop(padding=1.5), TypeError, "padding must be an int, got 1.5"),
         (lambda: FlipCrop(8)(IMAGES), ValueError, "padding must be smaller than the image's sides"),
         (lambda: FlipCrop()([1]), TypeError, r"images must be a tensor \(B, C, H, W\), got list"),
         (lambda: AffineNoise()(IMAGES[0]), ValueError, r"takes images \(B, C, H, W\), got shape"),

@@ -312,9 +312,9 @@ def test_without_a_transform_the_weak_view_is_the_input():
 @pytest.mark.parametrize(
     ("views", "message"),
     [
-        ({"strong": ("FixMatch",)}, 'FixMatch wants the view "strong".* no transform .*strong='),
-        ({"strong_2": ("A", "B")}, 'A and B wants the view "strong_2"'),
-        ({"mixed": ("C",)}, 'C wants the view "mixed"; there are "weak" and "strong"'),
+        ({"strong": ("FixMatch",)}, '"strong", required by FixMatch, has no transform: .*strong='),
+        ({"strong_2": ("A", "B")}, 'view "strong_2", required by A and B, has no transform'),
+        ({"mixed": ("C",)}, '"mixed", required by C, does not exist; .* "weak" and "strong"'),
     ],
 )
 def test_a_view_that_cannot_be_made_names_who_wants_it(views, message):
@@ -328,7 +328,7 @@ def test_a_transform_must_keep_the_samples():
         def forward(self, x):
             return x[::2]
 
-    with pytest.raises(ValueError, match=r'view "weak" must give one output .* got 4 for 8'):
+    with pytest.raises(ValueError, match=r'view "weak" must return one output .* got 4 for 8'):
         first_batch(digits(weak=Half()))
 
 
@@ -530,7 +530,7 @@ def test_the_split_of_other_data_is_refused(tmp_path):
     digits().save_split(tmp_path / "split.json")
     with pytest.raises(ValueError, match=r"for 1347 training samples, the data has 60"):
         from_arrays(labels_per_class=None, labeled_indices=tmp_path / "split.json").load()
-    with pytest.raises(ValueError, match=r"split.json settles val_size"):
+    with pytest.raises(ValueError, match=r"split.json determines val_size"):
         digits(labels_per_class=None, labeled_indices=tmp_path / "split.json", val_size=3).load()
 
 

@@ -9,10 +9,10 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
-from supercm_pl.data.sources.digits_m import DigitsM
-from supercm_pl.data.sources.domain_folder import DomainFolder
+from supercm_pl.data.sources.arrays import UnlabeledArrays
+from supercm_pl.data.sources.digits import DigitsM
+from supercm_pl.data.sources.folder import DomainFolder
 from supercm_pl.data.sources.resized import Resized
-from supercm_pl.data.sources.unlabeled import UnlabeledArrays
 from supercm_pl.uda.datamodule import UDADataModule
 
 pytestmark = [
@@ -579,7 +579,7 @@ def test_a_streamed_target_is_not_resized():
     data = UDADataModule(Digits(), target, seed=0, steps_per_epoch=2)
     with pytest.raises(ValueError, match=r"\(1, 9, 9\)"):
         next(iter(data.train_dataloader()))
-    with pytest.raises(TypeError, match="IterableDataset are not resized"):
+    with pytest.raises(TypeError, match="IterableDataset can't be resized"):
         Resized(target, size=16).load()
 
 
@@ -689,7 +689,7 @@ def test_it_is_built_from_yaml():
         "{class_path: supercm_pl.data.sources.resized.Resized, init_args: {size: 16, "
         "source: {class_path: supercm_pl.data.Digits}}}"
     )
-    target = "{class_path: supercm_pl.data.sources.digits_m.DigitsM}"
+    target = "{class_path: supercm_pl.data.sources.digits.DigitsM}"
     for source in (digits_at_16, f"[{digits_at_16}, {target}]"):
         text = f"{{source: {source}, target: {target}, resize: [20, 18], source_val_size: 10%}}"
         value = f"{{class_path: supercm_pl.uda.UDADataModule, init_args: {text}}}"

@@ -7,7 +7,8 @@ from PIL import Image
 
 from supercm_pl.data import FolderSource
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.sources.folder import find_images, read_image
+from supercm_pl.data.sources.folder import find_images
+from supercm_pl.data.sources.image_reading import read_image
 
 
 def paint(path, color=(200, 100, 50), size=(6, 4), mode="RGB", **options):
@@ -182,7 +183,7 @@ def test_an_unlabeled_folder_without_images(folders):
 
 @pytest.mark.bad_input
 def test_a_size_of_no_pixels(folders):
-    with pytest.raises(ValueError, match="image_size must be 1 or more pixels, got 0"):
+    with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
         source(folders, image_size=0)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supercm_pl.data import Split, make_split
-from supercm_pl.data.splits.selection import parse_fraction, read_indices
+from supercm_pl.data.splits.stratified import parse_fraction, read_indices
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 20])
 NAMES = ["cat", "dog", "owl"]
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_split(tmp_path, text, message):
     ("changes", "message"),
     [
         ({"labeled": [0, 100]}, "labeled rows of .* must be in 0..99, got 100"),
-        ({"labeled": [1, 1]}, "must be different rows, but 1 is there twice"),
+        ({"labeled": [1, 1]}, "must be different rows, but 1 is repeated"),
         ({"val": [0], "labeled": [0]}, "validation rows must not be labeled or unlabeled"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_split_that_was_edited_wrongly(tmp_path, changes, message):
         ({"labeled_indices": []}, "at least one row"),
         ({"labeled_indices": [0, 100]}, "labeled_indices must be in 0..99, got 100"),
         ({"labeled_indices": [-1]}, "labeled_indices must be in 0..99, got -1"),
-        ({"labeled_indices": [4, 4]}, "4 is there twice"),
+        ({"labeled_indices": [4, 4]}, "4 is repeated"),
         ({"labels_per_class": 4, "val_size": 89}, "val_size asks for 89 samples, but only 88"),
         ({"val_size": 100}, "val_size asks for 100 samples"),
         ({"labels_per_class": 4, "val_size": -1}, "val_size must be .* got -1"),

@@ -126,13 +126,13 @@ def test_compose_applies_in_order():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AffineNoise(rotation=-1.0), "rotation must be 0 or more radians, got -1.0"),
-        (lambda: AffineNoise(shift=1.5), "shift must be a fraction .* got 1.5"),
+        (lambda: AffineNoise(rotation=-1.0), "rotation must be at least 0, got -1.0"),
+        (lambda: AffineNoise(shift=1.5), r"shift must be in \[0, 1\], got 1.5"),
         (lambda: AffineNoise(scale=1.0), r"scale must be in \[0, 1\), got 1.0"),
-        (lambda: AffineNoise(noise=-0.1), "standard deviation must be 0 or more, got -0.1"),
+        (lambda: AffineNoise(noise=-0.1), "noise must be at least 0, got -0.1"),
         (lambda: AffineNoise(padding_mode="wrap"), "padding_mode must be .* got 'wrap'"),
-        (lambda: FlipCrop(-1), "padding must be 0 or more pixels, got -1"),
-        (lambda: FlipCrop(flip=2.0), "flip must be a probability .* got 2.0"),
+        (lambda: FlipCrop(-1), "padding must be .*0.*, got -1"),
+        (lambda: FlipCrop(flip=2.0), r"flip must be in \[0, 1\], got 2.0"),
         (
             lambda: FlipCrop(8)(torch.rand(1, 1, 8, 8)),
             "padding must be smaller .* got 8 for .* 8 x 8",
