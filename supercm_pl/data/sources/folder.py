@@ -75,12 +75,12 @@ class FolderSource(ImageSource):
     def load(self) -> SourceData:
         """List the files; an image is read when its sample is used."""
         classes = self.class_names()
-        parts = {"labeled": self.image_files(*_labeled_images(self.labeled, "labeled", classes))}
+        parts = {"labeled": self._image_files(*_labeled_images(self.labeled, "labeled", classes))}
         if self.unlabeled is not None:
-            parts["unlabeled"] = self.image_files(_all_images(self.unlabeled, "unlabeled"))
+            parts["unlabeled"] = self._image_files(_all_images(self.unlabeled, "unlabeled"))
         for name, folder in (("test", self.test), ("val", self.val)):
             if folder is not None:
-                parts[name] = self.image_files(*_labeled_images(folder, name, classes))
+                parts[name] = self._image_files(*_labeled_images(folder, name, classes))
         if self.damaged == "skip":
             parts = self._undamaged(parts)
         if self.duplicates == "error":
@@ -106,7 +106,7 @@ class FolderSource(ImageSource):
             if not rows:
                 raise ValueError(f"no image of the {name} folder can be read: {error}")
             targets = images.targets and [images.targets[row] for row in rows]
-            whole[name] = self.image_files([images.paths[row] for row in rows], targets)
+            whole[name] = self._image_files([images.paths[row] for row in rows], targets)
         self.skipped = tuple(skipped)
         if skipped:
             names = _shown([str(path) for path in skipped])
@@ -159,7 +159,7 @@ class DomainFolder(ImageSource):
                     "give the folder above the domains as root, and the folder of classes as domain"
                 )
         images = _labeled_images(folder, f"{self.domain!r} domain", classes)
-        return SourceData(self.image_files(*images), classes)
+        return SourceData(self._image_files(*images), classes)
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the class folders, sorted."""
@@ -204,11 +204,11 @@ class UnlabeledFolder(ImageSource):
 
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
-        images = self.image_files(_all_images(self.folder, "target"))
+        images = self._image_files(_all_images(self.folder, "target"))
         if self.test is None:
             return SourceData(images, ())
         classes = _class_folders(self.test, "test")
-        test = self.image_files(*_labeled_images(self.test, "test", classes))
+        test = self._image_files(*_labeled_images(self.test, "test", classes))
         return SourceData(images, classes, test=test)
 
 

@@ -83,7 +83,7 @@ class ImageList(ImageSource):
                 f"{self.root}, first line {number}: {written}; give the folder that the paths "
                 "start from as root"
             )
-        return self.image_files(paths, [label for _, _, label in lines])
+        return self._image_files(paths, [label for _, _, label in lines])
 
 
 def _read(file: Path) -> list[_Line]:

@@ -34,7 +34,7 @@ class ImageSource(Source):
         self.image_size = image_size
         self.grayscale = grayscale
 
-    def image_files(
+    def _image_files(
         self, paths: Sequence[Path], targets: Sequence[int] | None = None
     ) -> ImageFiles:
         """The files as a data set of this source's size and channels."""
