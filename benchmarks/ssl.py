@@ -39,8 +39,8 @@ METRICS = ("acc", "nmi", "ari")
 # Named like the files in configs/ssl/methods; these have none.
 WITHOUT_FILE: dict[str, list[str]] = {
     "none": [],
-    # Supervised with as many rows in a step as SuperCM has, all of them labeled.
-    "none, as many rows": ["--data.labeled_batch_size=160"],
+    # Supervised with as many samples in a step as SuperCM has, all of them labeled.
+    "none, as many samples": ["--data.labeled_batch_size=160"],
 }
 CLASSICAL: dict[str, Callable[[], Any]] = {
     "logistic regression": lambda: LogisticRegression(max_iter=2000),
@@ -108,7 +108,7 @@ def render(results: Results) -> str:
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
     lines = [
-        "| method | alone | with SuperCM | gain (95 % interval) | seeds | s alone | s with |",
+        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds | s without | s with |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}
@@ -176,7 +176,7 @@ def main() -> None:
         for seed in given.seeds
         for method in given.methods
         for supercm in given.arms
-        if not (supercm and (method in CLASSICAL or method == "none, as many rows"))
+        if not (supercm and (method in CLASSICAL or method == "none, as many samples"))
     )
     for key in () if given.render else runs:
         if key in results:

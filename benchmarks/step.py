@@ -1,14 +1,15 @@
-"""Time and memory of a training step: plain supervised, SuperCM, and SuperCM as its authors do it.
+"""Time and memory of a training step: plain supervised, SuperCM, and the SuperCM authors' version.
 
-All arms see the same batch, through a WRN-28-2, with Adam. "Plain" is cross-entropy on all rows, so
-it has the same forward and backward through the network. "The authors' way" is written here from
-its description: the centroids come from an extra forward of the labeled rows in eval mode, class by
-class in a loop, and the weights' moving average is kept parameter by parameter; it runs on the same
-network. With `--reference DIR` their own code is timed as well, from a checkout that you have
-(github.com/Durgesh93/SuperCM): network, centroids, loss and moving average are theirs.
+All arms use the same batch, a WRN-28-2 and Adam.
 
-"Channels last" is what the configurations of this package say for images. "In a trainer" is the
-same step taken by Lightning's trainer, with everything that it does around it.
+- "Plain" is cross-entropy on all samples, with the same passes through the network.
+- "Channels last" is the memory layout of the shipped image configurations.
+- "In a trainer" is the same step taken by Lightning's trainer.
+- "The authors' algorithm" follows their description on the same network: an extra forward pass of
+  the labeled samples in eval mode, centroids class by class in a loop, and a moving average of the
+  weights parameter by parameter.
+- "The authors' code" (``--reference DIR``) uses their network, centroids, loss and moving average
+  from a checkout of github.com/Durgesh93/SuperCM.
 
     python -m benchmarks.step [--labeled 50 --unlabeled 50 --rounds 15 --reference DIR --json FILE]
 """
@@ -61,7 +62,7 @@ def in_a_trainer(batch: Batch, **options: Any) -> Step:
     return _Fitting(_module(device, cm_weight=CM_WEIGHT, **options), batch).step
 
 
-def authors_way(batch: Batch) -> Step:
+def authors_algorithm(batch: Batch) -> Step:
     """A step as the authors' code is described."""
     (labeled, labels), unlabeled = batch["labeled"], batch["unlabeled"]
     module = _module(labeled.device, cm_weight=CM_WEIGHT)
@@ -100,7 +101,7 @@ ARMS: dict[str, Callable[[Batch], Step]] = {
     "plain, channels last": lambda batch: plain(batch, channels_last=True),
     "SuperCM, channels last": lambda batch: supercm(batch, channels_last=True),
     "SuperCM, channels last, in a trainer": lambda batch: in_a_trainer(batch, channels_last=True),
-    "the authors' way": authors_way,
+    "the authors' algorithm": authors_algorithm,
     "SuperCM, channels last, compiled": lambda batch: supercm(
         batch, channels_last=True, compile_mode="default"
     ),
@@ -134,7 +135,7 @@ def main() -> None:
             f"over {first}": ratio(seconds[name], seconds[first]),
             **{
                 f"{other} over it": ratio(seconds[other], seconds[name])
-                for other in ("the authors' way", "the authors' code")
+                for other in ("the authors' algorithm", "the authors' code")
                 if other in steps
             },
             # Not of a step in another thread, whose memory the profiler does not see.

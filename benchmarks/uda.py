@@ -124,7 +124,7 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
     for row in rows:
         found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
     lines = [
-        "| method | alone | with SuperCM | gain (95 % interval) | seeds | s alone | s with |",
+        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds | s without | s with |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     order = [*SHALLOW, *methods()]
@@ -173,7 +173,7 @@ def _choices(rows: Sequence[dict[str, str]]) -> str:
     """Of all trained runs of a seed, which one each validator takes for the best."""
     trained = [row for row in rows if row["method"] not in SHALLOW]
     lines = [
-        "| chosen by | target accuracy of its choice | below the oracle's | rank correlation |",
+        "| selected by | target accuracy of the selection | below the oracle's | rank correlation |",
         "| --- | --- | --- | --- |",
     ]
     seeds = sorted({int(row["seed"]) for row in trained})
