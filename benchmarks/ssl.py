@@ -108,7 +108,8 @@ def render(results: Results) -> str:
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
     lines = [
-        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds | s without | s with |",
+        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds "
+        "| s without | s with |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}

@@ -124,7 +124,8 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
     for row in rows:
         found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
     lines = [
-        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds | s without | s with |",
+        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds "
+        "| s without | s with |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     order = [*SHALLOW, *methods()]
@@ -173,7 +174,7 @@ def _choices(rows: Sequence[dict[str, str]]) -> str:
     """Of all trained runs of a seed, which one each validator takes for the best."""
     trained = [row for row in rows if row["method"] not in SHALLOW]
     lines = [
-        "| selected by | target accuracy of the selection | below the oracle's | rank correlation |",
+        "| selected by | target accuracy | below the oracle's | rank correlation |",
         "| --- | --- | --- | --- |",
     ]
     seeds = sorted({int(row["seed"]) for row in trained})

@@ -50,7 +50,7 @@ class Method(nn.Module, ABC):
     """
 
     views: tuple[str, ...] = ("weak",)
-    """Unlabeled views to forward with gradients: ``"weak"``, ``"strong"``, or ``"weak_2"``, a
+    """Unlabeled views to forward with gradients, of ``"weak"``, ``"strong"`` and ``"weak_2"``, a
     second, independent draw of the weak view."""
 
     labeled_views: tuple[str, ...] = ("weak",)
@@ -100,7 +100,7 @@ class Method(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """The name in logs: the class name in snake case."""
+        """The name in logs, the class name in snake case."""
         return snake_case(type(self).__name__)
 
     def weight_at(self, progress: float) -> float:
