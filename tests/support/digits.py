@@ -46,14 +46,3 @@ def fit_digits(
     )
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer
-
-
-def check_fit(terms: Method | Sequence[Method], *logged: str, **options: Any) -> SSLModule:
-    """Train with SuperCM; weights are finite, and all terms and these values are logged."""
-    module = digits_module(terms)
-    values = fit_digits(module, **options).callback_metrics
-    names = {"cm", "ce", "loss", *(term.name for term in module.methods), *logged}
-    assert {f"train/{name}" for name in names} <= set(values)
-    assert all(torch.isfinite(value) for value in values.values())
-    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
-    return module

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import FixMatch
-from tests.support.digits import check_fit
 from tests.support.steps import STRONG, WEAK, softmax, step_of_logits
 
 
@@ -34,10 +33,10 @@ def test_the_loss_is_the_papers(threshold, temperature):
 
 
 def test_rows_below_the_threshold_count_in_the_mean():
-    term = FixMatch(threshold=0.9)
+    method = FixMatch(threshold=0.9)
     confident = [0, 2]
-    value = term(step_of_logits({"weak": WEAK, "strong": STRONG}))
-    alone = term(step_of_logits({"weak": WEAK[confident], "strong": STRONG[confident]}))
+    value = method(step_of_logits({"weak": WEAK, "strong": STRONG}))
+    alone = method(step_of_logits({"weak": WEAK[confident], "strong": STRONG[confident]}))
     assert value.logs["used"].item() == 0.5
     torch.testing.assert_close(value.loss, alone.loss / 2)
 
@@ -48,7 +47,3 @@ def test_no_gradient_reaches_the_weak_view_nor_strong_rows_below_the_threshold()
     torch.autograd.backward(value.loss)
     assert weak.grad is None
     assert strong.grad.abs().sum(dim=1).gt(0).tolist() == [True, False, True, False]
-
-
-def test_trains_on_digits():
-    check_fit(FixMatch(threshold=0.3), "fix_match_used")

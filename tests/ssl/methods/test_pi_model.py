@@ -7,7 +7,6 @@ import torch
 
 from supercm_pl.ssl.methods import PiModel
 from supercm_pl.training.ramps import LinearRampUp, SigmoidRampUp
-from tests.support.digits import check_fit
 from tests.support.steps import step_of_logits
 
 
@@ -38,10 +37,6 @@ def test_the_gradient_flows_through_both_views_alike():
 
 def test_the_second_view_moves_no_statistics_by_default():
     assert PiModel.batch_norm_policy == "frozen"
-
-
-def test_trains_on_digits():
-    check_fit(PiModel())
 
 
 def test_the_ramp_is_a_number_or_any_ramp():

@@ -27,8 +27,8 @@ METHODS = {
 
 def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    model, term = nn.Linear(5, 3), METHODS[name]()
-    term.build(model, ClusteringHead(5, 3))
+    model, method = nn.Linear(5, 3), METHODS[name]()
+    method.build(model, ClusteringHead(5, 3))
     losses = []
     for number in range(STEPS):
         generator = torch.Generator().manual_seed(number)
@@ -50,7 +50,7 @@ def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
             num_unlabeled=12,
             progress=number / STEPS,
         )
-        value = term(step)
+        value = method(step)
         loss = value.loss if value.supervised is None else value.loss + value.supervised
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         if world_size > 1:
@@ -60,7 +60,7 @@ def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
             for parameter, gradient in zip(model.parameters(), gradients, strict=True):
                 parameter.sub_(0.5 * gradient / world_size)
         losses.append(loss.detach())
-    return {"losses": torch.stack(losses), **model.state_dict(), **term.state_dict()}
+    return {"losses": torch.stack(losses), **model.state_dict(), **method.state_dict()}
 
 
 def run_rank(rank: int) -> dict[str, Any]:
