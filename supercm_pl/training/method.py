@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 
 from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.options import describe_arguments
 from supercm_pl.training.batch_norm import BatchNormPolicy
 from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
 from supercm_pl.training.step import Step
+
+__all__ = ["Method", "MethodLoss", "Ramp", "Step", "as_methods", "snake_case"]
 
 
 class MethodLoss(NamedTuple):
@@ -40,7 +44,7 @@ class Method(nn.Module, ABC):
     optimizer, the trainer or the data, and every schedule is a function of ``step.progress``.
 
     All methods raise ``TypeError`` for an argument of the wrong type and ``ValueError`` for one
-    outside its range.
+    outside its range. Arguments that the docstring of a subclass leaves out are described as here.
 
     Args:
         weight: Weight of the loss, ``>= 0``.
@@ -75,7 +79,12 @@ class Method(nn.Module, ABC):
     ramp_type: ClassVar[type[RampUp]] = SigmoidRampUp
     """The ramp that a number stands for."""
 
-    def __init__(self, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        signature, base = inspect.signature(cls.__init__), cls.__mro__[1]
+        cls.__doc__ = describe_arguments(signature, cls.__doc__, base.__doc__)
+
+    def __init__(self, *, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
         super().__init__()
         self.weight = check_not_negative("weight", weight)
         if ramp is not None and not isinstance(ramp, Ramp):

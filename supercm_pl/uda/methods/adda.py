@@ -13,8 +13,7 @@ from torch.func import functional_call
 from supercm_pl.checks import check_flag, check_fraction
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.methods.discriminator import (
     Discriminator,
     check_widths,
@@ -83,7 +82,7 @@ class ADDA(Method):
         hidden_features: Sequence[int] = (500, 500),
         batch_norm: bool = False,
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         check_widths(hidden_features)
         self.pretrain = check_fraction("pretrain", pretrain)
         self.hidden_features = tuple(hidden_features)

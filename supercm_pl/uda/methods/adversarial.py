@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from supercm_pl.checks import check_not_negative, check_object
-from supercm_pl.training.method import Method
-from supercm_pl.training.ramps import AdversarialRampUp, Ramp
+from supercm_pl.training.method import Method, Ramp
+from supercm_pl.training.ramps import AdversarialRampUp
 from supercm_pl.uda.step import UDAStep
 
 
@@ -35,7 +35,7 @@ class AdversarialMethod(Method):
         reversal: Ramp | None = None,
         max_reversal: float = 1.0,
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         if reversal is not None:
             check_object("reversal", reversal, Ramp, "AdversarialRampUp()")
         self.reversal = AdversarialRampUp() if reversal is None else reversal

@@ -10,8 +10,7 @@ from torch import Tensor
 from supercm_pl.checks import check_choice, check_matrix, check_positive
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.step import UDAStep
 
 AFNVariant = Literal["stepwise", "hard"]
@@ -113,7 +112,7 @@ class AFN(Method):
         step_size: float = 1.0,
         radius: float = 25.0,
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         self.variant = check_choice("variant", variant, get_args(AFNVariant))
         self.step_size = check_positive("step_size", step_size)
         self.radius = check_positive("radius", radius)

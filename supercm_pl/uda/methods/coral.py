@@ -10,8 +10,7 @@ from torch import Tensor
 from supercm_pl.checks import check_matrix
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import full_precision, math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.methods._layers import Layer, check_layers, outputs_of
 from supercm_pl.uda.step import UDAStep
 
@@ -87,7 +86,7 @@ class DeepCORAL(Method):
         *,
         layers: Sequence[Layer] = ("logits",),
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         self.layers = check_layers(layers)
 
     def forward(self, step: UDAStep) -> MethodLoss:

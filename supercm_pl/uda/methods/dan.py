@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.methods._kernels import (
     MULTIPLES,
     Estimator,
@@ -108,7 +107,7 @@ class DAN(Method):
         multiples: Sequence[float] = MULTIPLES,
         estimator: Estimator = "linear",
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         Kernel(multiples).check()
         check_estimator(estimator)
         self.layers = check_layers(layers)

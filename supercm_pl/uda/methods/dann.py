@@ -9,8 +9,7 @@ from torch import nn
 
 from supercm_pl.checks import check_flag
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.training.method import MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import MethodLoss, Ramp
 from supercm_pl.uda.gradient_reversal import reverse_gradient
 from supercm_pl.uda.methods.adversarial import AdversarialMethod
 from supercm_pl.uda.methods.discriminator import (
@@ -57,7 +56,7 @@ class DANN(AdversarialMethod):
         hidden_features: Sequence[int] = (1024, 1024),
         batch_norm: bool = True,
     ) -> None:
-        super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
+        super().__init__(weight=weight, ramp=ramp, reversal=reversal, max_reversal=max_reversal)
         check_widths(hidden_features)
         self.hidden_features = tuple(hidden_features)
         self.batch_norm = check_flag("batch_norm", batch_norm)

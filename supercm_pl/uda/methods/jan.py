@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from supercm_pl.checks import check_positive
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.methods._kernels import (
     MULTIPLES,
     Estimator,
@@ -99,7 +98,7 @@ class JAN(Method):
         probability_bandwidth: float = 1.68,
         estimator: Estimator = "unbiased",
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         Kernel(multiples).check()
         check_estimator(estimator)
         self.multiples = tuple(multiples)

@@ -8,8 +8,7 @@ from torch import Tensor
 from supercm_pl.checks import check_matrix, check_positive
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.step import UDAStep
 
 
@@ -81,7 +80,7 @@ class MCC(Method):
     def __init__(
         self, weight: float = 1.0, ramp: Ramp | None = None, *, temperature: float = 2.5
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         self.temperature = check_positive("temperature", temperature)
 
     def forward(self, step: UDAStep) -> MethodLoss:

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import full_precision, math_dtype
-from supercm_pl.training.method import MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import MethodLoss, Ramp
 from supercm_pl.training.step import Outputs
 from supercm_pl.uda.gradient_reversal import reverse_gradient
 from supercm_pl.uda.methods.adversarial import AdversarialMethod
@@ -60,7 +59,7 @@ class MCD(AdversarialMethod):
         reversal: Ramp | None = None,
         max_reversal: float = 1.0,
     ) -> None:
-        super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
+        super().__init__(weight=weight, ramp=ramp, reversal=reversal, max_reversal=max_reversal)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Make the second classifier, and a copy of the head's weights."""

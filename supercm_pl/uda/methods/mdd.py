@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from supercm_pl.checks import check_at_least, check_interval
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import MethodLoss, Ramp
 from supercm_pl.uda.gradient_reversal import reverse_gradient
 from supercm_pl.uda.methods.adversarial import AdversarialMethod
 from supercm_pl.uda.step import UDAStep
@@ -59,7 +58,7 @@ class MDD(AdversarialMethod):
         hidden_features: int = 1024,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
+        super().__init__(weight=weight, ramp=ramp, reversal=reversal, max_reversal=max_reversal)
         check_at_least("hidden_features", hidden_features, 1)
         self.margin = check_interval("margin", margin, "[1, inf)")
         self.hidden_features = hidden_features

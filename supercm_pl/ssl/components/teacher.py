@@ -1,4 +1,4 @@
-"""A teacher that is the moving average of the model it teaches."""
+"""A teacher: the moving average of the model that it teaches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_pl.checks import check_interval
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.training.method import Method, Ramp
 
 
 class Teacher(nn.Module):
@@ -21,31 +22,27 @@ class Teacher(nn.Module):
         \theta'_t = a_t\,\theta'_{t-1} + (1 - a_t)\,\theta_t, \qquad
         a_t = \min(1 - 1 / (t + 1),\ \text{momentum}),
 
-    a plain mean of all so far until that reaches further back than the moving average: Tarvainen
-    and Valpola, *Mean teachers are better role models* (2017), and their code.
+    so it is a plain mean at first: Tarvainen and Valpola, *Mean teachers are better role models*
+    (2017), and their code.
 
-    As there, batch norm of the teacher has running statistics of its own, which its own passes
-    move. Other buffers, centroids among them, are those of the model.
-
-    The teacher takes no gradients, so no optimizer sees it. It is saved with whoever holds it.
+    As there, its batch norm has running statistics of its own, which its own forward passes
+    update. Other buffers, including the centroids, are copied from the model. It has no gradients,
+    so the optimizer leaves it alone, and it is saved with the method that holds it.
 
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``; copied.
-        head: Maps them to logits ``(N, K)``; copied.
+        head: Maps features to logits ``(N, K)``; copied.
         momentum: The largest ``a``, in ``[0, 1)``.
 
     Attributes:
         updates: ``t``, a scalar, int64.
-
-    Raises:
-        ValueError: If ``momentum`` is out of range.
     """
 
     updates: Tensor
 
     def __init__(self, backbone: nn.Module, head: ClusteringHead, momentum: float) -> None:
         super().__init__()
-        self.momentum = check_momentum(momentum)
+        self.momentum = momentum
         self.backbone = copy.deepcopy(backbone)
         self.head = copy.deepcopy(head)
         self.requires_grad_(False)
@@ -59,9 +56,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, backbone: nn.Module, head: ClusteringHead) -> None:
-        """One update towards the model as it is now."""
+        """Update the average with the model's current parameters."""
         self.updates += 1
-        # On the device, as reading the count would wait for it.
+        # Computed on the device: reading the count would synchronize with it.
         rate = (1 / (self.updates + 1)).clamp(min=1 - self.momentum)
         for mine, theirs in ((self.backbone, backbone), (self.head, head)):
             for average, new in zip(mine.parameters(), theirs.parameters(), strict=True):
@@ -74,10 +71,28 @@ class Teacher(nn.Module):
                     kept.copy_(given)
 
 
-def check_momentum(momentum: float) -> float:
-    """The momentum.
+class TeacherMethod(Method):
+    """Base of methods with a :class:`Teacher`.
 
-    Raises:
-        ValueError: If it is out of range.
+    Args:
+        momentum: Of the moving average, in ``[0, 1)``.
+
+    Attributes:
+        teacher: The moving average; created when the module is built.
     """
-    return check_interval("momentum", momentum, "[0, 1)")
+
+    teacher: Teacher
+
+    def __init__(
+        self, *, momentum: float = 0.999, weight: float = 1.0, ramp: Ramp | float | None = None
+    ) -> None:
+        super().__init__(weight=weight, ramp=ramp)
+        self.momentum = check_interval("momentum", momentum, "[0, 1)")
+
+    def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
+        """Create the teacher, a copy of the model."""
+        self.teacher = Teacher(backbone, head, self.momentum)
+
+    def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:
+        """Update the teacher."""
+        self.teacher.follow(backbone, head)
