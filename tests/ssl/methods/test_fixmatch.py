@@ -28,7 +28,9 @@ def naive(weak, strong, threshold, temperature=None):
 @pytest.mark.parametrize("temperature", [None, 0.5])
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 0.95])
 def test_the_loss_is_the_papers(threshold, temperature):
-    value = FixMatch(threshold, temperature)(step_of_logits({"weak": WEAK, "strong": STRONG}))
+    value = FixMatch(threshold=threshold, temperature=temperature)(
+        step_of_logits({"weak": WEAK, "strong": STRONG})
+    )
     assert value.loss.item() == pytest.approx(naive(WEAK, STRONG, threshold, temperature))
 
 

@@ -51,8 +51,8 @@ def test_losses_and_table_of_a_run_are_the_papers(warm_up):
     for seed in range(12):
         step = random_step(seed, classes=3)
         assert method(step).loss.item() == pytest.approx(naive.loss(step))
-        assert method.latest.tolist() == naive.latest
-        assert method.learning_status.tolist() == [naive.latest.count(k) for k in range(3)]
+        assert method.memory.latest.tolist() == naive.latest
+        assert method.memory.counts.tolist() == [naive.latest.count(k) for k in range(3)]
         assert method.class_thresholds().tolist() == pytest.approx(naive.thresholds())
     assert len(set(naive.latest)) > 2
 
@@ -62,7 +62,7 @@ def test_thresholds_follow_the_learning_status():
     sure = 9 * torch.eye(3)[[0, 0, 0, 0, 1, 1]]
     views = {"weak": sure, "strong": sure}
     method(step_of_logits(views, index=torch.arange(6), num_unlabeled=6))
-    assert method.learning_status.tolist() == [4, 2, 0]
+    assert method.memory.counts.tolist() == [4, 2, 0]
     # x / (2 - x) of 1, 1/2 and 0.
     assert method.class_thresholds().tolist() == pytest.approx([0.8, 0.8 / 3, 0.0])
 
@@ -86,7 +86,7 @@ def test_a_sample_keeps_its_label_until_another_confident_one():
         row = torch.tensor([logits])
         views = {"weak": row, "strong": row}
         method(step_of_logits(views, index=torch.tensor([4]), num_unlabeled=10))
-        return method.latest[4].item(), method.learning_status.tolist()
+        return method.memory.latest[4].item(), method.memory.counts.tolist()
 
     assert show([0.0, 9.0, 0.0]) == (1, [0, 1, 0])
     assert show([1.0, 0.0, 0.0]) == (1, [0, 1, 0])  # not confident
@@ -100,8 +100,8 @@ def test_a_sample_that_is_twice_in_a_batch_counts_once_whatever_the_order(order)
     views = {"weak": sure, "strong": sure}
     for _ in range(2):
         method(step_of_logits(views, index=torch.full((3,), 7), num_unlabeled=8))
-        assert method.latest.tolist() == [-1] * 7 + [2]
-        assert method.learning_status.tolist() == [0, 0, 1]
+        assert method.memory.latest.tolist() == [-1] * 7 + [2]
+        assert method.memory.counts.tolist() == [0, 0, 1]
 
 
 def test_a_table_of_other_data_is_begun_anew():
@@ -110,34 +110,34 @@ def test_a_table_of_other_data_is_begun_anew():
     method(random_step(1, classes=3, num_unlabeled=12))
     naive = Naive(12)
     naive.loss(random_step(1, classes=3))
-    assert method.latest.tolist() == naive.latest
+    assert method.memory.latest.tolist() == naive.latest
 
 
 def test_the_data_module_tells_the_size_of_the_table():
     module = digits_module(FlexMatch(threshold=0.15))
     fit_digits(module)
-    assert len(module.methods[0].latest) == 1307
-    assert module.methods[0].learning_status.sum() > 0
+    assert len(module.methods[0].memory.latest) == 1307
+    assert module.methods[0].memory.counts.sum() > 0
 
 
 def test_trains_with_averaged_weights():
     module = digits_module(FlexMatch(threshold=0.15))
     fit_digits(module, callbacks=[EMAWeightAveraging(decay=0.9)])
-    assert module.methods[0].learning_status.sum() > 0
+    assert module.methods[0].memory.counts.sum() > 0
 
 
 def test_the_size_comes_from_the_argument_where_it_is_given():
     method = build(num_samples=10)
     method(random_step(0, classes=3, num_unlabeled=None))
-    assert len(method.latest) == 10
+    assert len(method.memory.latest) == 10
 
 
 @pytest.mark.bad_input
 def test_a_size_that_nobody_knows_or_that_is_too_small_is_named():
-    with pytest.raises(ValueError, match="num_samples must be the size of the unlabeled stream"):
+    with pytest.raises(ValueError, match="num_samples must be the size of the unlabeled part"):
         build()(random_step(0, classes=3, num_unlabeled=None))
     with pytest.raises(ValueError, match="got 3 and the sample 8"):
         build(num_samples=3)(random_step(0, classes=3))
     views = {"weak": torch.zeros(1, 3), "strong": torch.zeros(1, 3)}
-    with pytest.raises(ValueError, match="must say which samples these are, got None"):
+    with pytest.raises(ValueError, match="must hold the numbers of the samples, got None"):
         build()(step_of_logits(views, num_unlabeled=3))

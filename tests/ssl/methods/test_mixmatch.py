@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from supercm_pl.ssl.components.mix_up import mix_up, own_shares
 from supercm_pl.ssl.methods import MixMatch
-from supercm_pl.ssl.methods.mixmatch import mix_up, own_shares
 from tests.support.digits import digits_module, fit_digits
 from tests.support.steps import step_of_inputs
 

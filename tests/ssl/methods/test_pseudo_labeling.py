@@ -32,7 +32,7 @@ METHODS = {
 }
 STATES = {
     "AdaMatch": {"labeled_mean", "unlabeled_means", "num_batches"},
-    "FlexMatch": {"_extra_state"},
+    "FlexMatch": {"memory._extra_state"},
     "FreeMatch": {"threshold", "expectation", "histogram"},
     "SoftMatch": {"mean", "variance", "expectation"},
 }

@@ -24,7 +24,9 @@ def naive(weak, strong, threshold, temperature):
 @pytest.mark.parametrize("temperature", [0.4, 1.0])
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.93])
 def test_the_loss_is_the_papers(threshold, temperature):
-    value = UDA(threshold, temperature)(step_of_logits({"weak": WEAK, "strong": STRONG}))
+    value = UDA(threshold=threshold, temperature=temperature)(
+        step_of_logits({"weak": WEAK, "strong": STRONG})
+    )
     assert value.loss.item() == pytest.approx(naive(WEAK, STRONG, threshold, temperature))
     assert value.supervised is None
 
@@ -32,7 +34,9 @@ def test_the_loss_is_the_papers(threshold, temperature):
 def test_the_confidence_is_that_before_sharpening():
     unsure = torch.tensor([[1.0, 0.0, 0.0]])
     assert softmax([2.5, 0.0, 0.0])[0] > 0.8 > softmax([1.0, 0.0, 0.0])[0]
-    value = UDA(0.8, 0.4)(step_of_logits({"weak": unsure, "strong": STRONG[:1]}))
+    value = UDA(threshold=0.8, temperature=0.4)(
+        step_of_logits({"weak": unsure, "strong": STRONG[:1]})
+    )
     assert value.loss.item() == 0.0
 
 
