@@ -19,7 +19,13 @@ Indices = NDArray[np.int64]
 
 
 class BatchedDataset(Dataset[Any], ABC):
-    """A data set that fetches the inputs of many samples at once, the same ones at every call."""
+    """A data set that fetches many inputs at once, the same ones at every call.
+
+    Attributes:
+        targets: ``(N,)`` class labels, or ``None``.
+    """
+
+    targets: Any = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -27,6 +33,10 @@ class BatchedDataset(Dataset[Any], ABC):
     @abstractmethod
     def fetch(self, indices: Indices) -> Tensor:
         """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)``."""
+
+    def __getitem__(self, index: int) -> Any:
+        inputs = self.fetch(np.asarray([index]))[0]
+        return inputs if self.targets is None else (inputs, self.targets[index])
 
 
 class TensorData(BatchedDataset):
@@ -44,21 +54,13 @@ class TensorData(BatchedDataset):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, Tensor]:
-        inputs = self.inputs[index]
-        return inputs if self.targets is None else (inputs, self.targets[index])
-
     def fetch(self, indices: Indices) -> Tensor:
-        """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)``, in one indexing operation."""
+        """One indexing operation."""
         return self.inputs[torch.from_numpy(indices)]
 
 
 class JoinedData(Dataset[Tensor]):
-    """Several data sets one after the other, without labels.
-
-    Args:
-        datasets: Map-style data sets whose inputs have the same shape and type.
-    """
+    """Map-style data sets with inputs of one shape and type, concatenated without labels."""
 
     def __init__(self, datasets: Sequence[Dataset[Any]]) -> None:
         self.datasets = list(datasets)
@@ -168,11 +170,7 @@ def is_deterministic(dataset: Dataset[Any]) -> bool:
 
 
 def dataset_length(dataset: Dataset[Any]) -> int:
-    """Number of items of a map-style data set.
-
-    Raises:
-        TypeError: If it has no length or no items by index, such as an ``IterableDataset``.
-    """
+    """Number of items of a map-style data set; a ``TypeError`` for any other data set."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise TypeError(
             "a map-style Dataset with __len__ and __getitem__ is needed, "
@@ -182,11 +180,7 @@ def dataset_length(dataset: Dataset[Any]) -> int:
 
 
 def fetch_inputs(dataset: Dataset[Any], indices: Indices) -> Tensor:
-    """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)`` of a map-style data set.
-
-    Raises:
-        TypeError, ValueError: As :func:`stacked`.
-    """
+    """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)`` of a map-style data set."""
     if isinstance(dataset, BatchedDataset | JoinedData):
         return dataset.fetch(indices)
     numbers = indices.tolist()
@@ -196,11 +190,7 @@ def fetch_inputs(dataset: Dataset[Any], indices: Indices) -> Tensor:
 
 
 def first_input(dataset: Dataset[Any], name: str) -> Tensor:
-    """The first input ``(1, ...)`` of a map-style data set; ``name`` is for messages.
-
-    Raises:
-        ValueError: If the data set is empty.
-    """
+    """The first input ``(1, ...)`` of a map-style data set that must not be empty."""
     if not dataset_length(dataset):
         raise ValueError(f"the {name} data are empty")
     with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
@@ -209,11 +199,7 @@ def first_input(dataset: Dataset[Any], name: str) -> Tensor:
 
 
 def stacked(items: Sequence[Any], indices: Indices) -> Tensor:
-    """Inputs ``(B, ...)`` of ``B`` items that are inputs or ``(input, label)``.
-
-    Args:
-        items: Of a data set.
-        indices: ``(B,)`` their indices, for messages.
+    """Inputs ``(B, ...)`` of the items at ``indices``, which are inputs or ``(input, label)``.
 
     Raises:
         TypeError: If an item is neither an input nor a sequence that starts with one.
@@ -233,14 +219,11 @@ def stacked(items: Sequence[Any], indices: Indices) -> Tensor:
 
 
 def as_input(item: Any, index: int) -> Tensor:
-    """The input of one item, ``uint8`` or float32.
-
-    Args:
-        item: A tensor, array or PIL image, or a sequence that starts with one.
-        index: For messages.
+    """The input of an item, ``uint8`` or float32.
 
     Raises:
-        TypeError: If there is no such input, or it holds no real numbers.
+        TypeError: If the item is not a tensor, array or PIL image of real numbers, nor a sequence
+            that starts with one.
     """
     if isinstance(item, tuple | list) and len(item):
         item = item[0]
@@ -250,15 +233,15 @@ def as_input(item: Any, index: int) -> Tensor:
         # Torch supports neither foreign byte orders nor negative strides.
         native = item.dtype.newbyteorder("=")
         item = torch.from_numpy(np.ascontiguousarray(item, native))
-    if isinstance(item, Tensor) and (item.is_complex() or item.is_meta or item.ndim < 1):
-        raise TypeError(
-            f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
-            f"shape {tuple(item.shape)} on {item.device}"
-        )
     if not isinstance(item, Tensor):
         raise TypeError(
             "an item of a dataset must be an input or (input, label), with a tensor, an array or a "
             f"PIL image as input, but sample {index} is {type(item).__name__}"
+        )
+    if item.is_complex() or item.is_meta or item.ndim < 1:
+        raise TypeError(
+            f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
+            f"shape {tuple(item.shape)} on {item.device}"
         )
     return item if item.dtype == torch.uint8 else item.to(torch.float32)
 
@@ -276,20 +259,12 @@ def as_float(inputs: Tensor) -> Tensor:
 
 
 def check_alike(labeled: Dataset[Any], unlabeled: Dataset[Any]) -> None:
-    """Reject two data sets whose first inputs differ in shape or type.
-
-    Raises:
-        ValueError: If they do, or if one is empty.
-    """
+    """Require data sets whose first inputs have one shape and type, else a ``ValueError``."""
     check_kinds([first_input(labeled, "labeled"), first_input(unlabeled, "unlabeled")])
 
 
 def check_kinds(batches: Sequence[Tensor]) -> None:
-    """Reject batches ``(B, ...)`` whose inputs differ in shape or type.
-
-    Raises:
-        ValueError: With all shapes and types.
-    """
+    """Require batches ``(B, ...)`` of inputs of one shape and type, else a ``ValueError``."""
     kinds = {(tuple(batch.shape[1:]), batch.dtype) for batch in batches}
     if len(kinds) > 1:
         raise ValueError(
@@ -299,15 +274,9 @@ def check_kinds(batches: Sequence[Tensor]) -> None:
 
 
 def check_finite(inputs: Tensor, name: str, indices: Indices | None = None) -> None:
-    """Reject NaN and infinite values.
+    """Require inputs ``(N, ...)`` on the CPU without NaN and infinity, else a ``ValueError``.
 
-    Args:
-        inputs: ``(N, ...)`` on the CPU.
-        name: For the message.
-        indices: ``(N,)`` numbers of the samples; ``None`` counts from 0.
-
-    Raises:
-        ValueError: With the first such sample and their number.
+    The message names the first sample at fault, by its number in ``indices`` ``(N,)`` if given.
     """
     # A finite sum proves that every value is finite, at a fraction of the cost.
     if not inputs.is_floating_point() or bool(torch.isfinite(inputs.sum())):

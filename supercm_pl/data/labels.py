@@ -16,15 +16,11 @@ from supercm_pl.seeding import isolated_rng
 
 
 def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
-    """Labels ``(N,)`` of a labeled map-style data set, int64.
+    """Labels ``(N,)``, int64, of a map-style data set with items ``(input, label)``.
 
     They are taken from the attribute ``targets`` or ``labels``, or from the tensors of a
     ``TensorDataset``, also through ``Subset`` and ``ConcatDataset``. If there are none, or the
     first or last item disagrees, the whole data set is read once.
-
-    Args:
-        dataset: Its items are ``(input, label)``.
-        name: For messages.
 
     Raises:
         TypeError: If an item has no label or one that is not an integer.
@@ -45,12 +41,7 @@ def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
 
 
 def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
-    """Labels as int64 ``(N,)``.
-
-    Args:
-        values: Integers ``(N,)`` or ``(N, 1)``.
-        name: For messages.
-        size: ``N``, the number of inputs.
+    """Labels ``(N,)`` or ``(N, 1)`` as int64 ``(N,)``.
 
     Raises:
         TypeError: If they are not integers.
@@ -78,11 +69,7 @@ def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
 
 
 def check_class_range(labels: Indices, num_classes: int, name: str) -> None:
-    """Reject labels outside ``0..num_classes-1``.
-
-    Raises:
-        ValueError: With the first such label.
-    """
+    """Require labels in ``0..num_classes-1``, else a ``ValueError``."""
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(bad):
         raise ValueError(
@@ -92,11 +79,7 @@ def check_class_range(labels: Indices, num_classes: int, name: str) -> None:
 
 
 def numbered_classes(labels: Indices) -> list[str]:
-    """Names ``"0", "1", ...`` up to the largest label.
-
-    Raises:
-        ValueError: If there would be more classes than labels.
-    """
+    """Names ``"0", "1", ...`` up to the largest label; a ``ValueError`` if too large for them."""
     largest = int(labels.max(initial=-1))
     if largest >= max(len(labels), 2):
         raise ValueError(
@@ -107,12 +90,7 @@ def numbered_classes(labels: Indices) -> list[str]:
 
 
 def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names as a tuple of strings.
-
-    Raises:
-        TypeError: If ``names`` is not a sequence, or is a single name.
-        ValueError: If there are fewer than two names, or two are equal.
-    """
+    """Class names as a tuple of strings, two or more and all different."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"classes must be a sequence of names, got {names!r}")
     classes = tuple(str(name) for name in names)

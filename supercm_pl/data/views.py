@@ -21,11 +21,7 @@ def required_views(module: object, part: str) -> Views:
 
 
 def check_views(views: Views, transforms: Mapping[str, nn.Module | None]) -> None:
-    """Reject views that can't be made.
-
-    Raises:
-        ValueError: If a view has no transform; it names the methods that require the view.
-    """
+    """Require a transform for every view, else a ``ValueError``."""
     for view, methods in views.items():
         kind = kind_of(view)
         if view == INDEX:
@@ -40,11 +36,7 @@ def check_views(views: Views, transforms: Mapping[str, nn.Module | None]) -> Non
 
 
 def make_view(view: str, images: Tensor, transforms: Mapping[str, nn.Module | None]) -> Tensor:
-    """One view ``(B, ...)`` of inputs ``(B, ...)``, by the transform of its kind.
-
-    Raises:
-        ValueError: If the transform returns more or fewer outputs than inputs.
-    """
+    """One view ``(B, ...)`` of inputs ``(B, ...)``, by the transform of its kind."""
     transform = transforms[kind_of(view)]
     if transform is None:
         return images

@@ -668,7 +668,7 @@ def test_bad_options_are_refused_at_once(options, error, message):
         ({"source_val_size": 60}, "source_val_size of the source asks for 60 of 60 samples"),
         ({"target_val_size": 1.0}, "target_val_size asks for 60 of 60 samples, which leaves none"),
         ({"target_labels_per_class": 21}, "labeled samples of the target: asked for 21 labels of"),
-        ({"num_target_labels": 2}, "labeled samples of the target: num_labels must be 3 or more"),
+        ({"num_target_labels": 2}, "labeled samples of the target: num_labels must be in 3"),
         ({"labeled_target_indices": [60]}, "labeled_target_indices must be in 0..59, got 60"),
         ({"labeled_target_indices": [1, 1]}, "labeled_target_indices must be different rows"),
         ({"labeled_target_indices": []}, "labeled_target_indices must name at least one row"),

@@ -74,16 +74,14 @@ class ArraySource(Source):
 class UnlabeledArrays(Source):
     """A target domain in memory, whose training samples have no labels.
 
+    Shapes, types and errors are those of :class:`ArraySource`.
+
     Args:
-        x: Training inputs, as in :class:`ArraySource`.
+        x: Training inputs.
         x_test: Test inputs.
         y_test: Their labels ``(N,)``.
         classes: Names of the classes; ``None`` takes the numbers up to the largest label of
             ``y_test``.
-
-    Raises:
-        TypeError: If an input is not numeric, or labels are not integers.
-        ValueError: If lengths differ, a label is outside ``0..K-1``, or a value is NaN or infinite.
     """
 
     def __init__(
@@ -123,7 +121,7 @@ class DatasetSource(Source):
         TypeError: If a data set is not map-style, or its labels are not integers.
     """
 
-    # Behind `Dataset[Any]`, jsonargparse would not find the arguments of a data set's constructor.
+    # From `Dataset[Any]`, jsonargparse would not find the arguments of a data set's constructor.
     def __init__(
         self,
         train: Dataset,  # type: ignore[type-arg]
@@ -151,16 +149,7 @@ class DatasetSource(Source):
 
 
 def as_inputs(values: Array, name: str) -> Tensor:
-    """Inputs in memory as float32 or ``uint8``; the shapes are those of :class:`ArraySource`.
-
-    Args:
-        values: An array or tensor.
-        name: For messages.
-
-    Raises:
-        TypeError: If it is not numeric.
-        ValueError: If it has another shape, or a value is NaN or infinite.
-    """
+    """Inputs in memory as float32 or ``uint8``, with the checks of :class:`ArraySource`."""
     if isinstance(values, Tensor):
         if values.is_complex() or values.is_meta or values.layout != torch.strided:
             raise TypeError(
@@ -181,11 +170,11 @@ def as_inputs(values: Array, name: str) -> Tensor:
             f"{name} must be vectors (N, D) or images (N, H, W) or (N, C, H, W), "
             f"got shape {tuple(inputs.shape)}"
         )
-    if inputs.ndim == 3:
-        inputs = inputs[:, None]
-    elif inputs.ndim == 4 and inputs.shape[-1] in (1, 3) and inputs.shape[1] not in (1, 3):
-        inputs = inputs.permute(0, 3, 1, 2).contiguous()
     check_finite(inputs, name)
+    if inputs.ndim == 3:
+        return inputs[:, None]
+    if inputs.ndim == 4 and inputs.shape[-1] in (1, 3) and inputs.shape[1] not in (1, 3):
+        return inputs.permute(0, 3, 1, 2).contiguous()
     return inputs
 
 

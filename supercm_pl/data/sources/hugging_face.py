@@ -141,10 +141,8 @@ class HuggingFaceRows(BatchedDataset):
 
     Args:
         rows: The data set.
-        input_column: Name of the column of inputs.
+        input_column: As in :class:`HuggingFaceSource`, like ``image_size`` and ``grayscale``.
         targets: ``(N,)`` labels; ``None`` for no labels.
-        image_size: Side to resize images to, in pixels; ``None`` keeps their sizes.
-        grayscale: One channel instead of three.
     """
 
     def __init__(
@@ -163,10 +161,6 @@ class HuggingFaceRows(BatchedDataset):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int]:
-        inputs = self.fetch(np.asarray([index]))[0]
-        return inputs if self.targets is None else (inputs, int(self.targets[index]))
 
     def fetch(self, indices: Indices) -> Tensor:
         """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)``."""

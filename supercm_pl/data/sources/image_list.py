@@ -23,7 +23,7 @@ class ImageList(ImageSource):
         Real World/Mug/1.jpg 38              Office-Home; paths may contain spaces
         b/1.jpg 4                            ImageCLEF-DA, which has no class folders
 
-    Images are read as by :class:`~supercm_pl.data.FolderSource`.
+    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
 
     Args:
         list_file: The list of the training images.
@@ -32,8 +32,6 @@ class ImageList(ImageSource):
         classes: Names of the classes; ``None`` takes the names of the folders if each class has
             its own, else the numbers up to the largest label. Name them if not even the number of
             classes may be learned from a target's labels.
-        image_size: Side of the square in pixels that images are resized to.
-        grayscale: One channel instead of three.
 
     Raises:
         ValueError: From :meth:`load`, if a list is missing or empty, or a line has no label, a
@@ -83,7 +81,7 @@ class ImageList(ImageSource):
                 f"{self.root}, first line {number}: {written}; give the folder that the paths "
                 "start from as root"
             )
-        return self._image_files(paths, [label for _, _, label in lines])
+        return self._files(paths, [label for _, _, label in lines])
 
 
 def _read(file: Path) -> list[_Line]:

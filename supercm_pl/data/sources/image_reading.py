@@ -22,10 +22,12 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class ImageSource(Source):
-    """Base of the sources whose images are files.
+    """Base of the sources of image files.
+
+    Every image is rotated by its EXIF data, converted to RGB or grayscale, and resized to a square.
 
     Args:
-        image_size: Side of the square in pixels that images are resized to.
+        image_size: Side of the square in pixels.
         grayscale: One channel instead of three.
     """
 
@@ -34,10 +36,7 @@ class ImageSource(Source):
         self.image_size = image_size
         self.grayscale = grayscale
 
-    def _image_files(
-        self, paths: Sequence[Path], targets: Sequence[int] | None = None
-    ) -> ImageFiles:
-        """The files as a data set of this source's size and channels."""
+    def _files(self, paths: Sequence[Path], targets: Sequence[int] | None = None) -> ImageFiles:
         return ImageFiles(paths, (self.image_size, self.image_size), self.grayscale, targets)
 
 
@@ -69,10 +68,6 @@ class ImageFiles(BatchedDataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int]:
-        image = read_image(self.paths[index], self.size, self.grayscale)
-        return image if self.targets is None else (image, self.targets[index])
-
     def fetch(self, indices: Indices) -> Tensor:
         """Images ``(B, C, height, width)`` of the files ``indices``."""
         return torch.stack([read_image(self.paths[i], self.size, self.grayscale) for i in indices])
@@ -81,16 +76,9 @@ class ImageFiles(BatchedDataset):
 def read_image(path: Path, size: tuple[int, int], grayscale: bool = False) -> Tensor:
     """One image as ``uint8`` ``(C, height, width)``, rotated by its EXIF data and resized.
 
-    Images of more than ``PIL.Image.MAX_IMAGE_PIXELS``, 89 million, are rejected: a small file can
-    hold an image that fills the memory.
-
-    Args:
-        path: The file.
-        size: Height and width in pixels.
-        grayscale: One channel instead of three.
-
     Raises:
-        ValueError: If the file can't be read as an image.
+        ValueError: If the file can't be read as an image, or has more than
+            ``PIL.Image.MAX_IMAGE_PIXELS``, 89 million: a small file can fill the memory.
     """
     height, width = size
     try:

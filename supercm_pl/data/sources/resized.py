@@ -133,12 +133,7 @@ class Reshape:
 
 
 class ReshapedData(Dataset[Any]):
-    """A data set whose images are reshaped as they are read; labels are unchanged.
-
-    Args:
-        dataset: Any map-style data set; its images may differ in size if ``reshape`` has one.
-        reshape: Applied to each image.
-    """
+    """A map-style data set whose images are reshaped as they are read; labels are unchanged."""
 
     def __init__(self, dataset: Dataset[Any], reshape: Reshape) -> None:
         self.dataset = dataset
@@ -159,11 +154,7 @@ class ReshapedData(Dataset[Any]):
 
 
 def reshaped(dataset: Dataset[Any], reshape: Reshape) -> Dataset[Any]:
-    """A data set with its images reshaped: at once if they are in memory, else as they are read.
-
-    Raises:
-        TypeError: If there is anything to change in an ``IterableDataset``.
-    """
+    """A map-style data set with its images reshaped: now if they are in memory, else on reading."""
     if reshape == Reshape():
         return dataset
     if isinstance(dataset, IterableDataset):
@@ -189,13 +180,8 @@ def common_reshape(
 ) -> Reshape:
     """What brings the inputs of all domains to one shape, determined from their first samples.
 
-    Grayscale images become RGB if another domain has RGB. Sources, which are joined, also get one
-    type.
-
-    Args:
-        sources: Data sets by name, for messages.
-        target: The target's data set.
-        size: Height and width to resize images to; ``None`` keeps their sizes.
+    Images are resized to ``size``, height and width, if it is given. Grayscale images become RGB if
+    another domain has RGB. Sources, which are joined, also get one type.
 
     Raises:
         ValueError: If shapes still differ; or if there is a size, and a domain has no images.
@@ -219,12 +205,7 @@ def common_reshape(
 
 
 def height_and_width(value: int | Sequence[int] | None, name: str) -> tuple[int, int] | None:
-    """A size in pixels as height and width; a number stands for a square.
-
-    Raises:
-        TypeError: If it is neither an integer nor two of them.
-        ValueError: If one is less than 1.
-    """
+    """A size of 1 pixel or more as height and width; a number stands for a square."""
     if value is None:
         return None
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)

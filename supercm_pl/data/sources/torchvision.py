@@ -5,8 +5,7 @@ Images are kept in memory as ``uint8`` ``(N, C, H, W)`` and fetched in whole bat
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ _DIGITS = tuple("0123456789")
 
 
 class TorchvisionSource(Source):
-    """Base of these sources: the folder, the download, and the check of the files.
+    """Base of the sources below: their folder, their download, and the check of their files.
 
     Args:
         root: Folder as torchvision uses it, so that existing files are found.
@@ -37,7 +36,8 @@ class TorchvisionSource(Source):
     """
 
     _kind: ClassVar[str]
-    _names: ClassVar[tuple[str, ...]]
+    _class_names: tuple[str, ...]
+    _splits: tuple[str, ...] = ("train", "test")
 
     def __init__(self, root: str | Path = "data", download: bool = True) -> None:
         self.root = Path(root).expanduser()
@@ -56,19 +56,23 @@ class TorchvisionSource(Source):
             file.check()
         return self._read()
 
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, known without the files."""
-        return self._names
-
     @property
     def _torchvision(self) -> Any:
         from torchvision import datasets
 
         return getattr(datasets, self._kind)
 
-    @abstractmethod
-    def _files(self) -> Sequence[DownloadedFile]:
+    def _files(self) -> list[DownloadedFile]:
         """All files that are needed."""
+        kind = self._torchvision
+        if hasattr(kind, "split_list"):
+            published = [kind.split_list[split] for split in self._splits]
+        else:
+            members = [*kind.train_list, *kind.test_list]
+            if hasattr(kind, "meta"):
+                members.append((kind.meta["filename"], kind.meta["md5"]))
+            published = [(kind.url, f"{kind.base_folder}/{name}", md5) for name, md5 in members]
+        return [DownloadedFile(self._kind, self.root / n, url, md5) for url, n, md5 in published]
 
     def _download(self, files: Sequence[DownloadedFile]) -> None:
         from torchvision.datasets.utils import download_and_extract_archive, download_url
@@ -85,16 +89,7 @@ class TorchvisionSource(Source):
     def _read(self) -> SourceData:
         """Read the files, which exist and are whole."""
         train, test = (self._part(train=train) for train in (True, False))
-        return SourceData(train, self._names, test=test)
-
-    def _single_files(self, splits: Iterable[str]) -> list[DownloadedFile]:
-        published = (self._torchvision.split_list[split] for split in splits)
-        return [DownloadedFile(self._kind, self.root / n, url, md5) for url, n, md5 in published]
-
-    def _archived_files(self, *more: tuple[str, str | None]) -> list[DownloadedFile]:
-        kind = self._torchvision
-        folder, members = self.root / kind.base_folder, (*kind.train_list, *kind.test_list, *more)
-        return [DownloadedFile(self._kind, folder / name, kind.url, md5) for name, md5 in members]
+        return SourceData(train, self._class_names, test=test)
 
     def _part(self, labeled: bool = True, **options: Any) -> TensorData:
         # The checksums were checked just now; those of three gigabytes take time.
@@ -123,17 +118,16 @@ class MNIST(TorchvisionSource):
         root: Folder of the data sets, or one that contains the four files
             ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-...``. The names of the
             files don't tell which data set they belong to.
-        download: Download missing files.
     """
 
     _kind = "MNIST"
-    _names = _DIGITS
+    _class_names = _DIGITS
 
     def load(self) -> SourceData:
         """Read the four files."""
         return self._read()  # which detects damaged files, also those without a checksum
 
-    def _files(self) -> Sequence[DownloadedFile]:
+    def _files(self) -> list[DownloadedFile]:
         kind = self._torchvision
         raw = self.root / self._kind / "raw"
         stems = [name.removesuffix(".gz") for name, _ in kind.resources]
@@ -154,36 +148,29 @@ class MNIST(TorchvisionSource):
         for images, labels in zip(files[::2], files[1::2], strict=True):
             pixels, targets = images.read_idx()[:, None], labels.read_idx()
             parts.append(_labeled(pixels, targets, f"the labels in {labels.path}"))
-        return SourceData(parts[0], self._names, test=parts[1])
+        return SourceData(parts[0], self._class_names, test=parts[1])
 
 
 class FashionMNIST(MNIST):
     """Pictures of clothes: 60,000 and 10,000 images of ``1 x 28 x 28``, in ten classes.
 
     Args:
-        root: As in :class:`MNIST`, with ``root/FashionMNIST/raw``. Debian's package
-            ``dataset-fashion-mnist`` has the files in ``/usr/share/datasets/fashion-mnist``, which
-            you can pass here.
-        download: Download missing files.
+        root: As in :class:`MNIST`. Debian's package ``dataset-fashion-mnist`` has the files in
+            ``/usr/share/datasets/fashion-mnist``, which you can pass here.
     """
 
     _kind = "FashionMNIST"
-    _names = (
+    _class_names = (
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     )
 
 
 class KMNIST(MNIST):
-    """Cursive Japanese characters: 60,000 and 10,000 images of ``1 x 28 x 28``, in ten classes.
-
-    Args:
-        root: As in :class:`MNIST`, with ``root/KMNIST/raw``.
-        download: Download missing files.
-    """
+    """Cursive Japanese characters: 60,000 and 10,000 images of ``1 x 28 x 28``, in ten classes."""
 
     _kind = "KMNIST"
-    _names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    _class_names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 class SVHN(TorchvisionSource):
@@ -191,26 +178,24 @@ class SVHN(TorchvisionSource):
 
     Args:
         root: Folder with ``train_32x32.mat`` and ``test_32x32.mat``.
-        download: Download missing and damaged files.
         extra: Add the 531,131 images of ``extra_32x32.mat``, as unlabeled ones.
     """
 
     _kind = "SVHN"
-    _names = _DIGITS
+    _class_names = _DIGITS
 
     def __init__(
         self, root: str | Path = "data", download: bool = True, extra: bool = False
     ) -> None:
         super().__init__(root, download)
         self.extra = extra
-
-    def _files(self) -> Sequence[DownloadedFile]:
-        return self._single_files(("train", "test", "extra") if self.extra else ("train", "test"))
+        if extra:
+            self._splits = ("train", "test", "extra")
 
     def _read(self) -> SourceData:
         train, test = (self._part(split=split) for split in ("train", "test"))
         extra = self._part(labeled=False, split="extra") if self.extra else None
-        return SourceData(train, self._names, test=test, unlabeled=extra)
+        return SourceData(train, self._class_names, test=test, unlabeled=extra)
 
 
 class USPS(TorchvisionSource):
@@ -218,14 +203,10 @@ class USPS(TorchvisionSource):
 
     Args:
         root: Folder with ``usps.bz2`` and ``usps.t.bz2``.
-        download: Download missing and damaged files.
     """
 
     _kind = "USPS"
-    _names = _DIGITS
-
-    def _files(self) -> Sequence[DownloadedFile]:
-        return self._single_files(("train", "test"))
+    _class_names = _DIGITS
 
 
 class CIFAR10(TorchvisionSource):
@@ -233,18 +214,13 @@ class CIFAR10(TorchvisionSource):
 
     Args:
         root: Folder with ``cifar-10-batches-py``.
-        download: Download missing and damaged files.
     """
 
     _kind = "CIFAR10"
-    _names: ClassVar[tuple[str, ...]] = (
+    _class_names: tuple[str, ...] = (
         *("airplane", "automobile", "bird", "cat", "deer"),
         *("dog", "frog", "horse", "ship", "truck"),
     )
-
-    def _files(self) -> Sequence[DownloadedFile]:
-        meta = self._torchvision.meta
-        return self._archived_files((meta["filename"], meta["md5"]))
 
 
 class CIFAR100(CIFAR10):
@@ -252,11 +228,10 @@ class CIFAR100(CIFAR10):
 
     Args:
         root: Folder with ``cifar-100-python``.
-        download: Download missing and damaged files.
     """
 
     _kind = "CIFAR100"
-    _names = tuple(
+    _class_names = tuple(
         """
         apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
         butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
@@ -275,16 +250,12 @@ class STL10(TorchvisionSource):
 
     Args:
         root: Folder with ``stl10_binary``.
-        download: Download missing and damaged files.
         fold: 0 to 9 selects one of the ten published sets of 1,000 labeled images; ``None`` uses
             all 5,000.
-
-    Raises:
-        ValueError: If there is no such fold.
     """
 
     _kind = "STL10"
-    _names = (
+    _class_names = (
         *("airplane", "bird", "car", "cat", "deer"),
         *("dog", "horse", "monkey", "ship", "truck"),
     )
@@ -297,15 +268,19 @@ class STL10(TorchvisionSource):
             raise ValueError(f"fold must be in 0..9, or null for all, got {fold}")
         self.fold = fold
 
-    def _files(self) -> Sequence[DownloadedFile]:
-        folds = () if self.fold is None else ((self._torchvision.folds_list_file, None),)
-        return self._archived_files(*folds)
+    def _files(self) -> list[DownloadedFile]:
+        files = super()._files()
+        if self.fold is not None:
+            kind = self._torchvision
+            path = self.root / kind.base_folder / kind.folds_list_file
+            files.append(DownloadedFile(self._kind, path, kind.url))
+        return files
 
     def _read(self) -> SourceData:
         train = self._part(split="train", folds=self.fold)
         test = self._part(split="test")
         unlabeled = self._part(labeled=False, split="unlabeled")
-        return SourceData(train, self._names, test=test, unlabeled=unlabeled)
+        return SourceData(train, self._class_names, test=test, unlabeled=unlabeled)
 
 
 def _stored(folder: Path, stem: str) -> Path:

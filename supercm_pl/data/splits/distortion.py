@@ -96,11 +96,7 @@ class Distortion:
         return replace(self, unknown_classes=sorted(numbers))
 
     def known_classes(self, classes: Sequence[str]) -> Indices:
-        """Numbers ``(K',)`` of the classes that have labels, in order.
-
-        Raises:
-            ValueError: As :meth:`numbered`.
-        """
+        """Numbers ``(K',)`` of the classes that have labels, in order."""
         unknown = np.asarray(self.numbered(classes).unknown_classes, dtype=np.int64)
         return np.setdiff1d(np.arange(len(classes)), unknown).astype(np.int64)
 
@@ -146,11 +142,11 @@ def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]
 
 
 def wrong_labels(labels: Indices, share: float, num_classes: int, seed: int) -> Indices:
-    """Labels ``(n,)`` of which ``round(share * n)`` are replaced by another class, uniformly.
+    """Labels ``(n,)`` in ``0..K-1``, a share of them replaced by another class, uniformly.
 
     Args:
-        labels: ``(n,)`` in ``0..K-1``.
-        share: In ``[0, 1]``.
+        labels: ``(n,)``.
+        share: In ``[0, 1]``; ``round(share * n)`` labels are replaced.
         num_classes: ``K``, 2 or more.
         seed: The run's seed.
     """

@@ -65,11 +65,7 @@ class Split:
 
     @classmethod
     def load(cls, path: str | Path) -> Split:
-        """Read a file written by :meth:`save`.
-
-        Raises:
-            ValueError: If the file is not a saved split.
-        """
+        """Read a file written by :meth:`save`; a ``ValueError`` for any other file."""
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
             kind = held.pop("format")
@@ -82,29 +78,21 @@ class Split:
                     held[name] = np.asarray(held[name], dtype=np.int64)
             split = cls(**held)
             noisy = split.noisy_labels
-            if noisy is not None and len(noisy) != len(split.labeled):
-                raise ValueError(
-                    f"it has {len(noisy)} noisy_labels for {len(split.labeled)} labeled rows"
-                )
+            if noisy is not None and len(noisy) != (size := len(split.labeled)):
+                raise ValueError(f"it has {len(noisy)} noisy_labels for {size} labeled rows")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a saved split: {error}") from error
         for role in _ROLES:
             check_rows(getattr(split, role), split.num_samples, f"{role} rows of {path}")
-        if set(split.val) & (set(split.labeled) | set(split.unlabeled)):
-            raise ValueError(
-                f"{path}: validation rows must not be labeled or unlabeled rows as well"
-            )
+        if np.isin(split.val, [*split.labeled, *split.unlabeled]).any():
+            raise ValueError(f"{path}: validation rows must not be labeled or unlabeled, too")
         return split
 
     def check_belongs_to(self, labels: Indices, origin: str) -> None:
-        """Reject the split for another data set.
-
-        Args:
-            labels: ``(N,)`` labels of the training set.
-            origin: Where the split is from, for messages.
+        """Require labels ``(N,)`` of the training set that the split was made for.
 
         Raises:
-            ValueError: If the number of samples or the labels of its rows differ.
+            ValueError: If the number of samples or the labels of the split's rows differ.
         """
         if self.num_samples != len(labels):
             raise ValueError(
@@ -112,9 +100,7 @@ class Split:
                 f"the data has {len(labels)}"
             )
         if self.label_hash != hash_labels(labels, self.labeled, self.val):
-            raise ValueError(
-                f"the split {origin} is for data with other labels, or in another order"
-            )
+            raise ValueError(f"the split {origin} is for data with other labels or another order")
 
     def _text(self) -> str:
         fields: dict[str, Any] = {
@@ -132,9 +118,7 @@ class Split:
 
 
 def check_rows(rows: Indices, size: int, name: str) -> None:
-    """Reject rows ``(n,)`` that are repeated or outside ``0..size-1``, or no labeled row."""
-    if not len(rows) and name == "labeled_indices":
-        raise ValueError("labeled_indices must name at least one row")
+    """Require different rows ``(n,)`` in ``0..size-1``."""
     if len(rows) and (rows.min() < 0 or rows.max() >= size):
         bad = rows[(rows < 0) | (rows >= size)][0]
         raise ValueError(f"{name} must be in 0..{size - 1}, got {bad}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from supercm_pl.data.datasets import Indices
 from supercm_pl.data.splits.distortion import Distortion, long_tail, new_numbers, wrong_labels
 from supercm_pl.data.splits.split import Split, check_rows, hash_labels
 from supercm_pl.seeding import permutation
+
+Counts = Indices
 
 
 def make_split(
@@ -58,16 +61,14 @@ def make_split(
         (4, 4, 12)
     """
     own = np.asarray(labels, dtype=np.int64)
-    if isinstance(labeled_indices, str | Path):
-        if is_saved_split(labeled_indices):
-            if val_size != "labels" or unlabeled_includes_labeled or distortion is not None:
-                raise ValueError(
-                    f"the saved split {labeled_indices} determines val_size, "
-                    "unlabeled_includes_labeled and distortion: leave them out"
-                )
-            return _saved_split(Path(labeled_indices), own, classes)
-        labeled_indices = read_indices(labeled_indices)
-    plan = (Distortion() if distortion is None else distortion).numbered(classes)
+    if is_saved_split(labeled_indices):
+        if val_size != "labels" or unlabeled_includes_labeled or distortion is not None:
+            raise ValueError(
+                f"the saved split {labeled_indices} determines val_size, "
+                "unlabeled_includes_labeled and distortion: leave them out"
+            )
+        return _saved_split(Path(labeled_indices), own, classes)
+    plan = (distortion or Distortion()).numbered(classes)
     known = plan.known_classes(classes)
     # From here on, classes are the known ones, and -1 is the class of the other samples.
     label = new_numbers(known, len(classes))[own]
@@ -108,16 +109,13 @@ def make_split(
     )
 
 
-def is_saved_split(path: object) -> bool:
+def is_saved_split(path: object) -> TypeGuard[str | Path]:
     """Whether ``labeled_indices`` is a file written by :meth:`.Split.save`."""
     return isinstance(path, str | Path) and Path(path).suffix == ".json"
 
 
 def parse_fraction(value: float | str, name: str) -> float:
-    """A share in ``(0, 1]``, given as a number or as a percentage such as ``"1%"``.
-
-    Raises:
-        ValueError: If it is neither, or out of range.
+    """A share in ``(0, 1]``, given as a number or as a percentage.
 
     Example:
         >>> parse_fraction("1 %", "labeled_fraction")
@@ -133,29 +131,24 @@ def parse_fraction(value: float | str, name: str) -> float:
     return share
 
 
-def as_rows(values: ArrayLike, name: str) -> Indices:
-    """Row numbers ``(n,)`` in the given order.
+def row_numbers(given: ArrayLike | Path, size: int, name: str) -> Indices:
+    """Different row numbers ``(n,)`` in ``0..size-1``, one or more, in the given order.
 
-    Raises:
-        TypeError: If they are not integers; a mask, for example.
+    They may be in a text file, separated by whitespace or commas.
     """
-    rows = np.asarray(values).reshape(-1)
-    if rows.dtype.kind not in "iu" and len(rows):
+    if isinstance(given, str | Path):
+        try:
+            given = [int(n) for n in Path(given).read_text("utf-8").replace(",", " ").split()]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name}: can't read row numbers from {given}: {error}") from error
+    rows = np.asarray(given).reshape(-1)
+    if not len(rows):
+        raise ValueError(f"{name} must name at least one row")
+    if rows.dtype.kind not in "iu":
         raise TypeError(f"{name} must be row numbers, got {rows.dtype} such as {rows[0]!r}")
-    return rows.astype(np.int64)
-
-
-def read_indices(path: str | Path, name: str = "labeled_indices") -> list[int]:
-    """Row numbers of a text file, separated by whitespace or commas.
-
-    Raises:
-        ValueError: If the file is missing or contains anything else.
-    """
-    try:
-        words = Path(path).read_text(encoding="utf-8").replace(",", " ").split()
-        return [int(word) for word in words]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{name}: can't read row numbers from {path}: {error}") from error
+    rows = rows.astype(np.int64)
+    check_rows(rows, size, name)
+    return rows
 
 
 def _saved_split(path: Path, labels: Indices, classes: Sequence[str]) -> Split:
@@ -164,25 +157,17 @@ def _saved_split(path: Path, labels: Indices, classes: Sequence[str]) -> Split:
     if split.distortion is not None and split.noisy_labels is not None:
         strange = np.setdiff1d(split.noisy_labels, split.distortion.known_classes(classes))
         if len(strange):
-            raise ValueError(
-                f"noisy_labels of {path} must be numbers of known classes, got {strange[0]}"
-            )
+            raise ValueError(f"noisy_labels of {path} must be known classes, got {strange[0]}")
     return split
 
 
-def _given_rows(rows: Sequence[int], labels: Indices, plan: Distortion) -> Indices:
-    labeled = np.sort(as_rows(rows, "labeled_indices"))
-    check_rows(labeled, len(labels), "labeled_indices")
+def _given_rows(given: ArrayLike | Path, labels: Indices, plan: Distortion) -> Indices:
+    labeled = np.sort(row_numbers(given, len(labels), "labeled_indices"))
     if plan.labeled_imbalance > 1:
-        raise ValueError(
-            "labeled_imbalance can't be combined with labeled_indices, got "
-            f"{plan.labeled_imbalance}"
-        )
+        raise ValueError("labeled_imbalance can't be combined with labeled_indices")
     unknown = labeled[labels[labeled] < 0]
     if len(unknown):
-        raise ValueError(
-            f"labeled_indices must not name samples of unknown_classes, got {unknown[0]}"
-        )
+        raise ValueError(f"labeled_indices must not be of unknown_classes, got {unknown[0]}")
     return labeled
 
 
@@ -204,7 +189,7 @@ def _held_out(
     return _first_of_each(order[np.isin(order, rest)], labels, wanted)
 
 
-def _tailed(counts: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
+def _tailed(counts: Counts, ratio: float) -> Counts:
     if ratio == 1:
         return counts
     return np.minimum(counts, long_tail(int(counts[0]), len(counts), ratio))
@@ -219,7 +204,7 @@ def _tailed_rows(rows: Indices, labels: Indices, ratio: float, seed: int) -> Ind
     return np.union1d(rows[labels[rows] < 0], kept)
 
 
-def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -> Indices:
+def _first_of_each(order: Indices, labels: Indices, wanted: Counts) -> Indices:
     """The first ``wanted[k]`` rows of each class ``k >= 0`` in ``order``, sorted."""
     order = order[labels[order] >= 0]
     by_class = order[np.argsort(labels[order], kind="stable")]
@@ -228,15 +213,12 @@ def _first_of_each(order: Indices, labels: Indices, wanted: NDArray[np.int64]) -
     return np.sort(by_class[rank < wanted[found]])
 
 
-def _evenly(total: int, available: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _evenly(total: int, available: Counts, seed: int) -> Counts:
     """Counts that sum to ``total`` and differ by at most one, except for classes used up."""
-    if total < len(available):
+    if not len(available) <= total <= available.sum():
         raise ValueError(
-            f"num_labels must be {len(available)} or more, one for each class, got {total}"
-        )
-    if total > available.sum():
-        raise ValueError(
-            f"num_labels is {total}, but there are only {available.sum()} training samples"
+            f"num_labels must be in {len(available)}..{available.sum()}, from one per class to all "
+            f"training samples, got {total}"
         )
     counts = np.zeros_like(available)
     while (missing := total - counts.sum()) > 0:
@@ -250,7 +232,7 @@ def _evenly(total: int, available: NDArray[np.int64], seed: int) -> NDArray[np.i
     return counts
 
 
-def _proportionally(total: int, available: NDArray[np.int64]) -> NDArray[np.int64]:
+def _proportionally(total: int, available: Counts) -> Counts:
     """Counts that sum to ``total``, by largest remainders, in integer arithmetic."""
     size = max(int(available.sum()), 1)
     counts, remainders = np.divmod(total * available, size)
@@ -265,15 +247,11 @@ def _val_total(val_size: int | float | str, size: int) -> int:
     try:
         return round(parse_fraction(val_size, "val_size") * size) if val_size != 0.0 else 0
     except ValueError:
-        raise ValueError(
-            'val_size must be a number of samples, a share in (0, 1], or "labels", '
-            f"got {val_size!r}"
-        ) from None
+        allowed = 'a number of samples, a share in (0, 1], or "labels"'
+        raise ValueError(f"val_size must be {allowed}, got {val_size!r}") from None
 
 
-def _check_available(
-    wanted: NDArray[np.int64], available: NDArray[np.int64], classes: Sequence[str]
-) -> None:
+def _check_available(wanted: Counts, available: Counts, classes: Sequence[str]) -> None:
     short = np.flatnonzero(wanted > available)
     if len(short):
         told = ", ".join(f"{classes[k]!r} has {available[k]}" for k in short[:5])

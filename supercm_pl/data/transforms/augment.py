@@ -19,11 +19,7 @@ from supercm_pl.checks import check_at_least, check_choice, check_interval, chec
 
 
 class Compose(nn.Sequential):
-    """Apply transforms one after the other.
-
-    Args:
-        transforms: In the order of application.
-    """
+    """Transforms applied one after the other."""
 
     def __init__(self, transforms: Sequence[nn.Module]) -> None:
         super().__init__(*transforms)
@@ -42,9 +38,6 @@ class AffineNoise(nn.Module):
         scale: Largest change of size as a fraction, in ``[0, 1)``.
         noise: Standard deviation of the noise, ``>= 0``.
         padding_mode: Values outside the image: ``"zeros"``, ``"border"`` or ``"reflection"``.
-
-    Raises:
-        ValueError: If a value is out of range.
     """
 
     def __init__(
@@ -94,9 +87,6 @@ class FlipCrop(nn.Module):
         padding: Largest shift along each axis in pixels, ``>= 0`` and smaller than the image's
             sides.
         flip: Probability of the flip, in ``[0, 1]``; 0 where left and right matter, as in digits.
-
-    Raises:
-        ValueError: If a value is out of range, or the padding too large for the image.
     """
 
     def __init__(self, padding: int = 4, flip: float = 0.5) -> None:
@@ -131,9 +121,6 @@ class GaussianNoise(nn.Module):
 
     Args:
         std: Standard deviation, ``>= 0``.
-
-    Raises:
-        ValueError: If it is negative.
     """
 
     def __init__(self, std: float = 0.15) -> None:
@@ -147,23 +134,14 @@ class GaussianNoise(nn.Module):
 
 
 def check_floats(inputs: Tensor) -> None:
-    """Reject integers, such as ``uint8`` images, to which noise can't be added.
-
-    Raises:
-        TypeError: If ``inputs`` is not a floating-point tensor.
-    """
+    """Require floating-point inputs, to which noise can be added, else a ``TypeError``."""
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         kind = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
         raise TypeError(f"inputs must be a floating-point tensor, got {kind}")
 
 
 def check_images(images: Tensor) -> None:
-    """Require a batch of images.
-
-    Raises:
-        TypeError: If ``images`` is not a tensor.
-        ValueError: If it doesn't have four dimensions.
-    """
+    """Require a batch of images ``(B, C, H, W)``."""
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a tensor (B, C, H, W), got {type(images).__name__}")
     if images.ndim != 4:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_interval, check_size
+from supercm_pl.checks import check_choice, check_interval, check_size
 from supercm_pl.data.transforms.augment import Compose, FlipCrop, check_images
 from supercm_pl.data.transforms.image_operations import OPERATIONS
 
@@ -26,9 +26,6 @@ class StrongAugment(Compose):
         magnitude: Of :class:`RandAugment`.
         cutout: Size of :class:`Cutout`; 0 disables it.
         operations: Of :class:`RandAugment`.
-
-    Raises:
-        ValueError: If a value is out of range.
 
     Example:
         >>> StrongAugment()(torch.rand(8, 3, 32, 32)).shape
@@ -67,8 +64,7 @@ class RandAugment(nn.Module):
             ``"translate_x"`` and ``"translate_y"``.
 
     Raises:
-        ValueError: If a value is out of range, an operation unknown, or images have neither 1 nor 3
-            channels.
+        ValueError: If an operation is unknown, or images have neither 1 nor 3 channels.
     """
 
     def __init__(
@@ -79,14 +75,12 @@ class RandAugment(nn.Module):
     ) -> None:
         super().__init__()
         names = tuple(OPERATIONS) if operations is None else tuple(operations)
-        unknown = [name for name in names if name not in OPERATIONS]
         check_size("num_ops", num_ops)
         check_interval("magnitude", magnitude, "[0, 10]")
-        if unknown or not names:
-            raise ValueError(
-                f"operations must be one or more of {', '.join(OPERATIONS)}; got "
-                f"{', '.join(map(repr, unknown)) or 'none'}"
-            )
+        if not names:
+            raise ValueError("operations must name at least one operation, got none")
+        for name in names:
+            check_choice("operations", name, tuple(OPERATIONS))
         self.num_ops = num_ops
         self.magnitude = magnitude
         self.operations = names
@@ -132,10 +126,7 @@ class Cutout(nn.Module):
 
     Args:
         size: Largest side as a fraction of the image's shorter side, in ``[0, 1]``.
-        fill: Value of the square; 0.5 is FixMatch's gray.
-
-    Raises:
-        ValueError: If a value is out of range.
+        fill: Value of the square, in ``[0, 1]``; 0.5 is FixMatch's gray.
     """
 
     def __init__(self, size: float = 0.5, fill: float = 0.5) -> None:

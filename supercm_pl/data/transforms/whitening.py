@@ -34,9 +34,6 @@ class GlobalContrastNormalization(nn.Module):
             norm of a 32×32 photograph is about 10⁷), so that noise in a nearly constant image is
             not amplified. A constant image always becomes 0.
 
-    Raises:
-        ValueError: If a value is out of range.
-
     Example:
         >>> images = GlobalContrastNormalization()(torch.rand(2, 3, 32, 32))
         >>> images.flatten(1).norm(dim=1).round()
@@ -85,8 +82,7 @@ class ZCA(nn.Module):
         whitening: Buffer ``(C·H·W, C·H·W)``, symmetric; empty before fitting.
 
     Raises:
-        ValueError: If a value is out of range; in the forward pass, if images have another shape
-            than the fitted ones.
+        ValueError: In the forward pass, if images have another shape than the fitted ones.
         RuntimeError: In the forward pass, before fitting.
 
     Example:
@@ -185,11 +181,7 @@ class ZCA(nn.Module):
         return (centered @ self.whitening).view(images.shape).to(contrasted.dtype)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write arguments and buffers to a file, in an existing folder.
-
-        Raises:
-            RuntimeError: Before fitting.
-        """
+        """Write arguments and buffers to a file, in an existing folder."""
         if not self.fitted:
             raise RuntimeError("ZCA is not fitted: there is nothing to save")
         content = {"epsilon": self.epsilon, "contrast_scale": self.contrast_scale}
@@ -197,11 +189,7 @@ class ZCA(nn.Module):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ZCA:
-        """Read a file written by :meth:`save`, without running code from it.
-
-        Raises:
-            ValueError: If it is another kind of file.
-        """
+        """Read a file written by :meth:`save`, without running code from it."""
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             zca = cls(content["epsilon"], content["contrast_scale"])
