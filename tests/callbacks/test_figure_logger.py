@@ -101,10 +101,7 @@ def fit_uda(*callbacks, logger=False) -> UDAModule:
 
 def _trainer(callbacks, logger, epochs) -> L.Trainer:
     return quiet_trainer(
-        logger=logger,
-        callbacks=list(callbacks),
-        max_epochs=epochs,
-        num_sanity_val_steps=1,
+        logger=logger, callbacks=list(callbacks), max_epochs=epochs, num_sanity_val_steps=1
     )
 
 

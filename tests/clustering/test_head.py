@@ -16,12 +16,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from supercm_pl.clustering import (
-    CentroidMode,
-    ClassCentroids,
-    ClusteringHead,
-    clustering_loss,
-)
+from supercm_pl.clustering import CentroidMode, ClassCentroids, ClusteringHead, clustering_loss
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MODES: tuple[CentroidMode, ...] = get_args(CentroidMode)

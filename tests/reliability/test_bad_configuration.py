@@ -68,10 +68,7 @@ MODEL = [
         "methods: {class_path: supercm_pl.ssl.methods.FixMatc}",
         "model.methods: there is no class supercm_pl.ssl.methods.FixMatc; did you mean",
     ),
-    (
-        of("methods", "ssl.methods.VAT", "weight: .nan"),
-        "weight must be finite, got nan",
-    ),
+    (of("methods", "ssl.methods.VAT", "weight: .nan"), "weight must be finite, got nan"),
     (
         "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
         'view "strong", required by fix_match, has no transform: pass one to the data module as',
@@ -81,10 +78,7 @@ MODEL = [
         "DANN is a method for domain adaptation: train it with UDAModule",
     ),
     ("cm_ramp: 0.5", "model.cm_ramp must be subclass of Ramp, got 0.5"),
-    (
-        of("cm_ramp", "training.ramps.LinearRampUp", "end: 2"),
-        "end must be in (0, 1], got 2.0",
-    ),
+    (of("cm_ramp", "training.ramps.LinearRampUp", "end: 2"), "end must be in (0, 1], got 2.0"),
     (
         of("cm_ramp", "training.ramps.SigmoidRampUp", "end: x"),
         "model.cm_ramp.end must be float, got x",
@@ -130,10 +124,7 @@ DATA = [
     ("val_size: 1.5", "val_size must be a number of samples, a share in (0, 1], or"),
     ("num_workers: many", "data.num_workers must be int, got many"),
     ("weak: flip", "data.weak: there is no class flip; did you mean supercm_pl.data.FlipCrop?"),
-    (
-        of("weak", "data.AffineNoise", "noise: .nan"),
-        "noise must be finite, got nan",
-    ),
+    (of("weak", "data.AffineNoise", "noise: .nan"), "noise must be finite, got nan"),
     (
         of("weak", "data.FlipCrop", "padding: 8"),
         "padding must be smaller than the image's sides, got 8 for images of 8 x 8",
@@ -161,10 +152,7 @@ def test_data(change: str, said: str) -> None:
 OTHER = [
     ("trainer: {precision: 15}", "trainer.precision must be one of 64, 32, 16"),
     ("trainer: {max_epochs: -2}", "`max_epochs` must be a non-negative integer or -1"),
-    (
-        "trainer: {limit_val_batches: 2.5}",
-        "You have passed invalid value 2.5 for limit_val",
-    ),
+    ("trainer: {limit_val_batches: 2.5}", "You have passed invalid value 2.5 for limit_val"),
     ("trainer: {accumulate_grad_batches: 0}", "trainer.accumulate_grad_batches must be 1 or more"),
     ("trainer: {gradient_clip_val: x}", "trainer.gradient_clip_val must be int or float, got x"),
     (
@@ -222,10 +210,7 @@ ADAPTATION = [
         model(of("methods", "uda.methods.DANN", "max_reversal: -1")),
         "max_reversal must be at least 0, got -1.0",
     ),
-    (
-        model(of("validators", "uda.validators.SND", "temperature: 0")),
-        "temperature must be g",
-    ),
+    (model(of("validators", "uda.validators.SND", "temperature: 0")), "temperature must be g"),
     (model("validators: DANN"), "model.validators: there is no class DANN"),
     (data("target_val_size: 3.0"), "target_val_size must be in (0, 1], such as"),
     (data("resize: 0"), "resize must be 1 pixel or more, got 0"),

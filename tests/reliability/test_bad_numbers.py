@@ -178,16 +178,8 @@ IMAGES = torch.rand(2, 3, 8, 8)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (
-            lambda: AffineNoise(rotation=float("nan")),
-            ValueError,
-            "rotation must be finite",
-        ),
-        (
-            lambda: AffineNoise(rotation=float("inf")),
-            ValueError,
-            "rotation must be finite",
-        ),
+        (lambda: AffineNoise(rotation=float("nan")), ValueError, "rotation must be finite"),
+        (lambda: AffineNoise(rotation=float("inf")), ValueError, "rotation must be finite"),
         (lambda: GaussianNoise(float("nan")), ValueError, "std must be finite, got nan"),
         (lambda: GaussianNoise(float("inf")), ValueError, "std must be finite, got inf"),
         (lambda: FlipCrop(padding=1.5), TypeError, "padding must be an int, got 1.5"),

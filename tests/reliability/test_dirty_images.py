@@ -181,8 +181,7 @@ def test_every_orientation_of_exif_is_undone(orientation: int, tmp_path: Path) -
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "x.png", exif=exif)
     assert torch.equal(
-        read_image(tmp_path / "x.png", (16, 16)),
-        torch.from_numpy(upright).permute(2, 0, 1),
+        read_image(tmp_path / "x.png", (16, 16)), torch.from_numpy(upright).permute(2, 0, 1)
     )
 
 

@@ -122,11 +122,9 @@ def test_a_module_of_another_kind_is_watched_by_its_loss() -> None:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     with pytest.raises(NonFiniteLossError, match="batch 0 of the run: not finite are loss"):
-        quiet_trainer(
-            max_steps=2,
-            limit_val_batches=0,
-            callbacks=[NonFiniteLoss()],
-        ).fit(Plain(), DataLoader(torch.ones(8, 4), batch_size=2))
+        quiet_trainer(max_steps=2, limit_val_batches=0, callbacks=[NonFiniteLoss()]).fit(
+            Plain(), DataLoader(torch.ones(8, 4), batch_size=2)
+        )
 
 
 def test_the_command_stops_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,9 +373,7 @@ def test_training_resumes_bit_for_bit_from_every_step(tmp_path, workers):
     assert len({str(seen) for seen in full.seen.values()}) == 12
     for step in (1, 3, 4, 5, 8, 10, 11) if workers == 0 else (2, 4, 7):
         rest = fit(
-            tmp_path,
-            digits(num_workers=workers),
-            ckpt_path=tmp_path / f"all/step={step}.ckpt",
+            tmp_path, digits(num_workers=workers), ckpt_path=tmp_path / f"all/step={step}.ckpt"
         )
         assert {**rest.seen, **full.seen} == full.seen
         assert sorted(rest.seen) == list(range(step, 12))

@@ -40,9 +40,7 @@ def fit_digits(
         seed=0,
     )
     trainer = quiet_trainer(
-        max_epochs=epochs,
-        limit_val_batches=0,
-        **{"enable_checkpointing": False, **options},
+        max_epochs=epochs, limit_val_batches=0, **{"enable_checkpointing": False, **options}
     )
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer

@@ -30,11 +30,7 @@ def test_a_larger_budget_contains_the_smaller_one():
 def test_num_labels_is_spread_as_evenly_as_the_classes_allow():
     assert sorted(per_class(make_split(LABELS, NAMES, num_labels=14).labeled)) == [4, 5, 5]
     few = np.repeat([0, 1, 2], [50, 30, 3])
-    assert per_class(make_split(few, NAMES, num_labels=23, val_size=0).labeled, few) == [
-        10,
-        10,
-        3,
-    ]
+    assert per_class(make_split(few, NAMES, num_labels=23, val_size=0).labeled, few) == [10, 10, 3]
 
 
 @pytest.mark.parametrize("fraction", [0.1, "10%", "10 %"])
@@ -58,8 +54,7 @@ def test_validation_is_as_large_as_the_label_budget_and_stratified():
 
 
 @pytest.mark.parametrize(
-    ("val_size", "expected"),
-    [(7, 7), (0, 0), (0.2, 20), ("20%", 20), ("labels", 12), (0.0, 0)],
+    ("val_size", "expected"), [(7, 7), (0, 0), (0.2, 20), ("20%", 20), ("labels", 12), (0.0, 0)]
 )
 def test_size_of_the_validation_set(val_size, expected):
     assert len(make_split(LABELS, NAMES, labels_per_class=4, val_size=val_size).val) == expected

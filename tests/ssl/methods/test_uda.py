@@ -41,8 +41,7 @@ def test_the_confidence_is_that_before_sharpening():
 
 
 @pytest.mark.parametrize(
-    ("tsa", "fraction"),
-    [("linear", 0.25), ("log", 1 - math.exp(-1.25)), ("exp", math.exp(-3.75))],
+    ("tsa", "fraction"), [("linear", 0.25), ("log", 1 - math.exp(-1.25)), ("exp", math.exp(-3.75))]
 )
 def test_annealing_leaves_out_labeled_rows_that_are_known_too_well(tsa, fraction):
     labels = torch.tensor([0, 0, 1, 2])
