@@ -49,7 +49,7 @@ MODEL = [
     ("cm_wieght: 0", "unknown key model.cm_wieght (change.yaml, line 1); did you mean model.cm_"),
     (
         "backbone: {init_args: {in_chanels: 1}}",
-        "unknown key model.backbone.in_chanels (change.yaml, line 1); did you mean model.backbone.i",
+        "unknown key model.backbone.in_chanels (change.yaml, line 1); did you mean model.backbone.",
     ),
     (
         "optimizer: {class_path: torch.optim.SGD, init_args: {momentm: 1}}",
