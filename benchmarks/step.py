@@ -41,7 +41,7 @@ Step = Callable[[], object]
 
 
 def plain(batch: Batch, **options: Any) -> Step:
-    """A step of cross-entropy alone, with a label for every row."""
+    """Return a step of plain cross-entropy with a label for every sample."""
     (labeled, _), unlabeled = batch["labeled"], batch["unlabeled"]
     every = torch.cat([labeled, unlabeled])
     labels = torch.arange(len(every), device=every.device) % 10
@@ -49,7 +49,7 @@ def plain(batch: Batch, **options: Any) -> Step:
 
 
 def supercm(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
-    """A step of SuperCM."""
+    """Return a step of SuperCM."""
     device = batch["unlabeled"].device
     module = _module(device, cm_weight=CM_WEIGHT, **options)
     module.setup("fit")
@@ -57,13 +57,13 @@ def supercm(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
 
 
 def in_a_trainer(batch: Batch, **options: Any) -> Step:
-    """The same step, taken by a trainer that waits for its turn."""
+    """Return the same step, taken by a trainer that waits for its turn."""
     device = batch["unlabeled"].device
     return _Fitting(_module(device, cm_weight=CM_WEIGHT, **options), batch).step
 
 
 def authors_algorithm(batch: Batch) -> Step:
-    """A step as the authors' code is described."""
+    """Return a step as the authors describe it."""
     (labeled, labels), unlabeled = batch["labeled"], batch["unlabeled"]
     module = _module(labeled.device, cm_weight=CM_WEIGHT)
     average = copy.deepcopy(module)
@@ -162,15 +162,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labeled", type=int, default=50)
     parser.add_argument("--unlabeled", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--warmup", type=int, default=2, help="rounds before them")
-    parser.add_argument("--threads", type=int, help="on the CPU; torch's choice if not given")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, help="only these; the first is compared")
+    parser.add_argument("--warmup", type=int, default=2, help="rounds that are not timed")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, help="run only these; the first is the reference"
+    )
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
     parser.add_argument(
-        "--limit", type=float, default=60.0, help="seconds in which the first step must end"
+        "--limit", type=float, default=60.0, help="time limit of the first step in seconds"
     )
-    parser.add_argument("--profile", choices=ARMS, help="only say what this one's time goes into")
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--profile", choices=ARMS, help="only profile this arm")
+    parser.add_argument("--json", help="write the results to this file")
     return parser.parse_args()
 
 
@@ -257,7 +259,7 @@ class _Fitting(L.Callback):
             enable_model_summary=False, max_epochs=1, callbacks=[self],
         )  # fmt: skip
         self.error: BaseException | None = None
-        # A daemon: it is never told to end.
+        # A daemon, because nothing stops it.
         threading.Thread(target=self._fit, args=(trainer, module), daemon=True).start()
 
     def __len__(self) -> int:
