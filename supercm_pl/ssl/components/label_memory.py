@@ -71,7 +71,7 @@ class LabelMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, labels: Tensor) -> None:
-        """Remember labels ``(N,)`` of the samples ``index``; :data:`NO_LABEL` keeps the old one."""
+        """Remember labels ``(N,)`` of the samples ``index``; ``NO_LABEL`` keeps the old one."""
         classes, dummy = len(self._counts), len(self._table) - 1
         pairs = gather_over_ranks(torch.stack([index, labels], dim=1))
         # A sample may occur twice with different labels. All ranks must take the same one: the

@@ -44,7 +44,7 @@ class FlexMatch(Method):
         num_samples: Size of the unlabeled part, ``>= 1``; ``None``: ask the data module.
 
     Attributes:
-        memory: The :class:`~supercm_pl.ssl.components.LabelMemory`, whose ``counts`` are
+        memory: A :class:`~supercm_pl.ssl.components.label_memory.LabelMemory`; its ``counts`` are
             :math:`\sigma_t`. It starts anew for data of another size.
 
     Raises:
