@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from supercm_pl._lightning import batches_done, is_accumulating
 from supercm_pl.checks import check_at_least, check_choice
-from supercm_pl.training.randomness import batches_done
 
 Action = Literal["stop", "skip"]
 
@@ -184,7 +184,7 @@ class NonFiniteLoss(L.Callback):
         else:
             self._consecutive = 0
         # Within a window of accumulated gradients the whole window is spoiled.
-        accumulating = trainer.fit_loop.epoch_loop._should_accumulate()
+        accumulating = is_accumulating(trainer)
         self._spoiled = (broken or self._spoiled) and accumulating
         self._first = self._broken = None
         self._buffers = []

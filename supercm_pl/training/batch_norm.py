@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from supercm_pl._lightning import BatchNorm
 
 BatchNormPolicy = Literal["all", "labeled", "frozen"]
 """How unlabeled samples share batch norm with labeled ones; see :class:`~supercm_pl.SSLModule`."""
@@ -35,7 +36,7 @@ def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
         layer
         for module in modules
         for layer in module.modules()
-        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+        if isinstance(layer, BatchNorm) and layer.training and layer.track_running_stats
     ]
     for layer in layers:
         layer.track_running_stats = False

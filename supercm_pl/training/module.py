@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Unpack
 
+from supercm_pl._lightning import batches_done, exclude_from_ddp
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
 from supercm_pl.distributed import rows_per_rank
@@ -29,7 +30,7 @@ from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.ramps import Ramp
-from supercm_pl.training.randomness import StepRandomness, batches_done, run_seed
+from supercm_pl.training.randomness import StepRandomness, run_seed
 from supercm_pl.training.step import Outputs, Step
 
 
@@ -115,11 +116,8 @@ class SuperCMModule(ClusteringNetwork):
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
         self._randomness = StepRandomness()
-        # All ranks compute the same centroids, so DistributedDataParallel need not send them around
-        # in every step. That it reads this is no documented promise; without, it sends them.
-        self._ddp_params_and_buffers_to_ignore = [
-            f"head.{name}" for name, _ in self.head.named_buffers()
-        ]
+        # All ranks compute the same centroids.
+        exclude_from_ddp(self, [f"head.{name}" for name, _ in self.head.named_buffers()])
         self.step_values: dict[str, Tensor] = {}
 
     @property

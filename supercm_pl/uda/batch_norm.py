@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from supercm_pl._lightning import BatchNorm
 
 DomainBatchNorm = Literal["mixed", "separate", "domain"]
 
@@ -50,9 +51,9 @@ class SourceStatistics(nn.Module):
                 )
 
 
-def _layers(network: nn.Module) -> list[_BatchNorm]:
+def _layers(network: nn.Module) -> list[BatchNorm]:
     return [
         layer
         for layer in network.modules()
-        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+        if isinstance(layer, BatchNorm) and layer.track_running_stats
     ]

@@ -6,8 +6,8 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from supercm_pl._lightning import BatchNorm
 from supercm_pl.checks import check_interval
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.training.method import Method, Ramp
@@ -64,7 +64,7 @@ class Teacher(nn.Module):
             for average, new in zip(mine.parameters(), theirs.parameters(), strict=True):
                 average.lerp_(new, rate.to(average.dtype))
             for layer, other in zip(mine.modules(), theirs.modules(), strict=True):
-                if isinstance(layer, _BatchNorm):
+                if isinstance(layer, BatchNorm):
                     continue
                 buffers = zip(layer.buffers(False), other.buffers(False), strict=True)
                 for kept, given in buffers:
