@@ -536,59 +536,6 @@ def test_the_split_of_other_data_is_refused(tmp_path):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"num_labels": 20}, ValueError, "only one of .* got labels_per_class and num_labels"),
-        ({"labels_per_class": 0}, ValueError, "labels_per_class must be at least 1, got 0"),
-        ({"labels_per_class": 2.5}, TypeError, "labels_per_class must be an int, got 2.5"),
-        ({"labels_per_class": True}, TypeError, "labels_per_class must be an int, got True"),
-        ({"labels_per_class": None, "num_labels": -5}, ValueError, "num_labels must be at least 1"),
-        (
-            {"labels_per_class": None, "labeled_fraction": 1.5},
-            ValueError,
-            r"labeled_fraction must be in \(0, 1\]",
-        ),
-        ({"labeled_batch_size": 0}, ValueError, "labeled_batch_size must be at least 1, got 0"),
-        (
-            {"unlabeled_batch_size": -3},
-            ValueError,
-            "unlabeled_batch_size must be at least 1, got -3",
-        ),
-        ({"eval_batch_size": 0}, ValueError, "eval_batch_size must be at least 1, got 0"),
-        ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1, got 0"),
-        ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
-        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
-        ({"seed": "lucky"}, TypeError, "seed must be an int, got 'lucky'"),
-    ],
-)
-def test_bad_options_are_refused_at_once(options, error, message):
-    with pytest.raises(error, match=message):
-        digits(**options)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"labels_per_class": None}, "say which samples are labeled, by one of labels_per_class"),
-        ({"labels_per_class": 21}, "asked for 21 labels of a class, but class '0' has 20"),
-        ({"labels_per_class": 2, "val_size": 60}, "val_size asks for 60 samples"),
-    ],
-)
-def test_what_the_data_do_not_allow(options, message):
-    with pytest.raises(ValueError, match=message):
-        from_arrays(**options).setup("fit")
-
-
-@pytest.mark.bad_input
-def test_no_unlabeled_samples_are_left():
-    data = from_arrays(labels_per_class=None, labeled_fraction=1.0)
-    with pytest.raises(ValueError, match="no unlabeled samples are left"):
-        data.train_dataloader()
-
-
-@pytest.mark.bad_input
 def test_labels_of_the_data_outside_the_classes():
     x, y = (torch.from_numpy(part) for part in arrays())
     source = DatasetSource(TensorDataset(x, y), classes=["a", "b"])

@@ -632,37 +632,6 @@ def test_labels_outside_the_classes_and_empty_domains():
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        (
-            {"target_labels_per_class": 1, "num_target_labels": 10},
-            ValueError,
-            "only one of .* got target_labels_per_class and num_target_labels",
-        ),
-        ({"target_labels_per_class": 0}, ValueError, "target_labels_per_class must be at least 1"),
-        ({"num_target_labels": 2.0}, TypeError, "num_target_labels must be an int, got 2.0"),
-        ({"source_val_size": -1}, ValueError, "source_val_size must be at least 0, got -1"),
-        ({"source_val_size": 1.5}, ValueError, r"source_val_size must be in \(0, 1\].* got 1.5"),
-        ({"target_val_size": "some"}, ValueError, "target_val_size must be in .* got 'some'"),
-        ({"target_val_size": True}, TypeError, "target_val_size must be an int, got True"),
-        ({"source_batch_size": 0}, ValueError, "source_batch_size must be at least 1, got 0"),
-        ({"target_batch_size": 0}, ValueError, "target_batch_size must be at least 1, got 0"),
-        (
-            {"labeled_target_batch_size": 0},
-            ValueError,
-            "labeled_target_batch_size must be at least 1",
-        ),
-        ({"resize": 0}, ValueError, "resize must be 1 pixel or more, got 0"),
-        ({"source": []}, ValueError, "source must be a source or a list of at least one"),
-    ],
-)
-def test_bad_options_are_refused_at_once(options, error, message):
-    with pytest.raises(error, match=message):
-        UDADataModule(**options)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"source_val_size": 60}, "source_val_size of the source asks for 60 of 60 samples"),

@@ -1,17 +1,11 @@
 """Domain data sets in the layouts in which people have them, as small stand-ins."""
 
 import pytest
-from PIL import Image
 
 from supercm_pl.data.labels import labels_of
 from supercm_pl.data.sources.folder import DomainFolder
 from supercm_pl.data.sources.image_list import ImageList
-
-
-def paint(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (6, 4), (200, 100, 50)).save(root / name)
+from tests.support.images import paint
 
 
 @pytest.fixture
