@@ -39,6 +39,12 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
     return decorate
 
 
+def inherit_descriptions(cls: type) -> None:
+    """Describe the arguments that the docstring of a subclass leaves out as its base does."""
+    base = cls.__mro__[1]
+    cls.__doc__ = describe_arguments(inspect.signature(cls), cls.__doc__, base.__doc__)
+
+
 def describe_arguments(
     signature: inspect.Signature, doc: str | None, base_doc: str | None
 ) -> str | None:

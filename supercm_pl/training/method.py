@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.options import describe_arguments
+from supercm_pl.options import inherit_descriptions
 from supercm_pl.training.batch_norm import BatchNormPolicy
 from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
 from supercm_pl.training.step import Step
@@ -81,8 +80,7 @@ class Method(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        signature, base = inspect.signature(cls.__init__), cls.__mro__[1]
-        cls.__doc__ = describe_arguments(signature, cls.__doc__, base.__doc__)
+        inherit_descriptions(cls)
 
     def __init__(self, *, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
         super().__init__()

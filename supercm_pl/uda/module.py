@@ -25,7 +25,7 @@ from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
 from supercm_pl.training.step import Outputs
-from supercm_pl.uda.batch_norm import DomainBatchNorm, SourceStatistics
+from supercm_pl.uda.domain_batch_norm import DomainBatchNorm, SourceStatistics
 from supercm_pl.uda.step import UDAStep
 from supercm_pl.uda.validators import Validator
 

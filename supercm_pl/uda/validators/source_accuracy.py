@@ -7,18 +7,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from supercm_pl.uda.validators.base import Domain, Validator
+from supercm_pl.uda.validators.validator import Domain, Validator
 
 
 class SourceAccuracy(Validator):
-    """Share of source rows whose most probable class is right, in [0, 1].
+    """Fraction of source samples whose most probable class is right, in [0, 1].
 
-    It says nothing of the target, yet in many cases no other validator does better (Musgrave,
+    It knows nothing of the target, yet in many cases no other validator does better (Musgrave,
     Belongie, Lim: Three new validators and a large-scale benchmark ranking for unsupervised domain
-    adaptation. arXiv 2208.07360). Give it source rows held out of training.
-
-    Args:
-        options: Of `torchmetrics.Metric`.
+    adaptation. arXiv 2208.07360). Use source samples held out of training.
 
     Example:
         >>> accuracy = SourceAccuracy()

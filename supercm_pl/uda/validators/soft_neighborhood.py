@@ -1,4 +1,4 @@
-"""Soft neighborhood density: do target rows of alike predictions form dense groups."""
+"""Soft neighborhood density: whether target samples of similar predictions form dense groups."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supercm_pl.checks import check_positive
-from supercm_pl.clustering import ClusteringHead
-from supercm_pl.uda.validators.base import Validator
+from supercm_pl.uda.validators.validator import AssignmentValidator
 
 # Numbers in one block of the matrix of similarities: 64 MB in float32.
 _BLOCK_SIZE = 2**24
 
 
-class SND(Validator):
+class SND(AssignmentValidator):
     """Soft neighborhood density of the target's predictions, in [0, log(N − 1)].
 
-    With f_i the class probabilities of target row i, divided by their Euclidean norm::
+    With f_i the class probabilities of target sample i, divided by their Euclidean norm::
 
         S_ij = ⟨f_i, f_j⟩
         P_ij = exp(S_ij / τ) / Σ_{l≠i} exp(S_il / τ)      for j ≠ i, and P_ii = 0
@@ -28,43 +27,32 @@ class SND(Validator):
     from Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko: Tune it the right way: Unsupervised
     validation of domain adaptation via soft neighborhood density. ICCV 2021, arXiv 2108.10860.
 
-    The value grows with N, so compare models on the same rows. A model that gives all rows the same
-    probabilities, sure or vague, gets the best value; with few classes even vague random ones are
-    dense. It keeps the probabilities of all rows, 4·N·K bytes, and takes N²·K time; the matrix of
-    similarities is never whole in memory.
+    The value grows with N, so compare models on the same samples. A model that gives all samples
+    the same probabilities, confident or not, gets the best value; with few classes even random
+    vague ones are dense. It keeps the probabilities of all samples, 4·N·K bytes, and takes N²·K
+    time; the matrix of similarities is never whole in memory.
 
     Args:
         temperature: τ > 0.
-        options: Of `torchmetrics.Metric`.
-
-    Raises:
-        TypeError: If the temperature is not a number.
-        ValueError: If it is not greater than 0.
     """
 
     def __init__(self, temperature: float = 0.05, **options: Any) -> None:
         super().__init__(**options)
         self.temperature = check_positive("temperature", temperature)
-        self._add_rows("target_assignments")
-
-    def _update_target(
-        self, features: Tensor, assignments: Tensor, head: ClusteringHead | None
-    ) -> None:
-        self._append("target_assignments", assignments)
 
     def _value(self) -> Tensor:
         return soft_neighborhood_density(self._rows("target_assignments"), self.temperature)
 
 
 def soft_neighborhood_density(assignments: Tensor, temperature: float = 0.05) -> Tensor:
-    """Compute the density of `SND` in blocks of rows.
+    """Compute the density of `SND` in blocks of samples.
 
     Args:
         assignments: Shape (N, K), class probabilities.
         temperature: τ > 0.
 
     Returns:
-        A scalar; 0 for a single row, which has no neighbors.
+        A scalar; 0 for a single sample, which has no neighbors.
     """
     rows = F.normalize(assignments, dim=1)
     num_rows = rows.shape[0]

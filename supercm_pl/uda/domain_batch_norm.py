@@ -18,12 +18,12 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 class SourceStatistics(nn.Module):
     """A second set of running statistics for every batch norm of a network.
 
-    The network's own are those of the target, with which it is tested and handed on; while
-    :meth:`in_use`, it has these. Scale and shift are shared (Li et al., *Adaptive Batch
-    Normalization*, 2018; Chang et al., CVPR 2019, give each domain its own as well).
+    The network's own statistics are those of the target, used in evaluation and export; while
+    :meth:`in_use`, it has these. Scale and shift are shared: Li et al., *Adaptive Batch
+    Normalization* (2018). Chang et al. (CVPR 2019) give each domain its own scale and shift too.
 
     Args:
-        network: Not kept; every method gets it again.
+        network: Its batch-norm layers are counted; it is not kept.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -34,7 +34,7 @@ class SourceStatistics(nn.Module):
 
     @contextmanager
     def in_use(self, network: nn.Module) -> Iterator[None]:
-        """Let the network normalise by, and in training move, the source's statistics."""
+        """Let the network use, and in training update, the statistics of the source."""
         self._swap(network)
         try:
             yield
@@ -43,12 +43,10 @@ class SourceStatistics(nn.Module):
 
     def _swap(self, network: nn.Module) -> None:
         for number, layer in enumerate(_layers(network)):
+            theirs, mine = layer._buffers, self._buffers
             for name in _STATISTICS:
-                mine = f"{name}_{number}"
-                layer._buffers[name], self._buffers[mine] = (
-                    self._buffers[mine],
-                    layer._buffers[name],
-                )
+                own = f"{name}_{number}"
+                theirs[name], mine[own] = mine[own], theirs[name]
 
 
 def _layers(network: nn.Module) -> list[BatchNorm]:

@@ -1,4 +1,4 @@
-"""Distance of two domains' mean embeddings under Gaussian kernels; see ``dan`` and ``jan``."""
+"""Distance of two domains' mean embeddings under Gaussian kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Estimator = Literal["linear", "unbiased", "biased"]
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
-# Below it rows are one point, and a bandwidth that follows them would blow rounding errors up.
+# Below it the samples are one point, and a bandwidth that follows them would magnify rounding.
 _LEAST_BANDWIDTH = 1e-12
 
 
@@ -25,8 +25,8 @@ class Kernel(NamedTuple):
 
     Attributes:
         multiples: ``m_u > 0``.
-        bandwidth: ``γ > 0``; ``None``: the mean of ``‖x − y‖²`` over the pairs of distinct rows of
-            both domains, taken as a constant.
+        bandwidth: ``γ > 0``; ``None``: the mean of ``‖x − y‖²`` over the pairs of distinct samples
+            of both domains, without gradient.
     """
 
     multiples: Sequence[float] = MULTIPLES
@@ -40,11 +40,6 @@ class Kernel(NamedTuple):
             check_positive("multiples", multiple)
         if self.bandwidth is not None:
             check_positive("bandwidth", self.bandwidth)
-
-
-def check_estimator(estimator: str) -> None:
-    """Require the name of an estimator."""
-    check_choice("estimator", estimator, get_args(Estimator))
 
 
 def embedding_distance(
@@ -69,13 +64,13 @@ def embedding_distance(
             "source, target and kernels must have one entry for each layer, got "
             f"{len(source)}, {len(target)} and {len(kernels)}"
         )
-    check_estimator(estimator)
+    check_choice("estimator", estimator, get_args(Estimator))
     num_source, num_target = len(source[0]), len(target[0])
     least = 1 if estimator == "biased" else 2
     for name, number in (("source", num_source), ("target", num_target)):
         if number < least:
             raise ValueError(
-                f'{name} must have at least {least} rows for the estimator "{estimator}", '
+                f'{name} must have at least {least} samples for the estimator "{estimator}", '
                 f"got {number}"
             )
     values: list[Tensor] = []
@@ -88,25 +83,24 @@ def embedding_distance(
     product = values[0]
     for value in values[1:]:
         product = product * value
-    weights = _pair_weights(num_source, num_target, estimator, product)
-    return (weights * product).sum()
+    return (_pair_weights(num_source, num_target, estimator, product) * product).sum()
 
 
 def _kernel_values(source: Tensor, target: Tensor, kernel: Kernel, estimator: Estimator) -> Tensor:
-    rows = torch.cat([source, target])
-    # Distances don't feel the shift, but one matrix product of rows far from 0 would lose digits.
-    center = rows.detach().mean(dim=0)
+    both = torch.cat([source, target])
+    # Distances do not change by the shift, but a matrix product far from 0 would lose digits.
+    center = both.detach().mean(dim=0)
     bandwidth: float | Tensor
     if kernel.bandwidth is None:
-        # Σ_ij ‖x_i − x_j‖² = 2 N Σ_i ‖x_i − x̄‖², over the N (N − 1) pairs that are not of one row.
-        spread = (rows.detach() - center).square().sum()
-        bandwidth = (2.0 * spread / max(len(rows) - 1, 1)).clamp(min=_LEAST_BANDWIDTH)
+        # Σ_ij ‖x_i − x_j‖² = 2 N Σ_i ‖x_i − x̄‖², over the N (N − 1) pairs of distinct samples.
+        spread = (both.detach() - center).square().sum()
+        bandwidth = (2.0 * spread / max(len(both) - 1, 1)).clamp(min=_LEAST_BANDWIDTH)
     else:
         bandwidth = kernel.bandwidth
     if estimator == "linear":
         distances = _paired_distances(source, target)
     else:
-        distances = squared_distances(rows - center, rows - center)
+        distances = squared_distances(both - center, both - center)
     scaled = distances / bandwidth
     values = torch.zeros_like(scaled)
     for multiple in kernel.multiples:
@@ -124,16 +118,12 @@ def _paired_distances(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _pair_weights(num_source: int, num_target: int, estimator: Estimator, values: Tensor) -> Tensor:
-    """What each kernel value counts in the estimate, so that they broadcast together."""
+    """The weight of each kernel value in the estimate, of a shape that broadcasts to them."""
     if estimator == "linear":
         signs = torch.cat([values.new_ones(2, 1), -values.new_ones(2, 1)])
         return signs / values.shape[1]
-    signed = torch.cat(
-        [
-            values.new_full((num_source,), 1.0 / num_source),
-            values.new_full((num_target,), -1.0 / num_target),
-        ]
-    )
+    own = values.new_full((num_source,), 1.0 / num_source)
+    signed = torch.cat([own, values.new_full((num_target,), -1.0 / num_target)])
     weights = torch.outer(signed, signed)
     if estimator == "unbiased":
         weights[:num_source, :num_source] *= num_source / (num_source - 1)

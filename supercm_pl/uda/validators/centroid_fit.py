@@ -1,4 +1,4 @@
-"""SuperCM's own validators: do target features and assignments fit the source's centroids."""
+"""SuperCM's own validators: how target features and assignments fit the source's centroids."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ import torch
 from torch import Tensor
 
 from supercm_pl.clustering import ClusteringHead, clustering_loss, dirichlet_prior
-from supercm_pl.uda.validators.base import Validator
+from supercm_pl.uda.validators.validator import OptionalHead, Validator
 
 
 class TargetClusteringLoss(Validator):
-    """Negative clustering loss of the target rows against the head's centroids.
+    """Negative clustering loss of the target samples against the head's centroids.
 
-    What `ClusteringHead.loss` gives for all target rows at once, negated; without orthonormal
-    variant and prior, with centroids μ_k and assignments γ_i::
+    It is `ClusteringHead.loss` of all target samples at once, negated. Without orthonormal variant
+    and prior, with centroids μ_k and assignments γ_i::
 
         −1/(N·d) Σ_i Σ_k γ_ik ‖x_i − μ_k‖²
 
     (Singh, Boubekki, Jenssen, Kampffmeyer: SuperCM. Pattern Recognition 2025, arXiv 2507.13779.) It
-    is divided by N·d whatever the head's `normalize`. It is nan while the head has seen no labeled
-    row. It follows the scale of the features, and so compares checkpoints of runs whose features
-    have one scale; `CentroidAgreement` does not depend on it.
-
-    Args:
-        options: Of `torchmetrics.Metric`.
+    is divided by N·d whatever the head's `normalize`, and nan while the head has seen no labeled
+    sample. It follows the scale of the features, so compare only runs whose features have one
+    scale; `CentroidAgreement` does not depend on it.
     """
 
     clustering_sum: Tensor
@@ -37,11 +34,9 @@ class TargetClusteringLoss(Validator):
         self._add_rows("target_sums")
         self._add_rows("alphas")
 
-    def _update_target(
-        self, features: Tensor, assignments: Tensor, head: ClusteringHead | None
-    ) -> None:
-        head = _needed(head, self.name)
-        # Not by `head.loss`, which with a prior wants as many batches on every rank.
+    def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
+        head = _required(head, self.name)
+        # Not `head.loss`, which with a prior needs as many batches on every rank.
         loss = clustering_loss(
             features,
             assignments,
@@ -61,7 +56,7 @@ class TargetClusteringLoss(Validator):
 
 
 class CentroidAgreement(Validator):
-    """Share of target rows whose most probable class is that of the nearest centroid, in [0, 1].
+    """Fraction of target samples whose most probable class has the nearest centroid, in [0, 1].
 
     With centroids μ_k of the classes seen so far and assignments γ_i::
 
@@ -69,10 +64,7 @@ class CentroidAgreement(Validator):
 
     The linear layer and the centroids are two classifiers that learn from the same source labels;
     where the target is aligned with the source they agree (our own, with the centroids of Singh et
-    al., arXiv 2507.13779). It is nan while the head has seen no labeled row.
-
-    Args:
-        options: Of `torchmetrics.Metric`.
+    al., arXiv 2507.13779). It is nan while the head has seen no labeled sample.
     """
 
     num_agreeing: Tensor
@@ -81,10 +73,8 @@ class CentroidAgreement(Validator):
         super().__init__(**options)
         self._add_sum("num_agreeing")
 
-    def _update_target(
-        self, features: Tensor, assignments: Tensor, head: ClusteringHead | None
-    ) -> None:
-        head = _needed(head, self.name)
+    def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
+        head = _required(head, self.name)
         agreeing = (assignments.argmax(dim=1) == head.nearest_centroid(features)).sum()
         self.num_agreeing = self.num_agreeing + _nan_without_centroids(agreeing.float(), head)
 
@@ -92,7 +82,7 @@ class CentroidAgreement(Validator):
         return self.num_agreeing / self.num_target
 
 
-def _needed(head: ClusteringHead | None, name: str) -> ClusteringHead:
+def _required(head: OptionalHead, name: str) -> ClusteringHead:
     if head is None:
         raise ValueError(f"head must be given, as {name} needs its centroids, got None")
     return head

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from supercm_pl.uda.methods import discriminator
-from supercm_pl.uda.methods.discriminator import Discriminator, domain_accuracy, domain_loss
+from supercm_pl.uda.components import discriminator
+from supercm_pl.uda.components.discriminator import Discriminator, domain_accuracy, domain_loss
+
+
+def built(in_features, *options, **named):
+    discriminator = Discriminator(*options, **named)
+    discriminator.build(in_features)
+    return discriminator
 
 
 def naive_loss(source, target, source_weights=None, target_weights=None):
@@ -64,7 +70,7 @@ def test_the_loss_of_certain_logits_is_finite_and_no_less_than_single_precision(
 
 
 def test_the_default_is_three_layers_of_1024_and_one_logit():
-    network = Discriminator(16)
+    network = built(16)
     shapes = [tuple(m.weight.shape) for m in network.modules() if isinstance(m, nn.Linear)]
     assert shapes == [(1024, 16), (1024, 1024), (1, 1024)]
     assert sum(isinstance(m, nn.BatchNorm1d) for m in network.modules()) == 2
@@ -74,11 +80,11 @@ def test_the_default_is_three_layers_of_1024_and_one_logit():
     assert logits.std() > 0
 
 
-def test_without_batch_norm_rows_are_read_one_by_one():
+def test_without_batch_norm_samples_are_read_one_by_one():
     rows = torch.randn(6, 4)
-    alone = Discriminator(4, (8,), batch_norm=False)
+    alone = built(4, (8,), batch_norm=False)
     torch.testing.assert_close(alone(rows)[:3], alone(rows[:3]))
-    together = Discriminator(4, (8,))
+    together = built(4, (8,))
     assert not torch.allclose(together(rows)[:3], together(rows[:3]))
 
 
@@ -97,4 +103,4 @@ def test_accuracy_counts_each_domain_one_half():
 )
 def test_a_layer_of_no_units_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Discriminator(*arguments)
+        built(*arguments)
