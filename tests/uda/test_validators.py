@@ -30,8 +30,8 @@ from supercm_pl.uda.validators import (
     SourceAccuracy,
     TargetClusteringLoss,
     Validator,
+    soft_neighborhood,
 )
-from supercm_pl.uda.validators import soft_neighborhood
 from supercm_pl.uda.validators.risk import density_weights
 from tests.support.trainers import quiet_trainer
 
