@@ -98,10 +98,10 @@ def accuracy(cm_weight: float, methods: list[Method]) -> float:
     return float(metrics["test/acc"])
 
 
-ramp = LinearRampUp(end=0.5)
+method = DistanceConsistency(weight=1.0, ramp=LinearRampUp(end=0.5))
 print(f"labels only              {accuracy(0.0, []):.3f}")
-print(f"the method               {accuracy(0.0, [DistanceConsistency(1.0, ramp)]):.3f}")
-print(f"the method with SuperCM  {accuracy(2.0, [DistanceConsistency(1.0, ramp)]):.3f}")
+print(f"the method               {accuracy(0.0, [method]):.3f}")
+print(f"the method with SuperCM  {accuracy(2.0, [method]):.3f}")
 
 # %% [markdown]
 # ## Next steps
