@@ -82,8 +82,8 @@ class JoinedData(Dataset[Tensor]):
         if len(batches) == 1:
             return batches[0]
         check_kinds(batches)
-        positions = np.concatenate([np.flatnonzero(part == p) for p in used])
-        return torch.cat(batches)[torch.from_numpy(np.argsort(positions))]
+        by_part = np.argsort(part, kind="stable")
+        return torch.cat(batches)[torch.from_numpy(np.argsort(by_part))]
 
 
 class Samples(Dataset[Any]):

@@ -34,9 +34,7 @@ def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
             if all(held[i] == _item_label(dataset, i, name) for i in ends):
                 return held
         if size > 1000:
-            rank_zero_info(
-                f"reading the labels of all {size:,} samples of {name}: it has no `targets`"
-            )
+            rank_zero_info(f"reading all {size:,} samples of {name}, which has no `targets`")
         return np.asarray([_item_label(dataset, i, name) for i in range(size)], dtype=np.int64)
 
 

@@ -206,7 +206,7 @@ ADAPTATION = [
     ),
     (model("validators: DANN"), "model.validators: there is no class DANN"),
     (data("target_val_size: 3.0"), "target_val_size must be in (0, 1], such as"),
-    (data("resize: 0"), "resize must be 1 pixel or more, got 0"),
+    (data("resize: 0"), "resize must be at least 1, got 0"),
     (data("oracle: maybe"), "data.oracle must be bool, got maybe"),
     (data("source: []"), "source must be a source or a list of at least one, got an empty list"),
     (

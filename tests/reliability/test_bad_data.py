@@ -156,7 +156,7 @@ def test_options(options: dict[str, Any], error: type[Exception], message: str) 
         ({"labeled_target_indices": "none"}, ValueError, "labeled_target_indices: can't read"),
         ({"source_val_size": 1.0}, ValueError, "asks for 60 of 60 samples, which leaves none"),
         ({"source_val_size": None}, ValueError, r"source_val_size must be in \(0, 1\].* got None"),
-        ({"resize": 8.5}, TypeError, r"resize must be a number of pixels or \(height, width\)"),
+        ({"resize": 8.5}, TypeError, "resize must be an int, got 8.5"),
     ],
 )
 def test_options_of_adaptation(

@@ -215,8 +215,8 @@ def test_the_same_file_in_two_folders_is_found(other: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"damaged": "ignore"}, "damaged must be 'error' or 'skip', got 'ignore'"),
-        ({"duplicates": "warn"}, "duplicates must be 'allow' or 'error', got 'warn'"),
+        ({"damaged": "ignore"}, "damaged must be one of 'error', 'skip', got 'ignore'"),
+        ({"duplicates": "warn"}, "duplicates must be one of 'allow', 'error', got 'warn'"),
     ],
 )
 def test_bad_options(option: dict[str, str], message: str, tmp_path: Path) -> None:

@@ -57,13 +57,10 @@ class ArraySource(Source):
         classes: Sequence[str] | None = None,
     ) -> None:
         train, names = _labeled(x, y, classes)
-        test, _ = _test(x_test, y_test, names) or (None, names)
-        unlabeled = (
-            None if x_unlabeled is None else TensorData(as_inputs(x_unlabeled, "x_unlabeled"))
-        )
-        for name, data in (("x_test", test), ("x_unlabeled", unlabeled)):
-            if data is not None:
-                _check_like(data.inputs, name, train.inputs)
+        test, _ = _test(x_test, y_test, names, train.inputs) or (None, names)
+        unlabeled = None
+        if x_unlabeled is not None:
+            unlabeled = TensorData(as_inputs(x_unlabeled, "x_unlabeled", train.inputs))
         self._data = SourceData(train, names, test=test, unlabeled=unlabeled)
 
     def load(self) -> SourceData:
@@ -148,8 +145,11 @@ class DatasetSource(Source):
         return self._data
 
 
-def as_inputs(values: Array, name: str) -> Tensor:
-    """Inputs in memory as float32 or ``uint8``, with the checks of :class:`ArraySource`."""
+def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
+    """Inputs in memory as float32 or ``uint8``, with the checks of :class:`ArraySource`.
+
+    They must have the shape and type of the samples of ``like``, if given.
+    """
     if isinstance(values, Tensor):
         if values.is_complex() or values.is_meta or values.layout != torch.strided:
             raise TypeError(
@@ -172,9 +172,14 @@ def as_inputs(values: Array, name: str) -> Tensor:
         )
     check_finite(inputs, name)
     if inputs.ndim == 3:
-        return inputs[:, None]
-    if inputs.ndim == 4 and inputs.shape[-1] in (1, 3) and inputs.shape[1] not in (1, 3):
-        return inputs.permute(0, 3, 1, 2).contiguous()
+        inputs = inputs[:, None]
+    elif inputs.ndim == 4 and inputs.shape[-1] in (1, 3) and inputs.shape[1] not in (1, 3):
+        inputs = inputs.permute(0, 3, 1, 2).contiguous()
+    if like is not None and (inputs.shape[1:], inputs.dtype) != (like.shape[1:], like.dtype):
+        raise ValueError(
+            f"{name} must have samples like those of x, {tuple(like.shape[1:])} {like.dtype}, "
+            f"got {tuple(inputs.shape[1:])} {inputs.dtype}"
+        )
     return inputs
 
 
@@ -191,9 +196,9 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _labeled(
-    x: Array, y: Array, classes: Sequence[str] | None, suffix: str = ""
+    x: Array, y: Array, classes: Sequence[str] | None, suffix: str = "", like: Tensor | None = None
 ) -> tuple[TensorData, tuple[str, ...]]:
-    inputs = as_inputs(x, f"x{suffix}")
+    inputs = as_inputs(x, f"x{suffix}", like)
     labels = as_labels(y, f"y{suffix}", len(inputs))
     names = checked_classes(numbered_classes(labels) if classes is None else classes)
     check_class_range(labels, len(names), f"y{suffix}")
@@ -201,20 +206,11 @@ def _labeled(
 
 
 def _test(
-    x: Array | None, y: Array | None, classes: Sequence[str] | None
+    x: Array | None, y: Array | None, classes: Sequence[str] | None, like: Tensor | None = None
 ) -> tuple[TensorData, tuple[str, ...]] | None:
     if x is not None and y is not None:
-        return _labeled(x, y, classes, "_test")
+        return _labeled(x, y, classes, "_test", like)
     if x is not None or y is not None:
-        raise ValueError(
-            f"x_test and y_test go together, got only {'x' if y is None else 'y'}_test"
-        )
+        only = "x_test" if y is None else "y_test"
+        raise ValueError(f"x_test and y_test go together, got only {only}")
     return None
-
-
-def _check_like(inputs: Tensor, name: str, train: Tensor) -> None:
-    if (inputs.shape[1:], inputs.dtype) != (train.shape[1:], train.dtype):
-        raise ValueError(
-            f"{name} must have samples like those of x, {tuple(train.shape[1:])} {train.dtype}, "
-            f"got {tuple(inputs.shape[1:])} {inputs.dtype}"
-        )

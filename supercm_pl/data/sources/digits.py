@@ -92,10 +92,8 @@ class DigitsM(Source):
     def load(self) -> SourceData:
         """Read digits and photographs from the installed scikit-learn, and blend them."""
         digits, photos = Digits().load(), _photographs(self.size / _PATCH)
-        train, test = (
-            self._blended(getattr(digits, part), photos, part) for part in ("train", "test")
-        )
-        return SourceData(train, _TEN, test=test)
+        blended = {p: self._blended(getattr(digits, p), photos, p) for p in ("train", "test")}
+        return SourceData(blended["train"], _TEN, test=blended["test"])
 
     def _blended(self, digits: TensorData, photos: list[Tensor], part: str) -> TensorData:
         enlarged = F.interpolate(

@@ -71,10 +71,7 @@ class DownloadedFile:
         )
 
     def read_idx(self) -> Tensor:
-        """Images ``(N, H, W)`` or labels ``(N,)`` of an idx file, by torchvision's reader.
-
-        The file's name tells which, by ``idx3`` or ``idx1``; with the suffix ``.gz`` it is
-        compressed.
+        """Images ``(N, H, W)`` or labels ``(N,)`` of an idx file, which may be a ``.gz``.
 
         Raises:
             FileNotFoundError: If the file does not exist.
@@ -99,11 +96,7 @@ class DownloadedFile:
 
 @contextmanager
 def downloading(files: Sequence[DownloadedFile]) -> Iterator[None]:
-    """Context in which files are downloaded.
-
-    Raises:
-        FileNotFoundError: If that fails; in one line, with what to do by hand.
-    """
+    """Context in which files are downloaded; a ``FileNotFoundError`` tells what to do by hand."""
     try:
         yield
     except _FAILURES as error:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import IdentifiedSamples, Samples
 from supercm_pl.data.sources.base import SourceData
+from supercm_pl.data.sources.image_folders import (
+    all_images,
+    class_folders,
+    find_images,
+    first_three,
+    labeled_images,
+    listed,
+)
 from supercm_pl.data.sources.image_reading import ImageFiles, ImageSource
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 PathLike = str | Path
 
@@ -73,12 +79,12 @@ class FolderSource(ImageSource):
     def load(self) -> SourceData:
         """List the files; an image is read when its sample is used."""
         classes = self.class_names()
-        parts = {"labeled": self._files(*_labeled_images(self.labeled, "labeled", classes))}
+        parts = {"labeled": self._files(*labeled_images(self.labeled, "labeled", classes))}
         if self.unlabeled is not None:
-            parts["unlabeled"] = self._files(_all_images(self.unlabeled, "unlabeled"))
+            parts["unlabeled"] = self._files(all_images(self.unlabeled, "unlabeled"))
         for name, folder in (("test", self.test), ("val", self.val)):
             if folder is not None:
-                parts[name] = self._files(*_labeled_images(folder, name, classes))
+                parts[name] = self._files(*labeled_images(folder, name, classes))
         if self.damaged == "skip":
             parts = self._undamaged(parts)
         if self.duplicates == "error":
@@ -87,7 +93,7 @@ class FolderSource(ImageSource):
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the subfolders of ``labeled``, sorted."""
-        return _class_folders(self.labeled, "labeled")
+        return class_folders(self.labeled, "labeled")
 
     def _undamaged(self, parts: Mapping[str, ImageFiles]) -> dict[str, ImageFiles]:
         whole: dict[str, ImageFiles] = {}
@@ -107,12 +113,8 @@ class FolderSource(ImageSource):
             whole[name] = self._files([images.paths[row] for row in rows], targets)
         self.skipped = tuple(skipped)
         if skipped:
-            names = _shown([str(path) for path in skipped])
-            warnings.warn(
-                f"{len(skipped)} damaged images are left out: {names}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         return whole
 
 
@@ -154,17 +156,17 @@ class DomainFolder(ImageSource):
                     f"expected {folder}/<class>/<image>, found {below[0]}: "
                     "give the folder above the domains as root, and the folder of classes as domain"
                 )
-        images = _labeled_images(folder, f"{self.domain!r} domain", classes)
+        images = labeled_images(folder, f"{self.domain!r} domain", classes)
         return SourceData(self._files(*images), classes)
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the class folders, sorted."""
-        return _class_folders(self._folder(), f"{self.domain!r} domain")
+        return class_folders(self._folder(), f"{self.domain!r} domain")
 
     def _folder(self) -> Path:
         folder = self.root / self.domain
         if not folder.is_dir():
-            found = _listing(self.root) if self.root.is_dir() else "no folder there"
+            found = listed(self.root) if self.root.is_dir() else "no folder there"
             raise ValueError(
                 f"{self.root} has no domain {self.domain!r}: expected "
                 f"{self.root}/{self.domain}/<class>/<image>, found {found}"
@@ -200,11 +202,11 @@ class UnlabeledFolder(ImageSource):
 
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
-        images = self._files(_all_images(self.folder, "target"))
+        images = self._files(all_images(self.folder, "target"))
         if self.test is None:
             return SourceData(images, ())
-        classes = _class_folders(self.test, "test")
-        test = self._files(*_labeled_images(self.test, "test", classes))
+        classes = class_folders(self.test, "test")
+        test = self._files(*labeled_images(self.test, "test", classes))
         return SourceData(images, classes, test=test)
 
 
@@ -220,102 +222,19 @@ def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedS
             f"shape {input_shape}"
         )
     channels, height, width = input_shape
-    paths = _all_images(folder, "predict_path")
+    paths = all_images(folder, "predict_path")
     ids = [path.relative_to(folder).as_posix() for path in paths]
     return IdentifiedSamples(Samples(ImageFiles(paths, (height, width), channels == 1)), ids)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files at any depth under a folder, by suffix, in the same order on every machine.
-
-    Links to a folder above are not followed: they would bring in images of other classes.
-    """
-    above = set(map(str, Path(os.path.realpath(folder)).parents))
-    return sorted(_walk(folder, above), key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen:  # a loop of symbolic links
-        return
-    seen.add(real)
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _walk(path, seen)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield path
-
-
-def _all_images(folder: Path, name: str) -> list[Path]:
-    _check_folder(folder, name)
-    paths = find_images(folder)
-    if not paths:
-        raise ValueError(
-            f"{name} folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)}), "
-            f"found {_listing(folder)}"
-        )
-    return paths
-
-
-def _labeled_images(
-    folder: Path, name: str, classes: Sequence[str]
-) -> tuple[list[Path], list[int]]:
-    found = _class_folders(folder, name)
-    unknown = sorted(set(found) - set(classes))
-    if unknown:
-        raise ValueError(
-            f"{name} folder {folder} has classes that the labeled folder lacks: "
-            f"{', '.join(unknown)}; its classes are {', '.join(classes)}"
-        )
-    paths: list[Path] = []
-    targets: list[int] = []
-    for class_name in found:
-        images = find_images(folder / class_name)
-        if not images:
-            raise ValueError(f"class {class_name!r} of the {name} folder {folder} has no images")
-        paths += images
-        targets += [classes.index(class_name)] * len(images)
-    return paths, targets
-
-
-def _class_folders(folder: Path, name: str) -> tuple[str, ...]:
-    _check_folder(folder, name)
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
-        raise ValueError(
-            f"{name} folder {folder} has no class subfolders; expected {folder}/<class>/<image>, "
-            f"found {_listing(folder)}"
-        )
-    here = os.path.realpath(folder)
-    for class_name in names:
-        real = os.path.realpath(folder / class_name)
-        if f"{here}{os.sep}".startswith(f"{real}{os.sep}"):
-            raise ValueError(
-                f"class {class_name!r} of the {name} folder {folder} is a link to {real}, which "
-                "contains the other classes too"
-            )
-    return tuple(names)
-
-
-def _check_folder(folder: Path, name: str) -> None:
-    if not folder.is_dir():
-        kind = "is not a folder" if folder.exists() else "does not exist"
-        raise ValueError(f"{name} folder {folder} {kind}")
-
-
 def _check_duplicates(parts: Mapping[str, Sequence[Path]]) -> None:
-    """Reject a file that is in two parts; only files of one size are compared."""
-    by_size: dict[int, list[tuple[str, Path]]] = {}
+    """Reject a file that is in two parts; only files that share their size are read."""
+    sizes = Counter(path.stat().st_size for paths in parts.values() for path in paths)
+    seen: dict[bytes, tuple[str, Path]] = {}
     for name, paths in parts.items():
         for path in paths:
-            by_size.setdefault(path.stat().st_size, []).append((name, path))
-    for alike in by_size.values():
-        if len({name for name, _ in alike}) < 2:
-            continue
-        seen: dict[bytes, tuple[str, Path]] = {}
-        for name, path in alike:
+            if sizes[path.stat().st_size] == 1:
+                continue
             digest = hashlib.sha256(path.read_bytes()).digest()
             first_name, first = seen.setdefault(digest, (name, path))
             if first_name != name:
@@ -323,12 +242,3 @@ def _check_duplicates(parts: Mapping[str, Sequence[Path]]) -> None:
                     f"the same image is in the {first_name} and in the {name} folder: {first} "
                     f"and {path}; remove one, or set duplicates='allow'"
                 )
-
-
-def _listing(folder: Path) -> str:
-    return _shown(sorted(path.name for path in folder.iterdir())) or "nothing"
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -89,20 +89,19 @@ def _read(file: Path) -> list[_Line]:
         texts = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"can't read the list of images {file}: {error}") from error
-    lines = [_parsed(file, number, text) for number, text in enumerate(texts, 1) if text.strip()]
+    lines = []
+    for number, text in enumerate(map(str.strip, texts), 1):
+        path, _, label = text.replace("\t", " ").rpartition(" ")
+        if path and label.isascii() and label.isdigit():
+            lines.append((number, path.strip(), int(label)))
+        elif text:
+            raise ValueError(
+                f"{file}, line {number}: expected '<path> <label>' with a label of 0 or more, "
+                f"found {text!r}"
+            )
     if not lines:
         raise ValueError(f"the list of images {file} is empty; expected lines '<path> <label>'")
     return lines
-
-
-def _parsed(file: Path, number: int, text: str) -> _Line:
-    path, _, label = text.strip().replace("\t", " ").rpartition(" ")
-    if not path or not (label.isascii() and label.isdigit()):
-        raise ValueError(
-            f"{file}, line {number}: expected '<path> <label>' with a label of 0 or more, "
-            f"found {text.strip()!r}"
-        )
-    return number, path.strip(), int(label)
 
 
 def _names(lines: list[_Line]) -> list[str]:

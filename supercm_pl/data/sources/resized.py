@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset, IterableDataset
 
-from supercm_pl.checks import check_choice, check_object
+from supercm_pl.checks import check_choice, check_object, check_size
 from supercm_pl.data.datasets import (
     Indices,
     TensorData,
@@ -72,12 +72,12 @@ class Resized(Source):
     def load(self) -> SourceData:
         """Open the source; images in memory are resized here."""
         data = self.source.load()
-        parts: dict[str, Dataset[Any]] = {}
-        for name in ("train", "test", "val", "unlabeled"):
-            dataset = getattr(data, name)
-            if dataset is not None:
-                parts[name] = reshaped(dataset, self.reshape)
-        return replace(data, **parts)  # type: ignore[arg-type]
+        parts: dict[str, Any] = {
+            name: reshaped(dataset, self.reshape)
+            for name, dataset in vars(data).items()
+            if isinstance(dataset, Dataset)
+        }
+        return replace(data, **parts)
 
     def class_names(self) -> tuple[str, ...]:
         """Those of the source."""
@@ -158,10 +158,7 @@ def reshaped(dataset: Dataset[Any], reshape: Reshape) -> Dataset[Any]:
     if reshape == Reshape():
         return dataset
     if isinstance(dataset, IterableDataset):
-        raise TypeError(
-            "images of an IterableDataset can't be resized, cropped or converted here: do it in "
-            "the data set"
-        )
+        raise TypeError("images of an IterableDataset can't be resized: do it in the data set")
     if isinstance(dataset, TensorData):
         chunks = [reshape(chunk) for chunk in torch.split(dataset.inputs, _CHUNK)]
         return TensorData(torch.cat(chunks), dataset.targets)
@@ -186,15 +183,10 @@ def common_reshape(
     Raises:
         ValueError: If shapes still differ; or if there is a size, and a domain has no images.
     """
-    inputs = {
-        name: first_input(dataset, name) for name, dataset in {**sources, "target": target}.items()
-    }
+    inputs = {name: first_input(data, name) for name, data in {**sources, "target": target}.items()}
     channels = {value.shape[1] if value.ndim == 4 else 0 for value in inputs.values()}
-    reshape = Reshape(
-        size=size,
-        channels=3 if channels == {1, 3} else None,
-        floating=len({inputs[name].dtype for name in sources}) > 1,
-    )
+    floating = len({inputs[name].dtype for name in sources}) > 1
+    reshape = Reshape(size, channels=3 if channels == {1, 3} else None, floating=floating)
     shapes = {name: tuple(reshape(value).shape[1:]) for name, value in inputs.items()}
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{name} has {shape}" for name, shape in shapes.items())
@@ -209,11 +201,9 @@ def height_and_width(value: int | Sequence[int] | None, name: str) -> tuple[int,
     if value is None:
         return None
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in pair):
+    if len(pair) != 2:
         raise TypeError(f"{name} must be a number of pixels or (height, width), got {value!r}")
-    if min(pair) < 1:
-        raise ValueError(f"{name} must be 1 pixel or more, got {value!r}")
-    return pair[0], pair[1]
+    return check_size(name, pair[0]), check_size(name, pair[1])
 
 
 def _center(images: Tensor, crop: tuple[int, int]) -> Tensor:

@@ -86,7 +86,7 @@ def make_split(
             wanted = np.clip(_proportionally(round(total), available), 1, available)
         _check_available(wanted, available, [classes[k] for k in known])
         wanted = _tailed(wanted, plan.labeled_imbalance)
-        labeled = _first_of_each(permutation(len(own), seed, "labeled"), label, wanted)
+        labeled = _drawn(np.arange(len(own)), label, wanted, seed, "labeled")
     # If every sample is labeled, validation samples can only be taken from these.
     all_labeled = labeled_indices is None and len(labeled) == np.count_nonzero(label >= 0)
     val = _held_out(val_size, label, labeled, all_labeled, seed)
@@ -185,8 +185,7 @@ def _held_out(
     if total > left:
         raise ValueError(f"val_size asks for {total} samples, but only {left} can be held out")
     wanted = _proportionally(total, np.bincount(labels[rest]))
-    order = permutation(len(labels), seed, "val")
-    return _first_of_each(order[np.isin(order, rest)], labels, wanted)
+    return _drawn(rest, labels, wanted, seed, "val")
 
 
 def _tailed(counts: Counts, ratio: float) -> Counts:
@@ -199,14 +198,13 @@ def _tailed_rows(rows: Indices, labels: Indices, ratio: float, seed: int) -> Ind
     """A long tail of the rows ``(n,)`` of known classes, and all others."""
     known = rows[labels[rows] >= 0]
     counts = _tailed(np.bincount(labels[known], minlength=int(labels.max()) + 1), ratio)
-    order = permutation(len(labels), seed, "unlabeled")
-    kept = _first_of_each(order[np.isin(order, known)], labels, counts)
-    return np.union1d(rows[labels[rows] < 0], kept)
+    return np.union1d(rows[labels[rows] < 0], _drawn(known, labels, counts, seed, "unlabeled"))
 
 
-def _first_of_each(order: Indices, labels: Indices, wanted: Counts) -> Indices:
-    """The first ``wanted[k]`` rows of each class ``k >= 0`` in ``order``, sorted."""
-    order = order[labels[order] >= 0]
+def _drawn(rows: Indices, labels: Indices, wanted: Counts, seed: int, name: str) -> Indices:
+    """From ``rows``, ``wanted[k]`` of each class ``k >= 0``, sorted."""
+    order = permutation(len(labels), seed, name)
+    order = order[np.isin(order, rows) & (labels[order] >= 0)]
     by_class = order[np.argsort(labels[order], kind="stable")]
     found = labels[by_class]
     rank = np.arange(len(found)) - np.searchsorted(found, found)

@@ -2,8 +2,8 @@
 
 Each class maps images ``(B, C, H, W)`` with values in ``[0, 1]`` to images, never synchronizes with
 the device, and draws from the device's global generator, which a data module seeds for every step.
-:mod:`supercm_pl.data.transforms.randaugment` has stronger ones. Other modules with this interface,
-such as kornia's, can be used by their class paths.
+Arguments out of range raise a ``ValueError``. :mod:`supercm_pl.data.transforms.randaugment` has
+stronger ones. Other modules with this interface, such as kornia's, are used by their class paths.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ class FlipCrop(nn.Module):
     """Flip left to right at random, and shift by cropping from the padded image; for photographs.
 
     Args:
-        padding: Largest shift along each axis in pixels, ``>= 0`` and smaller than the image's
-            sides.
+        padding: Largest shift along each axis in pixels, ``>= 0`` and below the image's sides.
         flip: Probability of the flip, in ``[0, 1]``; 0 where left and right matter, as in digits.
     """
 

@@ -1,7 +1,7 @@
 """FixMatch's strong views, RandAugment and Cutout, on the device for whole batches.
 
 Each sample draws its own operations and strengths, whereas kornia's and torchvision's RandAugment
-draw the operations once per batch.
+draw the operations once per batch. Arguments out of range raise a ``ValueError``.
 """
 
 from __future__ import annotations

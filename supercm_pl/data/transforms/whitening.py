@@ -1,6 +1,7 @@
 """Global contrast normalization and ZCA whitening, the literature's preprocessing of CIFAR.
 
 Both map images ``(B, C, H, W)`` to images. Unlike augmentation, they apply to evaluation too.
+Arguments out of range raise a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -139,10 +140,8 @@ class ZCA(nn.Module):
                 total = torch.zeros_like(origin)
                 products = rows.new_zeros(len(origin), len(origin))
             if batch.shape[1:] != shape:
-                raise ValueError(
-                    f"images must all have one shape, got {tuple(shape)} and "
-                    f"{tuple(batch.shape[1:])}"
-                )
+                both = f"{tuple(shape)} and {tuple(batch.shape[1:])}"
+                raise ValueError(f"images must all have one shape, got {both}")
             # Relative to a mean, or the difference below would lose precision.
             rows -= origin
             count += len(rows)
@@ -184,16 +183,16 @@ class ZCA(nn.Module):
         """Write arguments and buffers to a file, in an existing folder."""
         if not self.fitted:
             raise RuntimeError("ZCA is not fitted: there is nothing to save")
-        content = {"epsilon": self.epsilon, "contrast_scale": self.contrast_scale}
-        torch.save({**content, "mean": self.mean, "whitening": self.whitening}, path)
+        arguments = {"epsilon": self.epsilon, "contrast_scale": self.contrast_scale}
+        torch.save({**arguments, **self.state_dict()}, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ZCA:
         """Read a file written by :meth:`save`, without running code from it."""
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            zca = cls(content["epsilon"], content["contrast_scale"])
-            zca.load_state_dict({name: content[name] for name in ("mean", "whitening")})
+            zca = cls(content.pop("epsilon"), content.pop("contrast_scale"))
+            zca.load_state_dict(content)
         except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a file written by ZCA.save: {error}") from error
         return zca

@@ -7,7 +7,7 @@ from PIL import Image
 
 from supercm_pl.data import FolderSource
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.sources.folder import find_images
+from supercm_pl.data.sources.image_folders import find_images
 from supercm_pl.data.sources.image_reading import read_image
 
 
