@@ -213,21 +213,6 @@ def test_the_backbone_learns_at_its_own_rate_under_the_inverse_decay():
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_norm": "both"}, "batch_norm must be .* got 'both'"),
-        ({"centroid_threshold": 1.0}, r"centroid_threshold must be in \(0, 1\), got 1.0"),
-        ({"backbone_lr_factor": -1.0}, "backbone_lr_factor must be at least 0, got -1.0"),
-        ({"bottleneck": 0}, "bottleneck must be at least 1, got 0"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        build(**options)
-
-
-@pytest.mark.bad_input
 def test_a_batch_of_another_form_is_described():
     with pytest.raises(TypeError, match=r"\"source\": \(x, y\).*got a mapping with \['labeled'\]"):
         build().training_step({"labeled": (torch.zeros(2, 4), torch.zeros(2).long())})
