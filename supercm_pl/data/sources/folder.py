@@ -34,7 +34,7 @@ class FolderSource(ImageSource):
         labeled/dog/2.png     unlabeled/more/b.jpg   test/dog/8.png
 
     Classes are numbered in the alphabetic order of their folders. ``image_size`` and ``grayscale``
-    are those of :class:`ImageSource`.
+    are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         labeled: Folder with one subfolder of images per class.
@@ -129,7 +129,7 @@ class DomainFolder(ImageSource):
         root/sketch/mug/1.png            DomainNet
 
     There is no test set: a target domain is tested on all of its images. ``image_size`` and
-    ``grayscale`` are those of :class:`ImageSource`.
+    ``grayscale`` are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         root: Folder of the data set.
@@ -179,7 +179,8 @@ class DomainFolder(ImageSource):
 class UnlabeledFolder(ImageSource):
     """A target domain whose images have no labels: all images under a folder, flat or nested.
 
-    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
+    ``image_size`` and ``grayscale`` are those of
+    :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         folder: The images; names of subfolders are ignored.

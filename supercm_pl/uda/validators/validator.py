@@ -59,7 +59,7 @@ class Validator(Metric, ABC):
 
     @property
     def name(self) -> str:
-        """The name in logs: the class name in snake case."""
+        """The name in logs, the class name in snake case."""
         return snake_case(type(self).__name__)
 
     def update(
