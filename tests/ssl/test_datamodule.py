@@ -332,7 +332,8 @@ def test_a_step_that_was_cut_off_is_done_again(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         fit(tmp_path, digits(), module=broken, callbacks=[OnExceptionCheckpoint(tmp_path, "cut")])
     rest = fit(tmp_path, digits(), ckpt_path=tmp_path / "cut.ckpt")
-    assert_resumed(rest, full, range(6, 12))
+    assert list(rest.seen.values()) == [full.seen[step] for step in range(6, 12)]
+    assert same_weights(rest, full)
 
 
 def test_resume_with_validation_in_the_middle_and_gradient_accumulation(tmp_path):
