@@ -139,7 +139,7 @@ def test_options(options: dict[str, Any], error: type[Exception], message: str) 
         ({"source_batch_size": 0}, ValueError, "source_batch_size must be at least 1, got 0"),
         ({"target_batch_size": 0}, ValueError, "target_batch_size must be at least 1, got 0"),
         ({"labeled_target_batch_size": 0}, ValueError, "labeled_target_batch_size must be"),
-        ({"resize": 0}, ValueError, "resize must be 1 pixel or more, got 0"),
+        ({"resize": 0}, ValueError, "resize must be at least 1, got 0"),
         ({"source_val_size": -1}, ValueError, "source_val_size must be at least 0, got -1"),
         ({"labeled_target_indices": [0.5]}, TypeError, "labeled_target_indices must be row num"),
         ({"labeled_target_indices": "none"}, ValueError, "labeled_target_indices: can't read"),
