@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ import yaml
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.cli.main import main
-from tests.support.command import supercm, supercm_process, table
+from tests.support.command import printed_config, supercm, supercm_process, table
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -173,10 +172,6 @@ def test_a_terminal_shows_one_bar_for_the_whole_run(monkeypatch: pytest.MonkeyPa
 
 
 # --- How it is configured
-
-
-def printed_config(*words: str) -> Any:
-    return yaml.safe_load(supercm("fit", *words, "--print_config").out)
 
 
 def test_a_later_file_changes_only_what_it_names(folder: Path) -> None:

@@ -183,6 +183,9 @@ OTHER = [
         "change.yaml, line 1: the key cm_weight is there twice",
     ),
     ("trainer: &a [*a]", "change.yaml, line 1: an anchor must not hold itself"),
+    ("base: smal.yaml", "change.yaml, line 1: there is no base smal.yaml; did you mean small.yaml"),
+    ("base: change.yaml", "change.yaml builds on itself: change.yaml -> change.yaml"),
+    ("base: {a: b}", "change.yaml, line 1: base must be a path or a list of paths"),
 ]
 
 

@@ -37,7 +37,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the sdist, and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
     copy = folder / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*UNWANTED), symlinks=True)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*UNWANTED))
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, copy, folder=folder)
     return folder
 
@@ -56,7 +56,9 @@ def test_the_wheel_holds_the_package_its_types_and_its_configurations(dist: Path
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     sources = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("supercm_pl/**/*.py")}
-    configs = {f"supercm_pl/{path.relative_to(ROOT)}" for path in ROOT.glob("configs/**/*.yaml")}
+    configs = {
+        f"supercm_pl/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("configs/**/*.yaml")
+    }
     info = {name for name in names if ".dist-info/" in name}
     assert names - info == sources | configs | {"supercm_pl/py.typed"}
     assert any(name.endswith("licenses/LICENSE") for name in info)
@@ -82,7 +84,7 @@ def test_the_sdist_holds_what_a_distributor_needs(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {"LICENSE", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", "setup.cfg"}
+    wanted = {"LICENSE", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", "setup.cfg", "setup.py"}
     wanted |= {"tests/project/test_packaging.py", "configs/ssl/digits.yaml", "docs/architecture.md"}
     assert wanted <= names
     assert not [name for name in names if "__pycache__" in name or "/runs/" in name]
