@@ -13,7 +13,6 @@ from torch import Tensor
 from supercm_pl.callbacks.prediction_csv import PredictionWriter
 from supercm_pl.data.datasets import Indices, fetch_inputs
 from supercm_pl.data.sources.folder import images_to_predict
-from supercm_pl.data.sources.image_reading import ImageFiles
 
 
 class Predictions(NamedTuple):
@@ -53,16 +52,13 @@ def inputs_by_row(
     Raises:
         ValueError: If a folder holds no image, or inputs have another shape.
     """
-    if isinstance(inputs, str | PathLike) and not Path(inputs).is_file():
-        found = images_to_predict(Path(inputs), input_shape)
+    images = inputs
+    if isinstance(inputs, str | PathLike):
+        images = [inputs] if Path(inputs).is_file() else Path(inputs)
+    listed = isinstance(images, list | tuple) and all(isinstance(p, str | PathLike) for p in images)
+    if listed or isinstance(images, Path):
+        found = images_to_predict(images, input_shape)
         return list(found.ids), lambda rows: fetch_inputs(found.samples.dataset, rows)
-    files = [inputs] if isinstance(inputs, str | PathLike) else inputs
-    if isinstance(files, list | tuple) and all(isinstance(p, str | PathLike) for p in files):
-        if len(input_shape) != 3 or input_shape[0] not in (1, 3):
-            raise ValueError(f"files are for models of images, this one takes {input_shape}")
-        channels, height, width = input_shape
-        images = ImageFiles([Path(p) for p in files], (height, width), grayscale=channels == 1)
-        return [str(path) for path in files], images.fetch
     array = torch.as_tensor(inputs)
     if tuple(array.shape[1:]) != input_shape:
         raise ValueError(

@@ -370,7 +370,9 @@ def test_a_configuration_of_something_else_is_refused(checkpoint: Path, tmp_path
 def test_files_are_for_models_of_images(tmp_path: Path) -> None:
     classifier = Classifier(SSLModule(MLP(4, (8,)), num_classes=2), ["a", "b"], (4,))
     Image.new("L", (8, 8)).save(tmp_path / "image.png")
-    with pytest.raises(ValueError, match=r"files are for models of images, this one takes \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"only models .* predict images in files, this one takes \(4,\)"
+    ):
         classifier.predict([tmp_path / "image.png"])
 
 

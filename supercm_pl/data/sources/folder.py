@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -211,20 +212,26 @@ class UnlabeledFolder(ImageSource):
         return SourceData(images, classes, test=test)
 
 
-def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedSamples:
-    """Images under a folder in a model's input shape ``(C, H, W)``, with their paths as ids.
+def images_to_predict(
+    images: Path | Sequence[PathLike | os.PathLike[str]], input_shape: tuple[int, ...]
+) -> IdentifiedSamples:
+    """Images under a folder, or in files, in a model's input shape, with their paths as ids.
 
     Raises:
-        ValueError: If the folder contains no image, or ``C`` is neither 1 nor 3.
+        ValueError: If the folder contains no image, or the shape is not ``(C, H, W)`` with ``C`` of
+            1 or 3.
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3):
         raise ValueError(
-            "predict_path is for sources of images with 1 or 3 channels, this one has inputs of "
-            f"shape {input_shape}"
+            "only models with inputs (C, H, W) of 1 or 3 channels predict images in files, this "
+            f"one takes {input_shape}"
         )
     channels, height, width = input_shape
-    paths = all_images(folder, "predict_path")
-    ids = [path.relative_to(folder).as_posix() for path in paths]
+    if isinstance(images, Path):
+        paths = all_images(images, "predict_path")
+        ids = [path.relative_to(images).as_posix() for path in paths]
+    else:
+        paths, ids = [Path(path) for path in images], [str(path) for path in images]
     return IdentifiedSamples(Samples(ImageFiles(paths, (height, width), channels == 1)), ids)
 
 

@@ -155,10 +155,7 @@ def _blend(degenerate: Tensor, images: Tensor, strength: Tensor) -> Tensor:
 
 
 def _warp(
-    images: Tensor,
-    strength: Tensor,
-    x: tuple[Tensor | float, ...],
-    y: tuple[Tensor | float, ...],
+    images: Tensor, strength: Tensor, x: tuple[Tensor | float, ...], y: tuple[Tensor | float, ...]
 ) -> Tensor:
     """Images sampled at ``matrix @ (x, y, 1)``, with both coordinates in ``[-1, 1]``.
 
