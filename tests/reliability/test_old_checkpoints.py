@@ -52,35 +52,31 @@ def test_it_loads_by_python_and_says_what_it_said(version: str, kind: str) -> No
 @each
 @both
 def test_it_predicts_by_the_command_what_it_predicted(
-    version: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, kind: str, folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "images").mkdir()
+    (folder / "images").mkdir()
     for number, image in enumerate(fixed_images(kind)):
         pixels = image.permute(1, 2, 0).squeeze(2).numpy()
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
     kept = KEPT / version
     outcome = supercm(
         *("predict", "--config", str(kept / f"{kind}.yaml")),
         *("--ckpt_path", str(kept / f"{kind}.ckpt"), "--data.predict_path", "images"),
     )
     assert outcome.status == 0, outcome.err
-    with (tmp_path / "predictions.csv").open(newline="") as file:
+    with (folder / "predictions.csv").open(newline="") as file:
         shares = [[float(value) for value in row[3:]] for row in list(csv.reader(file))[1:]]
     torch.testing.assert_close(torch.tensor(shares), expected(version, kind), rtol=0, atol=1e-4)
 
 
 @each
 @both
-def test_training_goes_on_from_it(
-    version: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_training_goes_on_from_it(version: str, kind: str, folder: Path) -> None:
     kept = KEPT / version
     outcome = supercm(
         *("fit", "--config", str(kept / f"{kind}.yaml"), "--ckpt_path", str(kept / f"{kind}.ckpt")),
         *("--trainer.max_steps", "20", "--test_after_fit", "false"),
     )
     assert outcome.status == 0, outcome.err
-    (last,) = tmp_path.rglob("last.ckpt")
+    (last,) = folder.rglob("last.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 20
