@@ -1,4 +1,4 @@
-"""Pictures of the validation data, written to the logger while the model trains."""
+"""Figures of the validation data, written to the logger during training."""
 
 from __future__ import annotations
 
@@ -34,35 +34,33 @@ if TYPE_CHECKING:
 
 Picture = Literal["embedding", "confusion", "confidence", "reliability", "domains"]
 
-# Fewer rows of a domain than this say nothing about its distance.
+# The distance is meaningless with fewer samples per domain.
 _FEWEST_ROWS = 10
 
 
 class FigureLogger(ValidationSampler):
-    """Writes pictures of the validation data to the logger.
+    """Writes figures of the validation data to the logger.
 
-    To TensorBoard's images, to Weights & Biases' media, to the artifacts of MLflow, and for a
-    logger that has a folder and no images, such as ``CSVLogger``, to it; the last two name them
-    ``figures/step_00000600/embedding.png``. A picture that the data don't allow, such as a
-    confusion matrix without labels, is left out.
+    Figures become images in TensorBoard, media in Weights & Biases, and artifacts in MLflow. For
+    other loggers with a folder, such as ``CSVLogger``, they are files. MLflow and files use names
+    such as ``figures/step_00000600/embedding.png``. Figures that the data do not allow, such as a
+    confusion matrix without labels, are omitted.
 
-    - ``embedding``: features with centroids, by class, by assignment, and in domain adaptation by
-      domain.
-    - ``confusion``: the confusion matrix of all validation data, of each domain with labels.
-    - ``confidence``: how sure the assignments are, right and wrong ones.
+    - ``embedding``: features and centroids, by class, by assignment, and by domain.
+    - ``confusion``: confusion matrix of all validation data, per labeled domain.
+    - ``confidence``: distribution of the confidence of correct and wrong assignments.
     - ``reliability``: accuracy over confidence.
-    - ``domains``: proxy A-distance and accuracy of each class in each domain with labels; in domain
-      adaptation alone.
+    - ``domains``: proxy A-distance, and accuracy per class in each labeled domain; only in domain
+      adaptation.
 
-    Training is the same with and without it. A subclass that overrides :meth:`draw` can add
-    pictures of its own.
+    Training is the same with and without the callback. To add figures, override :meth:`draw`.
 
     Args:
-        every_n_epochs: Epochs from one time to the next, 1 or more.
-        figures: Which pictures.
-        max_samples: Samples that are drawn, of all validation data together, 2 or more.
-        projection: As in :func:`~supercm_pl.viz.plot_embedding`; for 500 samples t-SNE and UMAP
-            take about a second, UMAP some 15 more for its compiler the first time.
+        every_n_epochs: Epochs between figures, 1 or more.
+        figures: Figures to write.
+        max_samples: Plotted samples of all validation data together, 2 or more.
+        projection: As in :func:`~supercm_pl.viz.project`. For 500 samples, t-SNE and UMAP take
+            about one second; the first call of UMAP takes about 15 seconds for compilation.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -88,14 +86,14 @@ class FigureLogger(ValidationSampler):
         self.projection = projection
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """See whether there is a logger to write to, and matplotlib to draw with."""
+        """Check that there are a logger and matplotlib."""
         super().setup(trainer, pl_module, stage)
         new_figure(1.0, 1.0)
         if stage == "fit" and not trainer.loggers:
             rank_zero_warn("FigureLogger has nowhere to write: the trainer has no logger")
 
     def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
-        """Draw, and write to every logger."""
+        """Draw the figures and write them to every logger."""
         if not trainer.loggers:
             return
         for name, figure in self.draw(samples).items():
@@ -103,7 +101,7 @@ class FigureLogger(ValidationSampler):
                 _write(logger, name, figure, trainer.global_step)
 
     def draw(self, samples: ValidationSamples) -> dict[str, Figure]:
-        """The pictures that the samples allow, by name."""
+        """Return the figures that the samples allow, by name."""
         makers: dict[Picture, Callable[[ValidationSamples], Figure | None]] = {
             "embedding": self._embedding,
             "confusion": _confusion,
@@ -144,7 +142,7 @@ def _confusion(samples: ValidationSamples) -> Figure | None:
 
 
 def _by_domain(samples: ValidationSamples) -> dict[str, tuple[Tensor, Tensor | None]]:
-    # Assignments, and labels where all are known.
+    # Assignments, and labels if all are known.
     found = {}
     for number, name in enumerate(samples.domain_names):
         rows = samples.domains == number
@@ -204,7 +202,7 @@ def _write(logger: Any, name: str, figure: Figure, step: int) -> None:
     if hasattr(logger, "log_image"):
         logger.log_image(key=f"figures/{name}", images=[_image(figure)], step=step)
     elif hasattr(experiment, "add_figure"):
-        # Closed by nobody but the garbage collector: pyplot does not know it.
+        # Not registered with pyplot, so the garbage collector frees it.
         experiment.add_figure(f"figures/{name}", figure, global_step=step, close=False)
     elif hasattr(experiment, "log_figure") and hasattr(logger, "run_id"):  # MLflow
         experiment.log_figure(logger.run_id, figure, file.as_posix())

@@ -1,4 +1,4 @@
-"""Axes and colors that all pictures share."""
+"""Axes, colors and checks shared by all figures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MISSING = "pictures need matplotlib: pip install 'supercm-pl[plot]'"
+_MISSING = "figures need matplotlib: pip install 'supercm-pl[plot]'"
 
 WITHOUT_LABEL = "#bbbbbb"
 
 
 def new_axes(**options: Any) -> Axes:
-    """Axes of a new figure of pyplot's, which a notebook shows by itself.
+    """Return the axes of a new pyplot figure, which notebooks show automatically.
 
     Raises:
         ModuleNotFoundError: If matplotlib is missing.
@@ -32,7 +32,7 @@ def new_axes(**options: Any) -> Axes:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure in inches that pyplot does not know: it is freed when nobody holds it.
+    """Return a figure that is not registered with pyplot, so it is freed when unused; in inches.
 
     Raises:
         ModuleNotFoundError: If matplotlib is missing.
@@ -45,20 +45,20 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def color(group: int) -> str:
-    """Of a group: one of matplotlib's ten, which come round again; gray for ``-1``."""
+    """Return the color of a group, one of matplotlib's ten in a cycle; gray for ``-1``."""
     return WITHOUT_LABEL if group < 0 else f"C{int(group) % 10}"
 
 
 def plain(text: str) -> str:
-    """Text as it is: matplotlib would read what stands between dollars as a formula."""
+    """Escape dollar signs, between which matplotlib would typeset a formula."""
     return text.replace("$", r"\$")
 
 
 def class_names(names: Sequence[str] | None, count: int) -> list[str]:
-    """One name for each class, their numbers where no names are given.
+    """Return one name per class, or class numbers if no names are given.
 
     Raises:
-        ValueError: If there are not ``count`` of them.
+        ValueError: If there are not ``count`` names.
     """
     if names is None:
         return [str(k) for k in range(count)]
@@ -68,10 +68,10 @@ def class_names(names: Sequence[str] | None, count: int) -> list[str]:
 
 
 def check_assignments(assignments: Tensor, labels: Tensor | None = None) -> None:
-    """Refuse what are not assignments ``(N, K)``, with labels ``(N,)`` in ``0..K-1``.
+    """Check assignments ``(N, K)``, and labels ``(N,)`` in ``0..K-1`` if given.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If a shape or a label is wrong.
     """
     if assignments.ndim != 2 or not len(assignments):
         raise ValueError(
@@ -89,10 +89,10 @@ def check_assignments(assignments: Tensor, labels: Tensor | None = None) -> None
 
 
 def check_labels(labels: Tensor, num_classes: int, name: str = "labels") -> None:
-    """Refuse labels outside ``0..num_classes-1``.
+    """Check that labels are in ``0..num_classes-1``.
 
     Raises:
-        ValueError: If there are any.
+        ValueError: If a label is out of range.
     """
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(f"{name} must be integers, got {labels.dtype}")

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and how sure the assignments are."""
+"""Confusion between classes, and calibration of the assignments."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from supercm_pl.viz.axes import check_assignments, check_labels, class_names, ne
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# More numbers than this in a row can't be read.
+# Above this many classes, numbers in the cells are unreadable.
 _MOST_NUMBERS = 20
 
 
 def confusion_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """How often class ``i`` (row) was taken for class ``j`` (column).
+    """Count how often class ``i`` (row) was predicted as class ``j`` (column).
 
     Args:
         predicted: ``(N,)`` integers in ``0..K-1``.
@@ -47,23 +47,23 @@ def plot_confusion_matrix(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw which classes are taken for which; rows are the true classes.
+    """Plot the confusion matrix; rows are the true classes.
 
     Args:
         predicted: ``(N,)`` integers in ``0..K-1``, or assignments ``(N, K)``.
         labels: ``(N,)`` integers in ``0..K-1``.
-        num_classes: ``K``; ``None`` takes it from the assignments, the names, or the largest
+        num_classes: ``K``; ``None`` infers it from the assignments, the names, or the largest
             number.
-        names: Of the classes; ``None`` shows their numbers.
-        normalize: Show the share of the true class, in percent, not the count.
-        title: Above the axes.
-        ax: Axes to draw on; ``None`` makes a new figure.
+        names: Class names; ``None`` shows class numbers.
+        normalize: Show percentages of the true class instead of counts.
+        title: Title of the axes.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Returns:
-        The axes drawn on.
+        The axes.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
+        ValueError: If shapes or values are inconsistent.
         ModuleNotFoundError: If matplotlib is missing.
     """
     predicted, labels = predicted.detach().cpu(), labels.detach().cpu()
@@ -92,7 +92,7 @@ def draw_confusion(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """As :func:`plot_confusion_matrix`, of counts ``(K, K)`` from :func:`confusion_counts`."""
+    """Plot counts ``(K, K)`` of :func:`confusion_counts`, as :func:`plot_confusion_matrix` does."""
     count = len(counts)
     known = class_names(names, count)
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -117,9 +117,9 @@ class Reliability(NamedTuple):
     """Confidence against accuracy, in bins of equal width over ``(0, 1]``.
 
     Attributes:
-        confidence: ``(B,)`` mean confidence of a bin, NaN where it is empty.
-        accuracy: ``(B,)`` share of right assignments of a bin, NaN where it is empty.
-        counts: ``(B,)`` samples of a bin, int64.
+        confidence: ``(B,)`` mean confidence of each bin, NaN for empty bins.
+        accuracy: ``(B,)`` accuracy of each bin, NaN for empty bins.
+        counts: ``(B,)`` samples per bin, int64.
         error: Expected calibration error ``Σ_b counts_b / N · |accuracy_b − confidence_b|``, a
             scalar.
     """
@@ -131,18 +131,18 @@ class Reliability(NamedTuple):
 
 
 def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
-    """How far confidence can be believed (Guo et al., ICML 2017, section 2).
+    """Compare confidence with accuracy (Guo et al., ICML 2017, section 2).
 
     Args:
         assignments: ``(N, K)``, rows on the simplex.
         labels: ``(N,)`` integers in ``0..K-1``.
-        bins: Number of bins, 1 or more; 15 is that of the logged ``ece``.
+        bins: Number of bins, 1 or more; the logged ``ece`` uses 15.
 
     Returns:
         The bins and the expected calibration error.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
+        ValueError: If shapes or values are inconsistent.
 
     Example:
         >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
@@ -154,7 +154,7 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
         raise ValueError(f"bins must be 1 or more, got {bins}")
     confidence, predicted = assignments.detach().cpu().double().max(dim=1)
     right = (predicted == labels.cpu()).double()
-    # Bins are open below and closed above, as those of torchmetrics.
+    # Bins are open below and closed above, as in torchmetrics.
     found = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     counts = torch.bincount(found, minlength=bins)
     size = counts.double()
@@ -172,20 +172,20 @@ def plot_reliability(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw accuracy over confidence; the diagonal is perfect calibration.
+    """Plot accuracy against confidence; the diagonal is perfect calibration.
 
     Args:
         assignments: ``(N, K)``, rows on the simplex.
         labels: ``(N,)`` integers in ``0..K-1``.
         bins: Number of bins, 1 or more.
-        title: Above the axes; ``None`` states the expected calibration error.
-        ax: Axes to draw on; ``None`` makes a new figure.
+        title: Title of the axes; ``None`` shows the expected calibration error.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Returns:
-        The axes drawn on.
+        The axes.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
+        ValueError: If shapes or values are inconsistent.
         ModuleNotFoundError: If matplotlib is missing.
     """
     found = reliability(assignments, labels, bins)
@@ -225,20 +225,20 @@ def plot_confidence(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how the largest entry of the assignments is distributed.
+    """Plot the distribution of the confidence, the largest entry of the assignments.
 
     Args:
         assignments: ``(N, K)``, rows on the simplex.
-        labels: ``(N,)`` integers in ``0..K-1``, to tell right from wrong; ``None`` where unknown.
-        bins: Number of bins between ``1/K``, the least confidence there is, and 1; 1 or more.
-        title: Above the axes.
-        ax: Axes to draw on; ``None`` makes a new figure.
+        labels: ``(N,)`` integers in ``0..K-1``, to separate correct from wrong ones, or ``None``.
+        bins: Number of bins between ``1/K``, the smallest confidence, and 1; 1 or more.
+        title: Title of the axes.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Returns:
-        The axes drawn on.
+        The axes.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
+        ValueError: If shapes or values are inconsistent.
         ModuleNotFoundError: If matplotlib is missing.
     """
     check_assignments(assignments, labels)

@@ -1,4 +1,4 @@
-"""Curves of what a run logged."""
+"""Curves of logged values."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _COLUMNS = 3
 
 
 class Curve(NamedTuple):
-    """One metric: the optimizer steps at which it was logged, and its values there."""
+    """The values of one metric, and the optimizer steps at which they were logged."""
 
     steps: list[int]
     values: list[float]
 
 
 def read_curves(path: str | Path) -> dict[str, Curve]:
-    """Read what Lightning's ``CSVLogger`` wrote.
+    """Read a file of Lightning's ``CSVLogger``.
 
     Args:
-        path: ``metrics.csv``, or the folder it is in.
+        path: ``metrics.csv``, or its folder.
 
     Returns:
-        A curve for each metric, in the order of the file; cells that are empty or no number are
-        left out, and so are metrics that have none.
+        One curve per metric, in the order of the file, without empty and non-numeric cells, and
+        without metrics that have no values.
 
     Raises:
-        ValueError: If there is no such file, or it has no column ``step``.
+        ValueError: If the file does not exist or has no column ``step``.
     """
     path = Path(path)
     path = path / "metrics.csv" if path.is_dir() else path
@@ -49,7 +49,7 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
             step = _number(row.pop("step"))
             for name, cell in row.items():
                 value = _number(cell)
-                # Without a header a cell has no name, and its value is a list.
+                # csv collects cells without a header in a list.
                 if name and name != "epoch" and step is not None and value is not None:
                     curve = curves.setdefault(name, Curve([], []))
                     curve.steps.append(int(step))
@@ -61,19 +61,18 @@ def plot_curves(
     runs: str | Path | Mapping[str, str | Path | Mapping[str, Curve]],
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw metrics over optimizer steps, each in a panel, several runs in one.
+    """Plot metrics over optimizer steps, one panel per metric, with all runs in each.
 
     Args:
-        runs: A ``metrics.csv`` or the folder it is in; or several of them by the name of the run;
-            or curves that are read already.
-        names: The metrics; ``None``: the terms of the loss, all that start with ``train/``. One
-            that no run has is left out.
+        runs: A ``metrics.csv`` or its folder, several of them by name, or curves.
+        names: The metrics; ``None``: all that start with ``train/``. Metrics that no run has are
+            omitted.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If no run has any of the metrics, or a file can't be read.
+        ValueError: If no run has any of the metrics, or a file cannot be read.
         ModuleNotFoundError: If matplotlib is missing.
     """
     given = runs if isinstance(runs, Mapping) else {"": runs}

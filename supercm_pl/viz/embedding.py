@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Embedding(NamedTuple):
-    """What one panel of :func:`plot_embeddings` shows; as in :func:`plot_embedding`."""
+    """One panel of :func:`plot_embeddings`; arguments as in :func:`plot_embedding`."""
 
     features: Tensor
     groups: Tensor
@@ -39,31 +39,29 @@ def plot_embedding(
     centroids_are_groups: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw features in the plane, colored by group, with the centroids among them.
+    """Plot features in the plane, colored by group, with the centroids.
 
-    Features and centroids are projected together, so that they share one plane.
+    Features and centroids are projected together.
 
     Args:
         features: ``(N, d)``.
-        groups: ``(N,)`` integers by which points are colored: classes, assignments or domains;
-            ``-1`` is unknown, and gray.
-        centroids: ``(K, d)``, drawn as stars; ``None`` draws none.
-        names: Of the groups, for the legend; ``None`` shows their numbers.
-        projection: ``"umap"`` and ``"tsne"`` keep neighborhoods, ``"pca"`` keeps distances and is
-            quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
-            points.
-        title: Above the axes.
-        seed: Of the projection.
-        centroids_are_groups: Give row ``k`` of the centroids the color of group ``k``; else, where
-            groups are domains, they are white.
-        ax: Axes to draw on; ``None`` makes a new figure.
+        groups: ``(N,)`` integers that color the points: classes, assignments or domains; ``-1``
+            is unknown, in gray.
+        centroids: ``(K, d)``, plotted as stars, or ``None``.
+        names: Group names for the legend; ``None`` shows group numbers.
+        projection: As in :func:`~supercm_pl.viz.project`.
+        title: Title of the axes.
+        seed: Seed of the projection.
+        centroids_are_groups: Color centroid ``k`` like group ``k``; if ``False``, for example when
+            groups are domains, centroids are white.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Returns:
-        The axes drawn on.
+        The axes.
 
     Raises:
-        ValueError: If the shapes don't fit together or there are fewer than two points.
-        ModuleNotFoundError: If matplotlib is missing, or UMAP where it is asked for.
+        ValueError: If the shapes are inconsistent or there are fewer than two points.
+        ModuleNotFoundError: If matplotlib is missing, or if UMAP is requested and missing.
     """
     panel = Embedding(features, groups, centroids, names, centroids_are_groups)
     _check(panel)
@@ -75,22 +73,22 @@ def plot_embedding(
 def plot_embeddings(
     panels: Mapping[str, Embedding], *, projection: Projection = "auto", seed: int = 0
 ) -> Figure:
-    """Draw embeddings side by side: before and after, or by class and by domain.
+    """Plot embeddings side by side, for example before and after, or by class and by domain.
 
-    Panels with the same features and centroids (the same tensors) share one plane; other features
-    are another space, and get a plane of their own.
+    Panels with the same feature and centroid tensors share one projection; others are projected
+    separately.
 
     Args:
-        panels: What to draw, by its title.
+        panels: Panels by title.
         projection: As in :func:`plot_embedding`.
-        seed: Of the projections.
+        seed: Seed of the projections.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: As in :func:`plot_embedding`, or if there is no panel.
-        ModuleNotFoundError: If matplotlib is missing, or UMAP where it is asked for.
+        ValueError: As in :func:`plot_embedding`, or if ``panels`` is empty.
+        ModuleNotFoundError: If matplotlib is missing, or if UMAP is requested and missing.
 
     Example:
         >>> features, labels, domains = torch.randn(6, 4), torch.arange(6) % 3, torch.arange(6) % 2
