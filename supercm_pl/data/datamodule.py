@@ -1,8 +1,7 @@
-"""What the data modules of both tasks share: loaders, views, and augmentation on the device."""
+"""The data module that both tasks share: loaders, views, and augmentation on the device."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.checkpoints.hyperparameters import class_and_arguments
 from supercm_pl.checks import check_at_least, check_flag, check_object
-from supercm_pl.data.datasets import Samples, as_float, as_is
-from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_streams
-from supercm_pl.data.loading.loader import PairedLoader, Stream, inputs_of
-from supercm_pl.data.loading.steps import NUMBERS, POSITION
-from supercm_pl.data.views import INDEX, Views, check_views, make_view, required_views
+from supercm_pl.data.contract import Contract, global_seed
+from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_is
+from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
+from supercm_pl.data.loading.loader import PairedLoader, inputs_of
+from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
+from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.views import INDEX, as_float, check_views, make_view
 from supercm_pl.seeding import derive_seed, isolated_rng
-
-__all__ = ["SuperCMDataModule"]
 
 
 class DataOptions(TypedDict, total=False):
@@ -44,44 +43,43 @@ class DataOptions(TypedDict, total=False):
 
 
 class SuperCMDataModule(L.LightningDataModule, ABC):
-    """Training batches of several streams, augmented on the device; plain ones for evaluation.
+    """Training batches of several parts, augmented on the device, and plain evaluation batches.
 
-    Base of :class:`~supercm_pl.SSLDataModule`. A subclass implements :meth:`load`, :meth:`streams`,
-    :meth:`fingerprint`, :meth:`describe` and :attr:`has_val_data`, and gives its evaluation sets to
-    :meth:`evaluation_loader`.
+    Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`. A subclass
+    implements the abstract methods and passes its evaluation sets to :meth:`evaluation_loader`.
 
     Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
-    stream gets the views that ``trainer.lightning_module.required_views`` names for it, a mapping
-    from stream to view to the names of those who want it; a stream that is not in it gets
-    ``"weak"``. The inputs are a tensor if that is ``"weak"`` alone, else a mapping from view to
-    tensor; nothing wanted leaves the stream out. ``"weak_2"`` and ``"strong_2"`` are further
-    independent draws, and ``"index"`` is ``(B,)``, which samples of the stream these are.
+    part gets the views that the module's ``required_views`` lists for it: a mapping from part to
+    view to the names of the methods that need it. A part that is not listed gets ``"weak"``. The
+    inputs are a tensor if ``"weak"`` is the only view, else a mapping from view to tensor; a part
+    without views is left out. ``"weak_2"`` and ``"strong_2"`` are further independent draws, and
+    ``"index"`` is ``(B,)``, the numbers of the samples.
 
-    Every draw is a function of seed, step, rank, stream and view alone: a resumed run sees the same
-    images, and the global random number generators are left as they were.
+    Every draw is a function of seed, step, rank, part and view. So a resumed run sees the same
+    images, and the global random number generators stay untouched.
 
     Args:
         weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
-            inputs as they are.
-        strong: Transform that makes the strong view; needed where a method wants one.
-        preprocess: Transform of all inputs, in training before the views and in evaluation, such as
-            :class:`~supercm_pl.data.ZCA`. One that has a method ``fit`` and is not ``fitted`` is
-            fitted to the training inputs when it is first used, and saved in checkpoints.
-        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest stream.
-            Required with unlabeled samples of an ``IterableDataset``.
+            inputs unchanged.
+        strong: Transform that makes the strong view; required by some methods.
+        preprocess: Transform of all inputs, before the views in training, and in evaluation, such
+            as :class:`~supercm_pl.data.ZCA`. If it has a method ``fit`` and is not ``fitted``, it
+            is fitted to the training inputs at its first use. It is saved in checkpoints.
+        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest part.
+            Required if unlabeled samples come from an ``IterableDataset``.
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
-        pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        pin_memory: Read into pinned memory; ``None``: if there is a CUDA device.
         keep_on_device: Copy training data that are tensors in memory to the device once, and draw
-            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
-            where all of them fit in a quarter of the device's free memory.
-        seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
-            ``seed_everything``, else 0.
-        predict_path: Folder of images for ``predict``; ``None`` takes the test data.
+            samples there; no effect on the CPU. ``None``: with ``num_workers=0``, if all of them
+            fit in a quarter of the device's free memory.
+        seed: Of split, order and augmentation, 0 or more; ``None``: that of ``seed_everything``,
+            else 0.
+        predict_path: Folder of images for ``predict``; ``None``: the test data.
 
     Raises:
-        ValueError: If a number is out of range; or, at the start of training, if ``keep_on_device``
-            is ``True`` and data are not in memory.
+        ValueError: If a number is out of range; at the start of training, if ``keep_on_device`` is
+            ``True`` and data are not in memory.
     """
 
     def __init__(
@@ -105,8 +103,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         check_at_least("num_workers", num_workers, 0)
         if seed is not None:
             check_at_least("seed", seed, 0)
-        given = {"weak": weak, "strong": strong, "preprocess": preprocess}
-        for name, transform in given.items():
+        for name, transform in (("weak", weak), ("strong", strong), ("preprocess", preprocess)):
             if transform is not None:
                 check_object(name, transform, nn.Module, "AffineNoise()")
         for name, flag in (("pin_memory", pin_memory), ("keep_on_device", keep_on_device)):
@@ -121,34 +118,35 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self.keep_on_device = keep_on_device
         self.seed = seed
         self.predict_path = None if predict_path is None else Path(predict_path)
+        self.contract = Contract()
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
 
     @abstractmethod
     def load(self) -> None:
-        """Open the data and choose the split, unless that is done; called before all else."""
+        """Open the data and choose the split, once."""
 
     @abstractmethod
-    def streams(self) -> dict[str, Stream]:
-        """The training streams, by their key in a batch."""
+    def parts(self) -> dict[str, Part]:
+        """The training parts, by their key in a batch."""
 
-    def __str__(self) -> str:
-        # Lightning's own would make every loader.
-        return f"{type(self).__name__}(seed={self.seed})"
+    @abstractmethod
+    def samples_to_predict(self) -> Samples:
+        """The samples that ``predict`` uses if there is no ``predict_path``."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A digest of what a resumed run must find unchanged: the split."""
+        """A digest of the split, which a resumed run must share."""
 
     @abstractmethod
     def describe(self) -> str:
-        """One line on how many samples play which part."""
+        """One line with the number of samples in each part."""
 
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """Names of the classes; known before ``setup``."""
 
     @property
     @abstractmethod
@@ -158,18 +156,27 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     @property
     @abstractmethod
     def has_val_data(self) -> bool:
-        """Whether there is anything to validate on."""
+        """Whether there are validation samples."""
+
+    @property
+    def num_classes(self) -> int:
+        """``K``; known before ``setup``."""
+        return len(self.classes)
 
     @property
     def run_seed(self) -> int:
-        """The seed in use; fixed when it is first needed."""
+        """The seed in use; fixed at its first use."""
         if self._run_seed is None:
-            found = os.environ.get("PL_GLOBAL_SEED", "0") if self.seed is None else self.seed
-            self._run_seed = int(found)
+            self._run_seed = (global_seed() or 0) if self.seed is None else self.seed
         return self._run_seed
 
+    def __str__(self) -> str:
+        # Lightning's own would make every loader.
+        return f"{type(self).__name__}(seed={self.seed})"
+
     def setup(self, stage: str | None = None) -> None:
-        """Open the data, and say once what there is to train on."""
+        """Open the data, and describe them once before training."""
+        self.contract = Contract.of(self.trainer)
         self.load()
         if stage == "fit" and not self._described:
             rank_zero_info(self.describe())
@@ -179,36 +186,42 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             self.trainer.limit_val_batches = 0
 
     def train_dataloader(self) -> PairedLoader:
-        """The training streams, side by side; see :class:`~supercm_pl.data.PairedLoader`."""
+        """Batches of all training parts; see :class:`~supercm_pl.data.PairedLoader`."""
         self.load()
-        streams = self.streams()
-        wanted = {name: self._required_views(name) for name in streams}
-        for views in wanted.values():
+        parts = self.parts()
+        required = {name: self.contract.required_views(name) for name in parts}
+        for views in required.values():
             check_views(views, self.transforms)
-        unused = [name for name, views in wanted.items() if not views]
-        self._resident = resident_streams(
-            {name: stream for name, stream in streams.items() if name not in unused},
+        unused = [name for name, views in required.items() if not views]
+        self._resident = resident_parts(
+            {name: part for name, part in parts.items() if name not in unused},
             device=None if self.trainer is None else self.trainer.strategy.root_device,
             keep=self.keep_on_device,
             num_workers=self.num_workers,
         )
         for name in self._resident:
-            stream = streams[name]
-            assert isinstance(stream.samples, Samples)
-            streams[name] = Stream(PositionSamples(stream.samples), stream.batch_size)
+            samples, batch_size = parts[name].samples, parts[name].batch_size
+            assert isinstance(samples, Samples)
+            parts[name] = Part(PositionSamples(samples), batch_size)
         return PairedLoader(
-            streams,
-            numbered=[name for name, views in wanted.items() if INDEX in views],
+            parts,
+            numbered=[name for name, views in required.items() if INDEX in views],
             unused=unused,
             seed=self.run_seed,
             steps_per_epoch=self.steps_per_epoch,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             # Lightning's own count is right in every checkpoint, at the end of an epoch and in the
-            # middle of a step as well, where a count of batches handed out is not restored or is
+            # middle of a step as well. A count of batches handed out is not restored there, or is
             # one too high.
             completed=None if self.trainer is None else self._completed_batches,
         )
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Batches ``{"inputs": x, "ids": [...]}``; ids are file paths or row numbers."""
+        if self.predict_path is not None:
+            return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
+        return self.evaluation_loader(IdentifiedSamples(self.samples_to_predict()))
 
     def teardown(self, stage: str | None = None) -> None:
         """Free what training kept on the device."""
@@ -216,7 +229,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             self._resident = {}
 
     def evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
-        """Batches in order, of a data set whose ``__getitems__`` gives a whole batch."""
+        """Batches, in order, of a data set whose ``__getitems__`` returns a whole batch."""
         return DataLoader(
             samples,
             batch_size=self.eval_batch_size,
@@ -231,7 +244,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Turn ``uint8`` into floats, and augment a training batch."""
         if isinstance(batch, dict) and POSITION in batch:
             return self._augmented(batch)
-        # Inputs alone, or first, or by that name; labels need nothing.
+        # Inputs alone, or first, or by that name; labels stay as they are.
         if isinstance(batch, Mapping):
             return {**batch, "inputs": self._evaluated(batch["inputs"])}
         if isinstance(batch, Tensor):
@@ -240,7 +253,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return (self._evaluated(inputs), *others)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run is checked against, and what the model needs without its data."""
+        """The split's digest for a resumed run, and what the model needs without its data."""
         state: dict[str, Any] = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
         state |= {"classes": list(self.classes), "input_shape": list(self.input_shape)}
         if self._is_fitted() and self.preprocess is not None:
@@ -249,7 +262,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what the transform was fitted to; refuse to resume on another split.
+        """Load the state of the preprocessing; reject a resumed run with another split.
 
         Raises:
             ValueError: If the split differs from that of the checkpoint.
@@ -272,16 +285,16 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         with isolated_rng(_device_of(batch)) as reseed:
             for name, part in batch.items():
                 inputs, *labels = (part,) if isinstance(part, Tensor) else part
-                wanted = self._required_views(name)
-                check_views(wanted, self.transforms)
+                required = self.contract.required_views(name)
+                check_views(required, self.transforms)
                 views = {}
-                for view in wanted:
+                for view in required:
                     if view == INDEX:
                         views[view] = numbers[name]
                         continue
                     reseed(derive_seed(self.run_seed, "view", position, _rank(), name, view))
                     images = self._preprocessed(as_float(inputs))
-                    views[view] = self._finished(make_view(view, images, self.transforms))
+                    views[view] = self._cast(make_view(view, images, self.transforms))
                 if views:
                     augmented = views["weak"] if list(views) == ["weak"] else views
                     ready[name] = (augmented, *labels) if labels else augmented
@@ -289,34 +302,28 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     @torch.no_grad()
     def _evaluated(self, inputs: Tensor) -> Tensor:
-        return self._finished(self._preprocessed(as_float(inputs)))
+        return self._cast(self._preprocessed(as_float(inputs)))
 
     def _preprocessed(self, inputs: Tensor) -> Tensor:
         if self.preprocess is None:
             return inputs
         if not self._is_fitted():
-            self.preprocess.fit(inputs_of(self.streams()))  # type: ignore[operator]
+            self.preprocess.fit(inputs_of(self.parts()))  # type: ignore[operator]
         done: Tensor = self.preprocess.to(inputs.device)(inputs)
         return done
 
     def _is_fitted(self) -> bool:
         return not hasattr(self.preprocess, "fit") or bool(getattr(self.preprocess, "fitted", True))
 
-    def _finished(self, inputs: Tensor) -> Tensor:
-        """Floats of the module's own precision."""
-        module = None if self.trainer is None else self.trainer.lightning_module
-        dtype = getattr(module, "dtype", None)
-        known = isinstance(dtype, torch.dtype) and dtype.is_floating_point
-        return inputs.to(dtype) if known and inputs.is_floating_point() else inputs
-
-    def _required_views(self, stream: str) -> Views:
-        module = None if self.trainer is None else self.trainer.lightning_module
-        return required_views(module, stream)
+    def _cast(self, inputs: Tensor) -> Tensor:
+        """Floats in the precision of the module."""
+        dtype = self.contract.dtype
+        return inputs if dtype is None or not inputs.is_floating_point() else inputs.to(dtype)
 
     def _completed_batches(self) -> int:
         trainer: Any = self.trainer
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        # To overfit means the same few batches in every epoch.
+        # With `overfit_batches`, every epoch has the same batches.
         count = progress.current if trainer.overfit_batches else progress.total
         return int(count.processed)
 

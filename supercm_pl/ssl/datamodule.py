@@ -1,4 +1,4 @@
-"""Data for semi-supervised learning: few labeled samples beside many unlabeled ones."""
+"""Data for semi-supervised learning: few labeled and many unlabeled samples."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_least, check_flag, check_object
+from supercm_pl.checks import check_at_least, check_at_most_one, check_flag, check_object
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
-from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
-from supercm_pl.data.labels import check_class_range, labels_of
-from supercm_pl.data.loading.loader import Stream
-from supercm_pl.data.sources.arrays import Array, ArraySource
-from supercm_pl.data.sources.base import Source
-from supercm_pl.data.sources.digits import Digits
-from supercm_pl.data.sources.folder import FolderSource, PathLike, images_to_predict
-from supercm_pl.data.splits.distortion import Distortion
+from supercm_pl.data.datasets import Samples
+from supercm_pl.data.loading.steps import Part
+from supercm_pl.data.parts import Domain, read_labels
+from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
+from supercm_pl.data.sources.folder import FolderSource, PathLike
+from supercm_pl.data.sources.resized import first_input
+from supercm_pl.data.splits.distortion import Distortion, new_numbers
+from supercm_pl.data.splits.selection import is_saved_split, make_split, parse_fraction
 from supercm_pl.data.splits.split import Split
-from supercm_pl.data.splits.stratified import is_saved_split, make_split, parse_fraction
 from supercm_pl.options import hands_options_to
-from supercm_pl.ssl.parts import Parts, known_names, warn_of_absent
-
-_CHOICES = ("labels_per_class", "num_labels", "labeled_fraction", "labeled_indices")
 
 
 class SSLDataOptions(DataOptions, total=False):
@@ -46,16 +43,15 @@ class SSLDataOptions(DataOptions, total=False):
 class SSLDataModule(SuperCMDataModule):
     """Paired batches ``{"labeled": (x, y), "unlabeled": x}`` of any ratio, from any source.
 
-    Of the training data some rows keep their labels, some are held out for validation, and the
-    others are unlabeled: their labels are not in the stream at all. A set of unlabeled samples that
-    the source has of its own joins them; an ``IterableDataset`` takes their place, in its own order
-    (see :class:`~supercm_pl.data.PairedLoader`). Test data are looked at by ``test``, and by
-    ``predict`` where no folder is given, alone; of those with unknown classes, the labels are
-    counted.
+    Some training samples keep their labels, some are held out for validation, and the others are
+    unlabeled: their labels are not part of a batch. If the source has an unlabeled data set, its
+    samples join them; an ``IterableDataset`` replaces them and keeps its own order (see
+    :class:`~supercm_pl.data.PairedLoader`). Only ``test``, and ``predict`` without a folder, read
+    test data; with unknown classes, the test labels are counted before.
 
-    Exactly one of ``labels_per_class``, ``num_labels``, ``labeled_fraction`` and
-    ``labeled_indices`` says which rows keep their labels. Only where the source has unlabeled
-    samples of its own, none of them is needed: all labeled samples are then used.
+    Give exactly one of ``labels_per_class``, ``num_labels``, ``labeled_fraction`` and
+    ``labeled_indices``. If the source has an unlabeled data set, you can omit them all: then all
+    its other training samples are labeled.
 
     Args:
         source: Where the samples come from; ``None``: :class:`~supercm_pl.data.Digits`.
@@ -63,24 +59,23 @@ class SSLDataModule(SuperCMDataModule):
         num_labels: Labeled samples in all, spread over the classes as evenly as these allow.
         labeled_fraction: Share of the training samples that are labeled, such as ``0.01`` or
             ``"1%"``.
-        labeled_indices: Rows of the training data that are labeled; or a file that names them, as
-            text or as written by :meth:`save_split`, which settles unlabeled and validation rows as
-            well.
+        labeled_indices: Rows of the training data that are labeled; or a file with them, as text or
+            as written by :meth:`save_split`, which also sets the unlabeled and validation rows.
         val_size: Samples held out of the training data for validation: a number, a share such as
-            ``0.1`` or ``"10%"``, or ``"labels"``, as many as are labeled (none where all are). Not
-            used where the source has a validation set.
-        unlabeled_includes_labeled: Let the labeled samples be in the unlabeled stream as well.
-        distortion: Makes the training data worse, for experiments: wrong labels, long tails,
-            classes without labels.
-        labeled_batch_size: Labeled samples of a step on each device. A set that is smaller repeats
-            within a batch; at any time of a run, its samples were drawn equally often, up to one.
-        unlabeled_batch_size: Unlabeled samples of a step on each device; the same holds of it.
+            ``0.1`` or ``"10%"``, or ``"labels"``, as many as are labeled (none if all are). Not
+            used if the source has a validation set.
+        unlabeled_includes_labeled: Whether the labeled samples are unlabeled ones as well.
+        distortion: Wrong labels, long tails or classes without labels in the training data, for
+            experiments.
+        labeled_batch_size: Labeled samples of a step on each device. A smaller set repeats within a
+            batch; over a run, its samples are drawn equally often, within one.
+        unlabeled_batch_size: Unlabeled samples of a step on each device; likewise.
         **options: Those of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If an argument is out of range, or the data don't allow what is asked for; where
-            that takes a look at the data, when they are loaded.
+        ValueError: If an argument is out of range; when the data are loaded, if they do not allow
+            what is asked for.
 
     Example:
         >>> data = SSLDataModule(labels_per_class=2, seed=0)
@@ -105,12 +100,13 @@ class SSLDataModule(SuperCMDataModule):
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(**options)
-        choices = (labels_per_class, num_labels, labeled_fraction, labeled_indices)
-        given = [name for name, value in zip(_CHOICES, choices, strict=True) if value is not None]
-        if len(given) > 1:
-            raise ValueError(
-                f"only one of {', '.join(_CHOICES)} may be given, got {' and '.join(given)}"
-            )
+        self._choice = {
+            "labels_per_class": labels_per_class,
+            "num_labels": num_labels,
+            "labeled_fraction": labeled_fraction,
+            "labeled_indices": labeled_indices,
+        }
+        check_at_most_one(self._choice)
         if labels_per_class is not None:
             check_at_least("labels_per_class", labels_per_class, 1)
         if num_labels is not None:
@@ -134,8 +130,7 @@ class SSLDataModule(SuperCMDataModule):
         self.distortion = distortion
         self.labeled_batch_size = labeled_batch_size
         self.unlabeled_batch_size = unlabeled_batch_size
-        self._chosen = bool(given)
-        self._loaded: Parts | None = None
+        self._loaded: Domain | None = None
 
     @classmethod
     def from_folder(
@@ -149,7 +144,7 @@ class SSLDataModule(SuperCMDataModule):
         grayscale: bool = False,
         **options: Unpack[SSLDataOptions],
     ) -> SSLDataModule:
-        """Of folders of images, as in :class:`~supercm_pl.data.FolderSource`.
+        """Read folders of images; see :class:`~supercm_pl.data.FolderSource`.
 
         ``options`` are those of the class.
         """
@@ -167,7 +162,7 @@ class SSLDataModule(SuperCMDataModule):
         classes: Sequence[str] | None = None,
         **options: Unpack[SSLDataOptions],
     ) -> SSLDataModule:
-        """Of arrays or tensors, as in :class:`~supercm_pl.data.ArraySource`.
+        """Take arrays or tensors; see :class:`~supercm_pl.data.ArraySource`.
 
         ``options`` are those of the class.
         """
@@ -175,44 +170,38 @@ class SSLDataModule(SuperCMDataModule):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that there are labels of; known before ``setup``."""
+        """Names of the classes that have labels; known before ``setup``."""
         if self._loaded is not None:
-            return self._loaded.classes
+            return _known_classes(self._loaded.data.classes, self.split.distortion)
         distortion, indices = self.distortion, self.labeled_indices
         if isinstance(indices, str | Path) and is_saved_split(indices):
             distortion = Split.load(indices).distortion
-        return known_names(self.source.class_names(), distortion)
-
-    @property
-    def num_classes(self) -> int:
-        """``K``; known before ``setup``."""
-        return len(self.classes)
+        return _known_classes(self.source.class_names(), distortion)
 
     @property
     def split(self) -> Split:
-        """Which rows of the training data play which part."""
-        return self._parts.split
+        """The labeled, unlabeled and validation rows of the training data."""
+        return self._domain.split
 
     @property
     def num_unlabeled(self) -> int | None:
-        """Samples of the unlabeled stream; ``None`` for an ``IterableDataset``."""
-        return self._parts.num_unlabeled
+        """Number of unlabeled samples; ``None`` for an ``IterableDataset``."""
+        return self._domain.num_unlabeled
 
     @property
     def has_val_data(self) -> bool:
         """Whether samples are held out, or the source has a validation set."""
-        return self._parts.has_val
+        return self._domain.num_val > 0
 
     @property
     def has_test_data(self) -> bool:
         """Whether the source has a labeled test set."""
-        return self._parts.data.test is not None
+        return self._domain.data.test is not None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
-        inputs = fetch_inputs(self._parts.data.train, np.zeros(1, dtype=np.int64))
-        return tuple(inputs.shape[1:])
+        return tuple(first_input(self._domain.data.train, "training").shape[1:])
 
     def prepare_data(self) -> None:
         """Download what the source needs; Lightning calls it on one process of each machine."""
@@ -223,13 +212,12 @@ class SSLDataModule(SuperCMDataModule):
         if self._loaded is not None:
             return
         data = self.source.load()
-        if not self._chosen and data.unlabeled is None:
+        if data.unlabeled is None and all(value is None for value in self._choice.values()):
             raise ValueError(
-                f"say which samples are labeled, by one of {', '.join(_CHOICES)}, "
+                f"say which samples are labeled, by one of {', '.join(self._choice)}, "
                 "such as labels_per_class=4"
             )
-        labels = labels_of(data.train)
-        check_class_range(labels, len(data.classes), "the training data")
+        labels = read_labels(data.train, len(data.classes), "training")
         split = make_split(
             labels,
             data.classes,
@@ -242,54 +230,71 @@ class SSLDataModule(SuperCMDataModule):
             distortion=self.distortion,
             seed=self.run_seed,
         )
-        self._loaded = Parts(data, labels, split)
-        warn_of_absent(self._loaded)
+        known = (split.distortion or Distortion()).known_classes(data.classes)
+        numbers = new_numbers(known, len(data.classes))
+        self._loaded = Domain(data, split, numbers[labels], numbers)
+        self._warn_of_absent_classes()
 
-    def streams(self) -> dict[str, Stream]:
+    def parts(self) -> dict[str, Part]:
         """``labeled`` with labels and ``unlabeled`` without."""
-        parts = self._parts
-        if parts.num_unlabeled == 0:
+        if self.num_unlabeled == 0:
             raise ValueError(
                 "no unlabeled samples are left: label fewer, or set unlabeled_includes_labeled=True"
             )
         return {
-            "labeled": Stream(parts.labeled, self.labeled_batch_size),
-            "unlabeled": Stream(parts.unlabeled, self.unlabeled_batch_size),
+            "labeled": Part(self._domain.labeled, self.labeled_batch_size),
+            "unlabeled": Part(self._domain.unlabeled, self.unlabeled_batch_size),
         }
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Batches ``(x, y)`` for validation; an empty list where there are no samples for it."""
-        return self.evaluation_loader(self._parts.val) if self.has_val_data else []
+        """Validation batches ``(x, y)``; an empty list without validation samples."""
+        return self.evaluation_loader(self._domain.val) if self.has_val_data else []
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches ``(x, y)`` of the test data."""
-        return self.evaluation_loader(self._parts.test)
+        """Test batches ``(x, y)``."""
+        return self.evaluation_loader(self._domain.test)
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches ``{"inputs": x, "ids": [...]}``; ids are paths, or rows of the test data."""
-        if self.predict_path is not None:
-            return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
-        test = self._parts.data.test
-        if test is None:
+    def samples_to_predict(self) -> Samples:
+        """The test data."""
+        if self._domain.data.test is None:
             raise ValueError(
                 "predict needs predict_path, a folder of images, or a source with test data"
             )
-        return self.evaluation_loader(IdentifiedSamples(Samples(test)))
+        return Samples(self._domain.data.test)
 
     def describe(self) -> str:
         """One line: ``20 labeled · 1,307 unlabeled · 20 validation · 450 test, 10 classes``."""
-        return self._parts.describe()
+        domain = self._domain
+        number = domain.num_unlabeled
+        return (
+            f"{len(domain.split.labeled):,} labeled · "
+            f"{'endless' if number is None else f'{number:,}'} unlabeled · "
+            f"{domain.num_val:,} validation · {domain.num_test:,} test, "
+            f"{self.num_classes:,} classes"
+        )
 
     def save_split(self, path: str | Path) -> None:
-        """Write the split to a file that ``labeled_indices`` of another run can name."""
+        """Write the split to a file, which another run can take as ``labeled_indices``."""
         self.split.save(path)
 
     def fingerprint(self) -> str:
         """The digest of the split."""
         return self.split.digest
 
+    def _warn_of_absent_classes(self) -> None:
+        present = np.unique(self._domain.labels[self.split.labeled])
+        absent = [repr(name) for k, name in enumerate(self.classes) if k not in present]
+        if absent:
+            told = ", ".join(absent[:10]) + (" and more" if len(absent) > 10 else "")
+            rank_zero_warn(f"no sample is labeled of the classes {told}", category=RuntimeWarning)
+
     @property
-    def _parts(self) -> Parts:
+    def _domain(self) -> Domain:
         self.load()
         assert self._loaded is not None
         return self._loaded
+
+
+def _known_classes(names: tuple[str, ...], distortion: Distortion | None) -> tuple[str, ...]:
+    known = (distortion or Distortion()).known_classes(names)
+    return tuple(names[k] for k in known)

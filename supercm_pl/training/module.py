@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from supercm_pl._lightning import batches_done, exclude_from_ddp
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
+from supercm_pl.data.contract import Contract
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -30,7 +31,7 @@ from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.ramps import Ramp
-from supercm_pl.training.randomness import StepRandomness, run_seed
+from supercm_pl.training.randomness import StepRandomness
 from supercm_pl.training.step import Outputs, Step
 
 
@@ -116,6 +117,8 @@ class SuperCMModule(ClusteringNetwork):
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
         self._randomness = StepRandomness()
+        self._seed: int | None = None
+        self._num_unlabeled: int | None = None
         # All ranks compute the same centroids.
         exclude_from_ddp(self, [f"head.{name}" for name, _ in self.head.named_buffers()])
         self.step_values: dict[str, Tensor] = {}
@@ -155,14 +158,21 @@ class SuperCMModule(ClusteringNetwork):
         """Make what the methods receive; a subclass may add to it."""
         return Step(**known)
 
+    def setup(self, stage: str) -> None:
+        """Take from the data what a step needs: the seed and the number of unlabeled samples."""
+        super().setup(stage)
+        if stage == "fit":
+            # Values, not the contract: a copy of the module must not copy the data.
+            contract = Contract.of(self.trainer)
+            self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let what the step draws depend on seed, step and rank alone."""
         if self.compile_mode is not None:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        seed = run_seed(self.trainer)
-        if seed is not None:
+        if self._seed is not None:
             step = batches_done(self.trainer)
-            self._randomness.start(seed, step, self.global_rank, self.device)
+            self._randomness.start(self._seed, step, self.global_rank, self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Leave the generators as they were before the step."""
@@ -200,7 +210,7 @@ class SuperCMModule(ClusteringNetwork):
             extra_forward=self.extra_forward,
             forward_frozen_bn=self.forward_frozen_bn,
             index=batch.index,
-            num_unlabeled=self._num_unlabeled(),
+            num_unlabeled=self._num_unlabeled,
         )
 
     def update_centroids(self, step: Step) -> None:
@@ -299,10 +309,6 @@ class SuperCMModule(ClusteringNetwork):
     def views_of(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The needed views of a stream's inputs; a tensor alone is the weak view."""
         return needed_views(stream, given, self.required_views[stream])
-
-    def _num_unlabeled(self) -> int | None:
-        datamodule = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
-        return getattr(datamodule, "num_unlabeled", None)
 
     def log_training(self, values: Mapping[str, Tensor]) -> None:
         """Have scalars logged under ``train/`` at the end of the step."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 import lightning.pytorch as L
 import torch
 from torch import Tensor
@@ -61,12 +58,6 @@ class StepRandomness:
         self._saved = None
 
 
-def run_seed(trainer: L.Trainer) -> int | None:
-    """The seed of a run: the data module's, else that of ``seed_everything``; ``None`` without."""
-    seed: Any = getattr(getattr(trainer, "datamodule", None), "run_seed", None)
-    if seed is None:
-        seed = os.environ.get("PL_GLOBAL_SEED")
-    return None if seed is None else int(seed)
 
 
 def _generators(device: torch.device) -> list[torch.Generator]:

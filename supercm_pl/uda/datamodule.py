@@ -1,4 +1,4 @@
-"""Data for domain adaptation: labeled sources beside a target whose labels are dropped."""
+"""Data for domain adaptation: labeled sources and a target whose labels are hidden."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ from typing import Any
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_least, check_flag, check_object
+from supercm_pl.checks import check_at_least, check_at_most_one, check_flag, check_object
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
-from supercm_pl.data.datasets import IdentifiedSamples, first_input
-from supercm_pl.data.loading.loader import Stream
-from supercm_pl.data.sources.arrays import Array, ArraySource, UnlabeledArrays
-from supercm_pl.data.sources.base import Source
-from supercm_pl.data.sources.digits import Digits, DigitsM
-from supercm_pl.data.sources.folder import (
-    FolderSource,
-    PathLike,
-    UnlabeledFolder,
-    images_to_predict,
-)
-from supercm_pl.data.sources.resized import Resized, height_and_width
+from supercm_pl.data.datasets import Samples
+from supercm_pl.data.domains import Domains, open_domains
+from supercm_pl.data.loading.steps import Part
+from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
+from supercm_pl.data.sources.digits_m import DigitsM
+from supercm_pl.data.sources.folder import FolderSource, PathLike
+from supercm_pl.data.sources.resized import Resized, first_input, height_and_width
+from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
+from supercm_pl.data.splits.target_split import check_held_out
 from supercm_pl.options import hands_options_to
-from supercm_pl.uda.domains import Domains
-from supercm_pl.uda.target_split import check_held_out
-
-_CHOICES = ("target_labels_per_class", "num_target_labels", "labeled_target_indices")
 
 
 class UDADataOptions(DataOptions, total=False):
@@ -52,41 +45,38 @@ class UDADataOptions(DataOptions, total=False):
 class UDADataModule(SuperCMDataModule):
     """Paired batches ``{"source": (x, y), "target": x}`` of any ratio, from any two sources.
 
-    Several sources are joined, and batches are then ``(x, y, domain)``, with numbers of the domains
-    ``(B,)`` in their order. Source and target must have the same classes by name; labels are
-    numbered as in the (first) source. Their inputs must have one shape after ``resize``.
+    Several sources are joined; batches are then ``(x, y, domain)``, with the number of the domain
+    ``(B,)``. Source and target must have the same classes by name; labels are numbered as in the
+    first source. All inputs must have one shape after ``resize``.
 
-    The labels of the target are dropped before training, and nothing in training or validation
-    reads them, save by ``oracle``. In semi-supervised domain adaptation a few target samples keep
-    theirs: give one of ``target_labels_per_class``, ``num_target_labels`` and
-    ``labeled_target_indices``, and batches have a part ``"labeled_target": (x, y)``; these samples
-    are in no other part. To choose them by class takes one look at all target labels; by index,
-    at theirs alone.
+    Target labels are dropped before training, and only ``oracle`` reads them in validation. In
+    semi-supervised adaptation a few target samples keep theirs: give one of
+    ``target_labels_per_class``, ``num_target_labels`` and ``labeled_target_indices``, and batches
+    have a part ``"labeled_target": (x, y)``, whose samples are in no other part. Choosing them by
+    class reads all target labels, by index only their own.
 
-    Validation has two loaders: labeled samples held out of the source, then target samples held out
-    without their labels, for validators that need none. A validation set that a source has of its
-    own is used in place of held-out samples. Test data are those of the target: its test set, or,
-    where it has none, all of its images (without the labeled ones), as published tables do; the
-    description says so. Unlabeled samples that the target has of its own join it; an
-    ``IterableDataset`` of them takes the place of its training rows, in its own order and with
-    inputs that have the common shape already.
+    Validation has two loaders: labeled samples held out of the source, and target samples held out
+    without labels, for validators that need none. A validation set of a source is used instead of
+    held-out samples. The test data are the test set of the target or, without one, all its training
+    samples except the labeled ones, as in published tables. An unlabeled data set of the target
+    joins its training samples; an ``IterableDataset`` replaces them, keeps its own order, and must
+    already have the common shape.
 
     Args:
         source: Where the labeled samples come from, one source or several; ``None``:
             :class:`~supercm_pl.data.Digits` at 16×16.
-        target: Where the samples of the target come from; ``None``:
-            :class:`~supercm_pl.data.DigitsM`.
+        target: Where the target samples come from; ``None``: :class:`~supercm_pl.data.DigitsM`.
         target_labels_per_class: Target samples of each class that keep their labels.
-        num_target_labels: Target samples that keep their labels in all, spread over the classes.
-        labeled_target_indices: Rows of the target's training data that keep their labels; or a text
-            file that names them.
+        num_target_labels: Target samples in all that keep their labels, spread over the classes.
+        labeled_target_indices: Rows of the target's training data that keep their labels, or a text
+            file with them.
         source_val_size: Samples held out of each source, stratified: a number, or a share such as
             ``0.1`` or ``"10%"``.
         target_val_size: Samples held out of the target at random; or ``"all"``: validate on the
-            target samples of the training, which are without labels there as well.
-        oracle: Validate the target with labels: for study, not for the choice of a model.
-        resize: Height and width that images of all domains are resized to, a number for a square;
-            ``None`` leaves their sizes. Where one domain has RGB, all become RGB.
+            unlabeled target samples of the training.
+        oracle: Validate the target with labels: for analysis, not for model selection.
+        resize: Height and width of the images of all domains, a number for a square; ``None`` keeps
+            their sizes. If one domain has RGB, all become RGB.
         source_batch_size: Source samples of a step on each device.
         target_batch_size: Target samples of a step on each device.
         labeled_target_batch_size: Labeled target samples of a step on each device.
@@ -94,8 +84,8 @@ class UDADataModule(SuperCMDataModule):
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If an argument is out of range, or the data don't allow what is asked for; where
-            that takes a look at the data, when they are loaded.
+        ValueError: If an argument is out of range; when the data are loaded, if they do not allow
+            what is asked for.
 
     Example:
         >>> data = UDADataModule(seed=0)
@@ -121,12 +111,13 @@ class UDADataModule(SuperCMDataModule):
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(**options)
-        choices = (target_labels_per_class, num_target_labels, labeled_target_indices)
-        given = [name for name, value in zip(_CHOICES, choices, strict=True) if value is not None]
-        if len(given) > 1:
-            raise ValueError(
-                f"only one of {', '.join(_CHOICES)} may be given, got {' and '.join(given)}"
-            )
+        check_at_most_one(
+            {
+                "target_labels_per_class": target_labels_per_class,
+                "num_target_labels": num_target_labels,
+                "labeled_target_indices": labeled_target_indices,
+            }
+        )
         if target_labels_per_class is not None:
             check_at_least("target_labels_per_class", target_labels_per_class, 1)
         if num_target_labels is not None:
@@ -165,11 +156,11 @@ class UDADataModule(SuperCMDataModule):
         grayscale: bool = False,
         **options: Unpack[UDADataOptions],
     ) -> UDADataModule:
-        """Of a source folder, or several, with a subfolder for each class, and a target folder.
+        """Read one source folder or several, with a subfolder for each class, and a target folder.
 
-        The target's subfolders are its classes if they have names of the source's; its labels are
-        then used by ``test`` alone. Else it is a folder of unlabeled images, flat or nested.
-        ``test`` is a folder like the source's. ``options`` are those of the class.
+        If the target has subfolders named like classes of the source, they are its classes, and
+        only ``test`` uses its labels. Otherwise it is a folder of unlabeled images, flat or nested.
+        ``test`` is a folder like the source. ``options`` are those of the class.
         """
         look: dict[str, Any] = {"image_size": image_size, "grayscale": grayscale}
         folders = [source] if isinstance(source, str | Path) else source
@@ -191,7 +182,7 @@ class UDADataModule(SuperCMDataModule):
         classes: Sequence[str] | None = None,
         **options: Unpack[UDADataOptions],
     ) -> UDADataModule:
-        """Of arrays or tensors: a labeled source, a target without labels, a test set of its own.
+        """Take arrays or tensors: a labeled source, an unlabeled target, and its test set.
 
         Shapes and types are those of :class:`~supercm_pl.data.ArraySource`. ``options`` are those
         of the class.
@@ -208,44 +199,39 @@ class UDADataModule(SuperCMDataModule):
         return union_of_classes(source.class_names() for source in self.sources)
 
     @property
-    def num_classes(self) -> int:
-        """``K``."""
-        return len(self.classes)
-
-    @property
     def source_splits(self) -> tuple[Split, ...]:
-        """Of each source, which rows train (``labeled``) and which are held out (``val``)."""
-        return tuple(part.split for part in self._domains.sources)
+        """Of each source, the rows that train (``labeled``) and that are held out (``val``)."""
+        return tuple(source.split for source in self._domains.sources)
 
     @property
     def target_split(self) -> Split:
-        """Which rows of the target play which part."""
+        """The labeled, unlabeled and validation rows of the target."""
         return self._domains.target.split
 
     @property
     def num_source(self) -> int:
-        """Source samples that train."""
+        """Number of source samples that train."""
         return sum(len(split.labeled) for split in self.source_splits)
 
     @property
     def num_target(self) -> int | None:
-        """Target samples that train without labels; ``None`` for an ``IterableDataset``."""
-        return self._domains.num_target
+        """Number of unlabeled target samples; ``None`` for an ``IterableDataset``."""
+        return self._domains.target.num_unlabeled
 
     @property
     def num_unlabeled(self) -> int | None:
-        """The same, as a semi-supervised base method asks for it."""
+        """The same, by the name that methods use."""
         return self.num_target
 
     @property
     def has_val_data(self) -> bool:
-        """Whether there is a sample of source or target to validate on."""
-        return self._domains.num_source_val + self._domains.num_target_val > 0
+        """Whether there are source or target samples to validate on."""
+        return self._num_source_val + self._domains.target.num_val > 0
 
     @property
     def has_test_data(self) -> bool:
         """Whether the target has labels to test with."""
-        return self._domains.num_test > 0
+        return self._domains.target.num_test > 0
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -258,9 +244,9 @@ class UDADataModule(SuperCMDataModule):
             source.prepare()
 
     def load(self) -> None:
-        """Open the domains and choose the splits, once."""
+        """Open the domains and choose their splits, once."""
         if self._loaded is None:
-            self._loaded = Domains(
+            self._loaded = open_domains(
                 self.sources,
                 self.target,
                 resize=self.resize,
@@ -273,56 +259,51 @@ class UDADataModule(SuperCMDataModule):
                 seed=self.run_seed,
             )
 
-    def streams(self) -> dict[str, Stream]:
-        """``source`` with labels, ``target`` without, ``labeled_target`` where it is asked for."""
-        domains = self._domains
-        streams = {
-            "source": Stream(domains.source_samples(), self.source_batch_size),
-            "target": Stream(domains.target_samples(), self.target_batch_size),
+    def parts(self) -> dict[str, Part]:
+        """``source`` with labels, ``target`` without, and ``labeled_target`` if there is one."""
+        target = self._domains.target
+        parts = {
+            "source": Part(self._domains.source, self.source_batch_size),
+            "target": Part(target.unlabeled, self.target_batch_size),
         }
-        if len(self.target_split.labeled):
-            streams["labeled_target"] = Stream(
-                domains.target.labeled, self.labeled_target_batch_size
-            )
-        return streams
+        if len(target.split.labeled):
+            parts["labeled_target"] = Part(target.labeled, self.labeled_target_batch_size)
+        return parts
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Source batches ``(x, y)``, then target batches ``x``; with ``oracle`` ``(x, y)`` too.
+        """Source batches ``(x, y)``, then target batches ``x``; with ``oracle`` ``(x, y)``.
 
-        There are always these two, in this order, save that a list without any validation samples
-        is empty.
+        The list is empty if there are no validation samples at all.
         """
         if not self.has_val_data:
             return []
-        parts = self._domains.source_val(), self._domains.target_val()
+        parts = self._domains.source_val, self._domains.target.val
         return [self.evaluation_loader(part) for part in parts]
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches ``(x, y)`` of the target's test data; those of the source are not looked at."""
-        return self.evaluation_loader(self._domains.test())
+        """Test batches ``(x, y)`` of the target."""
+        return self.evaluation_loader(self._domains.target.test)
 
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches ``{"inputs": x, "ids": [...]}``; ids are paths, or rows of the target's data."""
-        if self.predict_path is not None:
-            return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
-        return self.evaluation_loader(IdentifiedSamples(self._domains.to_predict()))
+    def samples_to_predict(self) -> Samples:
+        """The test inputs of the target, else all its training inputs."""
+        return self._domains.target.to_predict
 
     def describe(self) -> str:
-        """One line on how many samples of which domain play which part, and on their labels."""
-        domains = self._domains
-        source, labeled = f"{self.num_source:,} source", len(self.target_split.labeled)
+        """One line with the number of samples of each domain in each part."""
+        target = self._domains.target
+        source, labeled = f"{self.num_source:,} source", len(target.split.labeled)
         if len(self.sources) > 1:
             source += f" of {len(self.sources)} domains"
-        val = f"{domains.num_source_val:,} source and {domains.num_target_val:,} target validation"
+        val = f"{self._num_source_val:,} source and {target.num_val:,} target validation"
         if self.target_val_size == "all":
             val += " (on what trains)"
         if self.oracle:
             val += " (oracle: with target labels)"
-        test = f"{domains.num_test:,} test"
-        if domains.is_transductive:
+        test = f"{target.num_test:,} test"
+        if target.is_transductive:
             test += " (all target samples but the labeled)" if labeled else " (all target samples)"
-        target = "endless" if self.num_target is None else f"{self.num_target:,}"
-        parts = [source, f"{target} target", val, test]
+        unlabeled = "endless" if self.num_target is None else f"{self.num_target:,}"
+        parts = [source, f"{unlabeled} target", val, test]
         if labeled:
             parts.insert(1, f"{labeled:,} labeled target")
         return " · ".join(parts) + f", {self.num_classes:,} classes"
@@ -331,6 +312,10 @@ class UDADataModule(SuperCMDataModule):
         """A digest of the splits of all domains."""
         splits = (*self.source_splits, self.target_split)
         return hashlib.sha256(" ".join(split.digest for split in splits).encode()).hexdigest()
+
+    @property
+    def _num_source_val(self) -> int:
+        return sum(source.num_val for source in self._domains.sources)
 
     @property
     def _domains(self) -> Domains:

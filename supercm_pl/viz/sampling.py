@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from supercm_pl.checks import check_at_least
+from supercm_pl.data.contract import Contract
 from supercm_pl.viz.reservoir import Reservoir, appended, first
 
 
@@ -179,7 +180,8 @@ class ValidationSampler(Callback):
         head: Any = pl_module.head
         known = bool(head.centroid_counts.sum() > 0)
         centroids = head.centroids.detach().float().cpu().clone() if known else None
-        classes = _class_names(trainer, int(pl_module.num_classes))  # type: ignore[arg-type]
+        count = int(pl_module.num_classes)  # type: ignore[arg-type]
+        classes = Contract.of(trainer).class_names(count)
         self.use(trainer, _joined(parts, trainer, pl_module, centroids, classes))
 
     def on_exception(
@@ -287,8 +289,3 @@ def _domain_names(module: L.LightningModule, count: int) -> tuple[str, ...]:
         return ("validation",)
     own = (str(getattr(module, name, "")) for name in ("labeled_part", "unlabeled_part"))
     return (*own, *(f"loader {number}" for number in range(2, count)))[:count]
-
-
-def _class_names(trainer: L.Trainer, count: int) -> tuple[str, ...]:
-    names = getattr(getattr(trainer, "datamodule", None), "classes", None) or ()
-    return tuple(map(str, names)) if len(names) == count else tuple(map(str, range(count)))

@@ -97,7 +97,7 @@ def small_digits():
 
 def test_by_itself_it_takes_a_quarter_of_the_free_memory(monkeypatch, tmp_path, own_memory):
     data = digits()
-    streams = data.streams()
+    streams = data.parts()
     used = sum(len(streams[name].samples) * 64 * 4 for name in streams) + 20 * 8
     for free, copied in ((4 * used, [20, 1307]), (4 * used - 1, [])):
         own_memory.clear()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supercm_pl.data.loading import permutation as order
-from supercm_pl.data.loading.permutation import LARGE, IndexStream
+from supercm_pl.data.loading.permutation import LARGE, EndlessPermutation
 from supercm_pl.seeding import permutation, permuted
 
 
@@ -48,18 +48,18 @@ def test_each_element_comes_first_equally_often():
 
 def test_a_large_stream_is_made_of_permutations_in_parts_of_any_size(monkeypatch):
     monkeypatch.setattr(order, "LARGE", 10)
-    stream = IndexStream(11, seed=1, name="a")
+    stream = EndlessPermutation(11, seed=1, name="a")
     whole = stream.take(0, 66)
     cycles = [tuple(whole[start : start + 11]) for start in range(0, 66, 11)]
     assert all(sorted(cycle) == list(range(11)) for cycle in cycles)
     assert len(set(cycles)) == 6
     for start, count in ((0, 1), (5, 11), (10, 2), (20, 40), (33, 11)):
         assert stream.take(start, count).tolist() == whole[start : start + count].tolist()
-    assert IndexStream(11, seed=2, name="a").take(0, 11).tolist() != whole[:11].tolist()
+    assert EndlessPermutation(11, seed=2, name="a").take(0, 11).tolist() != whole[:11].tolist()
 
 
 def test_small_streams_have_the_order_that_is_written_down():
-    stream = IndexStream(1000, seed=3, name="a")
+    stream = EndlessPermutation(1000, seed=3, name="a")
     expected = [permutation(1000, 3, "stream", "a", cycle) for cycle in (0, 1)]
     assert stream.take(0, 2000).tolist() == np.concatenate(expected).tolist()
     assert LARGE == 2**22

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from supercm_pl.data import PairedLoader, Stream
+from supercm_pl.data import PairedLoader, Part
 from supercm_pl.data.datasets import Samples, TensorData
 from supercm_pl.data.loading.iterable.reader import IterableData, IterableSamples
 
@@ -75,8 +75,8 @@ def loader(dataset, labeled=5, unlabeled_batch=4, steps_per_epoch=6, **options):
     samples = Samples(TensorData(torch.arange(labeled)[:, None]), targets=np.arange(labeled))
     return PairedLoader(
         {
-            "labeled": Stream(samples, 2),
-            "unlabeled": Stream(IterableSamples(dataset), unlabeled_batch),
+            "labeled": Part(samples, 2),
+            "unlabeled": Part(IterableSamples(dataset), unlabeled_batch),
         },
         steps_per_epoch=steps_per_epoch,
         **options,
@@ -100,7 +100,7 @@ def test_it_is_endless_in_its_own_order_and_drops_labels(workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_other_stream_is_that_without_it(workers):
-    labeled = Stream(Samples(TensorData(torch.arange(5)[:, None])), 2)
+    labeled = Part(Samples(TensorData(torch.arange(5)[:, None])), 2)
     alone = PairedLoader({"labeled": labeled}, steps_per_epoch=6)
     expected = [batch["labeled"].tolist() for batch in alone]
     batches = loader(Numbers(), num_workers=workers)
@@ -289,7 +289,7 @@ def test_what_can_not_be_read(data, workers, message):
 
 @pytest.mark.bad_input
 def test_inputs_must_be_like_those_of_the_training_data():
-    streams = {"unlabeled": Stream(IterableSamples(Numbers(), torch.zeros(1, 3)), 2)}
+    streams = {"unlabeled": Part(IterableSamples(Numbers(), torch.zeros(1, 3)), 2)}
     with pytest.raises(ValueError, match=r"one shape and type, got \(1,\) .* and \(3,\)"):
         next(iter(PairedLoader(streams, steps_per_epoch=1)))
 
@@ -314,11 +314,11 @@ class Untouched(Dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unused_stream_is_not_fetched_and_changes_nothing_else(workers):
-    labeled = Stream(Samples(TensorData(torch.arange(5)[:, None])), 2)
+    labeled = Part(Samples(TensorData(torch.arange(5)[:, None])), 2)
 
     def pair(unlabeled, **options):
         return PairedLoader(
-            {"labeled": labeled, "unlabeled": Stream(Samples(unlabeled), 4)}, **options
+            {"labeled": labeled, "unlabeled": Part(Samples(unlabeled), 4)}, **options
         )
 
     used = pair(TensorData(torch.arange(23)[:, None]))

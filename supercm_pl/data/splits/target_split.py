@@ -1,4 +1,4 @@
-"""Which rows of the target keep their labels, and which are held out, by labels read for these."""
+"""The labeled, unlabeled and validation rows of a target, whose other labels are not read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from supercm_pl.checks import check_at_least
 from supercm_pl.data.datasets import Indices, dataset_length, is_iterable
@@ -17,12 +16,13 @@ from supercm_pl.data.splits.stratified import make_split, parse_fraction, row_nu
 from supercm_pl.seeding import permutation
 
 Size = int | float | str
+"""A number of samples, or a share of them as a float or a percentage."""
 
 
 def split_target(
     data: SourceData,
     classes: Sequence[str],
-    labels_of_rows: Callable[[Dataset[Any], Indices, str], Indices],
+    read_labels: Callable[[Indices], Indices],
     *,
     labels_per_class: int | None,
     num_labels: int | None,
@@ -30,26 +30,25 @@ def split_target(
     val_size: Size,
     seed: int,
 ) -> tuple[Indices, Split]:
-    """Choose labeled, unlabeled and validation rows of the target, the last without any label.
+    """Choose labeled, unlabeled and validation rows of the target.
 
     Args:
-        data: The target; rows of ``unlabeled`` count on after those of ``train``, unless it is an
-            ``IterableDataset``, which has none.
-        classes: Names of the common classes.
-        labels_of_rows: Gives the labels, as numbers of these classes, of rows of a data set; the
-            third argument is what messages call it. It is asked for the rows of ``labeled_indices``
-            alone, for all rows to choose by class, and for none where no label is wanted.
+        data: The target. The rows of ``unlabeled`` follow those of ``train``, unless it is an
+            ``IterableDataset``.
+        classes: Names of the shared classes.
+        read_labels: Returns the labels of rows of ``train``. It is called with the rows of
+            ``labeled_indices``, or with all rows to choose by class, or not at all.
         labels_per_class: As in :func:`~supercm_pl.data.make_split`.
         num_labels: As there.
-        labeled_indices: As there, save that it can't be a saved split.
-        val_size: Rows of ``train`` held out at random, as a number or a share.
+        labeled_indices: As there, but not a saved split.
+        val_size: Rows of ``train`` held out at random.
         seed: 0 or more.
 
     Returns:
-        Labels ``(N,)`` of ``train``, 0 for all but the labeled rows, and the split.
+        Labels ``(N,)`` of ``train``, 0 except for the labeled rows, and the split.
 
     Raises:
-        ValueError: If the data don't allow what is asked for.
+        ValueError: If the data do not allow what is asked for.
     """
     size = dataset_length(data.train)
     options = {"labels_per_class": labels_per_class, "num_labels": num_labels}
@@ -61,21 +60,21 @@ def split_target(
     labels = np.zeros(size, dtype=np.int64)
     labeled = np.zeros(0, dtype=np.int64)
     if chosen:
-        labels[rows] = labels_of_rows(data.train, rows, "target")
+        labels[rows] = read_labels(rows)
         try:
             labeled = make_split(labels, classes, **chosen, val_size=0, seed=seed).labeled
         except ValueError as error:
             raise ValueError(f"labeled samples of the target: {error}") from error
     hidden = np.ones(size, dtype=np.bool_)
     hidden[labeled] = False
-    labels[hidden] = 0  # what was read to choose by class is forgotten
+    labels[hidden] = 0  # labels that were read only to choose by class are dropped
     order = permutation(size, seed, "target", "val")
     order = order[hidden[order]]
-    held_out = number_of(val_size, len(order), "target_val_size")
-    streamed = is_iterable(data.unlabeled)
-    own = 0 if data.unlabeled is None or streamed else dataset_length(data.unlabeled)
+    held_out = size_of(val_size, len(order), "target_val_size")
+    endless = is_iterable(data.unlabeled)
+    own = 0 if data.unlabeled is None or endless else dataset_length(data.unlabeled)
     unlabeled = np.concatenate([np.sort(order[held_out:]), size + np.arange(own)])
-    if not len(unlabeled) and not streamed:
+    if not len(unlabeled) and not endless:
         raise ValueError("no target samples without labels are left: label fewer")
     return labels, Split(
         labeled=labeled,
@@ -87,7 +86,7 @@ def split_target(
 
 
 def check_held_out(name: str, value: Size) -> None:
-    """Refuse what is neither a number of samples of 0 or more nor a share of them.
+    """Require a number of samples of 0 or more, or a share of them.
 
     Raises:
         TypeError: If it is of another type.
@@ -99,8 +98,8 @@ def check_held_out(name: str, value: Size) -> None:
         parse_fraction(value, name)
 
 
-def number_of(value: Size, size: int, name: str) -> int:
-    """How many of ``size`` samples that is.
+def size_of(value: Size, size: int, name: str) -> int:
+    """How many of ``size`` samples a size is.
 
     Raises:
         ValueError: If it is all of them or more.
