@@ -7,7 +7,7 @@ The message is "<argument> must be <what is allowed>, got <value>".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -89,6 +89,15 @@ def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def check_at_most_one(arguments: Mapping[str, object]) -> dict[str, Any]:
+    """Require that no more than one argument is given, the others ``None``, and return that one."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if len(given) > 1:
+        names = ", ".join(arguments)
+        raise ValueError(f"only one of {names} may be given, got {' and '.join(given)}")
+    return given
 
 
 def check_object(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:

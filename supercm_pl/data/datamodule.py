@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.checkpoints.hyperparameters import class_and_arguments
-from supercm_pl.checks import check_at_least, check_flag, check_object
+from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_is
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
+from supercm_pl.data.parts import Domain
+from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.sources.resized import first_input
 from supercm_pl.data.views import INDEX, as_float, check_views, make_view
 from supercm_pl.seeding import derive_seed, isolated_rng
 
@@ -97,66 +101,58 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         predict_path: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if steps_per_epoch is not None:
-            check_at_least("steps_per_epoch", steps_per_epoch, 1)
-        check_at_least("eval_batch_size", eval_batch_size, 1)
-        check_at_least("num_workers", num_workers, 0)
-        if seed is not None:
-            check_at_least("seed", seed, 0)
         for name, transform in (("weak", weak), ("strong", strong), ("preprocess", preprocess)):
             if transform is not None:
                 check_object(name, transform, nn.Module, "AffineNoise()")
         for name, flag in (("pin_memory", pin_memory), ("keep_on_device", keep_on_device)):
             if flag is not None:
                 check_flag(name, flag)
+        if steps_per_epoch is not None:
+            check_size("steps_per_epoch", steps_per_epoch)
+        if seed is not None:
+            check_at_least("seed", seed, 0)
         self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
         self.preprocess = preprocess
         self.steps_per_epoch = steps_per_epoch
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
+        self.eval_batch_size = check_size("eval_batch_size", eval_batch_size)
+        self.num_workers = check_at_least("num_workers", num_workers, 0)
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.keep_on_device = keep_on_device
         self.seed = seed
         self.predict_path = None if predict_path is None else Path(predict_path)
         self.contract = Contract()
+        self._domains: tuple[Domain, ...] = ()
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
 
+    @property
     @abstractmethod
-    def load(self) -> None:
-        """Open the data and choose the split, once."""
-
-    @abstractmethod
-    def parts(self) -> dict[str, Part]:
-        """The training parts, by their key in a batch."""
-
-    @abstractmethod
-    def samples_to_predict(self) -> Samples:
-        """The samples that ``predict`` uses if there is no ``predict_path``."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """A digest of the split, which a resumed run must share."""
-
-    @abstractmethod
-    def describe(self) -> str:
-        """One line with the number of samples in each part."""
+    def all_sources(self) -> tuple[Source, ...]:
+        """Every source that the run reads; the last one is the one to test on."""
 
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; known before ``setup``."""
 
-    @property
     @abstractmethod
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
+    def open_domains(self) -> tuple[Domain, ...]:
+        """Open the sources and choose their splits."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Part]:
+        """The training parts, by their key in a batch."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line with the number of samples in each part."""
 
     @property
-    @abstractmethod
-    def has_val_data(self) -> bool:
-        """Whether there are validation samples."""
+    def domains(self) -> tuple[Domain, ...]:
+        """The opened sources, with their splits."""
+        self.load()
+        return self._domains
 
     @property
     def num_classes(self) -> int:
@@ -164,11 +160,46 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return len(self.classes)
 
     @property
+    def num_unlabeled(self) -> int | None:
+        """Number of unlabeled samples; ``None`` for an ``IterableDataset``."""
+        return self.domains[-1].num_unlabeled
+
+    @property
+    def has_val_data(self) -> bool:
+        """Whether there are samples to validate on."""
+        return any(len(domain.val) for domain in self.domains)
+
+    @property
+    def has_test_data(self) -> bool:
+        """Whether there are labeled samples to test on."""
+        return self.domains[-1].num_test > 0
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
+        return tuple(first_input(self.domains[-1].data.train, "training").shape[1:])
+
+    @property
     def run_seed(self) -> int:
         """The seed in use; fixed at its first use."""
         if self._run_seed is None:
             self._run_seed = (global_seed() or 0) if self.seed is None else self.seed
         return self._run_seed
+
+    def fingerprint(self) -> str:
+        """A digest of the splits, which a resumed run must share."""
+        digests = [domain.split.digest for domain in self.domains]
+        return digests[0] if len(digests) == 1 else sha256(" ".join(digests).encode()).hexdigest()
+
+    def prepare_data(self) -> None:
+        """Download what the sources need; Lightning calls it on one process of each machine."""
+        for source in self.all_sources:
+            source.prepare()
+
+    def load(self) -> None:
+        """Open the data and choose the splits, once."""
+        if not self._domains:
+            self._domains = self.open_domains()
 
     def __str__(self) -> str:
         # Lightning's own would make every loader.
@@ -217,11 +248,15 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             completed=None if self.trainer is None else self._completed_batches,
         )
 
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test batches ``(x, y)``."""
+        return self.evaluation_loader(self.domains[-1].test)
+
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches ``{"inputs": x, "ids": [...]}``; ids are file paths or row numbers."""
         if self.predict_path is not None:
             return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
-        return self.evaluation_loader(IdentifiedSamples(self.samples_to_predict()))
+        return self.evaluation_loader(IdentifiedSamples(self.domains[-1].to_predict))
 
     def teardown(self, stage: str | None = None) -> None:
         """Free what training kept on the device."""
@@ -326,6 +361,11 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         # With `overfit_batches`, every epoch has the same batches.
         count = progress.current if trainer.overfit_batches else progress.total
         return int(count.processed)
+
+
+def counted(number: int | None) -> str:
+    """The number of samples of a part, for messages; ``None`` is an ``IterableDataset``."""
+    return "endless" if number is None else f"{number:,}"
 
 
 def _rank() -> int:

@@ -31,13 +31,12 @@ class Domain:
     """The data of one source, and which of its samples belong to which part.
 
     Attributes:
-        data: The data sets of the source; ``train`` and ``unlabeled`` have the run's input shape.
-        split: The labeled, unlabeled and validation rows. Any rows beyond ``split.num_samples`` are
-            unlabeled.
-        labels: ``(N,)`` labels of ``data.train``, in the numbering of the run's classes.
+        data: ``train`` and ``unlabeled`` have the run's input shape.
+        split: Rows of ``train``; those from ``split.num_samples`` on are unlabeled as well.
+        labels: ``(N,)`` labels of ``train``, in the run's numbering.
         numbers: ``(K,)`` the run's number of each class of the source; -1 for an unknown class,
-            which has no labels and is left out of validation and test.
-        name: Name of the domain in messages.
+            which validation and test leave out.
+        name: For messages.
         reshape: Brings inputs to the run's shape.
     """
 
@@ -46,7 +45,7 @@ class Domain:
     labels: Indices
     numbers: Indices
     name: str = ""
-    reshape: Reshape = Reshape()  # noqa: RUF009 - it is frozen
+    reshape: Reshape = Reshape()  # noqa: RUF009 - it is immutable
 
     @property
     def labeled(self) -> Samples:
@@ -57,19 +56,16 @@ class Domain:
 
     @property
     def unlabeled(self) -> Samples | IterableDataset[Any]:
-        """The unlabeled samples: those of the split, then the source's own unlabeled data set.
+        """The unlabeled samples of the split, then the source's own unlabeled data set.
 
-        An ``IterableDataset`` of the source takes the place of both.
-
-        Raises:
-            ValueError: If inputs of the two differ in shape or type.
+        An ``IterableDataset`` replaces both.
         """
-        own = self.data.unlabeled
-        if isinstance(own, IterableDataset):
-            # The only way from here to `loading.iterable`.
+        if isinstance(self.data.unlabeled, IterableDataset):
+            # The only way from here to `loading/iterable/`.
             from supercm_pl.data.loading.iterable.reader import IterableSamples
 
-            return IterableSamples(own, first_input(self.data.train, self.name or "training"))
+            like = first_input(self.data.train, self.name or "training")
+            return IterableSamples(self.data.unlabeled, like)
         return Samples(self.inputs, self._unlabeled_rows)
 
     @property
@@ -79,7 +75,7 @@ class Domain:
 
     @cached_property
     def val(self) -> Samples:
-        """The validation set of the source, else the samples that the split holds out."""
+        """The source's validation set, else the samples that the split holds out."""
         if self.data.val is not None:
             return self._evaluated(self.data.val, "validation")
         rows = self.split.val
@@ -97,18 +93,37 @@ class Domain:
         return self._evaluated(self.data.test, "test")
 
     @property
-    def num_val(self) -> int:
-        """Number of validation samples."""
-        return len(self.split.val) if self.data.val is None else self._size("val")
+    def num_test(self) -> int:
+        """Number of test samples. Labels are read only to leave out unknown classes."""
+        if self.data.test is None:
+            return 0
+        return len(self.test) if (self.numbers < 0).any() else dataset_length(self.data.test)
 
     @property
-    def num_test(self) -> int:
-        """Number of test samples."""
-        return 0 if self.data.test is None else self._size("test")
+    def to_predict(self) -> Samples:
+        """The test samples without labels.
+
+        Raises:
+            ValueError: If the source has none.
+        """
+        if self.data.test is None:
+            raise ValueError(
+                "predict needs predict_path, a folder of images, or a source with test data"
+            )
+        return Samples(reshaped(self.data.test, self.reshape))
+
+    @property
+    def is_transductive(self) -> bool:
+        """Whether the test data are training data."""
+        return False
 
     @cached_property
     def inputs(self) -> Dataset[Any]:
-        """The training samples, then those of the source's own unlabeled data set."""
+        """The training samples, then the source's own unlabeled data set.
+
+        Raises:
+            ValueError: If inputs of the two differ in shape or type.
+        """
         own = self.data.unlabeled
         if own is None or is_iterable(own):
             return self.data.train
@@ -117,38 +132,20 @@ class Domain:
 
     @property
     def _unlabeled_rows(self) -> Indices:
-        size, own = len(self.labels), self.data.unlabeled
-        if own is not None and not is_iterable(own):
-            size += dataset_length(own)
+        own = self.data.unlabeled
+        size = len(self.labels) + (0 if own is None or is_iterable(own) else dataset_length(own))
         return np.concatenate([self.split.unlabeled, np.arange(self.split.num_samples, size)])
 
-    def _size(self, part: str) -> int:
-        # Labels are read only to leave out unknown classes.
-        if (self.numbers < 0).any():
-            samples: Samples = getattr(self, part)
-            return len(samples)
-        return dataset_length(getattr(self.data, part))
-
     def _evaluated(self, dataset: Dataset[Any], part: str) -> Samples:
-        """The samples of known classes of a data set, reshaped."""
-        labels = self._read_labels(dataset, f"{self.name} {part}".strip())
-        dataset = reshaped(dataset, self.reshape)
-        if (labels >= 0).all():
-            return Samples(dataset, targets=labels)
+        name = f"{self.name} {part}".strip()
+        labels = self.numbers[read_labels(dataset, len(self.numbers), name)]
         rows = np.flatnonzero(labels >= 0)
-        return Samples(dataset, rows, labels[rows])
-
-    def _read_labels(
-        self, dataset: Dataset[Any], name: str, rows: Indices | None = None
-    ) -> Indices:
-        return self.numbers[read_labels(dataset, len(self.numbers), name, rows)]
+        return Samples(reshaped(dataset, self.reshape), rows, labels[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class TargetDomain(Domain):
-    """A domain whose labels are hidden.
-
-    Labels are read only for the labeled samples, for the test, and for validation with ``oracle``.
+    """A domain with hidden labels, read only for labeled samples, the test, and the oracle.
 
     Attributes:
         oracle: Validate with labels.
@@ -160,15 +157,13 @@ class TargetDomain(Domain):
 
     @cached_property
     def val(self) -> Samples:
-        """The validation samples; with labels if ``oracle``."""
-        if self._own_val is not None:
-            if self.oracle:
-                return self._evaluated(self._own_val, "validation")
-            return Samples(reshaped(self._own_val, self.reshape))
-        rows = self._val_rows
-        if self.oracle:
-            return self._with_labels(rows)
-        return Samples(self.inputs, rows)
+        """The validation samples; with labels for the oracle."""
+        if self.data.val is not None:
+            return super().val if self.oracle else Samples(reshaped(self.data.val, self.reshape))
+        rows = self.split.unlabeled if self.validate_all else self.split.val
+        if not self.oracle:
+            return Samples(self.inputs, rows)
+        return self._with_labels(rows[rows < len(self.labels)])
 
     @cached_property
     def test(self) -> Samples:
@@ -177,73 +172,45 @@ class TargetDomain(Domain):
         Raises:
             ValueError: If there are no labels.
         """
-        if self.data.test is not None:
-            return self._evaluated(self.data.test, "test")
-        return self._with_labels(self._transductive_rows)
-
-    @property
-    def num_val(self) -> int:
-        """Number of validation samples."""
-        own = self._own_val
-        return len(self._val_rows) if own is None else dataset_length(own)
+        return super().test if self.data.test is not None else self._with_labels(self._rest)
 
     @property
     def num_test(self) -> int:
         """Number of test samples; 0 if there are no labels."""
-        if self.data.test is not None:
-            return dataset_length(self.data.test)
-        return len(self._transductive_rows) if self.is_transductive else 0
+        return len(self._rest) if self.is_transductive else super().num_test
 
     @property
     def is_transductive(self) -> bool:
-        """Whether the test data are the training data."""
+        """Whether the test data are training data."""
         return self.data.test is None and has_labels(self.data.train)
 
     @property
     def to_predict(self) -> Samples:
-        """The test inputs, or all training inputs if there is no test set."""
-        test = self.data.test
-        return Samples(self.inputs if test is None else reshaped(test, self.reshape))
+        """The test samples, or all training samples if there are none; without labels."""
+        return Samples(self.inputs) if self.data.test is None else super().to_predict
 
     @property
-    def _own_val(self) -> Dataset[Any] | None:
-        return None if self.validate_all else self.data.val
-
-    @property
-    def _val_rows(self) -> Indices:
-        rows = self.split.unlabeled if self.validate_all else self.split.val
-        # The source's own unlabeled samples, which come last, have no labels for the oracle.
-        return rows[rows < len(self.labels)] if self.oracle else rows
-
-    @property
-    def _transductive_rows(self) -> Indices:
+    def _rest(self) -> Indices:
         return np.setdiff1d(np.arange(len(self.labels)), self.split.labeled)
 
     def _with_labels(self, rows: Indices) -> Samples:
-        return Samples(self.data.train, rows, self._read_labels(self.data.train, self.name, rows))
+        labels = read_labels(self.data.train, len(self.numbers), self.name, rows)
+        return Samples(self.data.train, rows, self.numbers[labels])
 
 
 def read_labels(
     dataset: Dataset[Any], num_classes: int, name: str, rows: Indices | None = None
 ) -> Indices:
-    """Labels ``(n,)`` of a data set.
-
-    Args:
-        dataset: Its items are ``(input, label)``.
-        num_classes: Labels must be below it.
-        name: Name of the data in messages.
-        rows: The rows whose labels are read; ``None`` reads all.
+    """Labels ``(n,)`` of a data set, or of some of its rows; ``name`` is for messages.
 
     Raises:
         TypeError: If a label is not an integer.
-        ValueError: If there are no labels, or one is out of range.
+        ValueError: If there are no labels, or one is not in ``0..num_classes-1``.
     """
     name = f"the {name} data"
     if not has_labels(dataset):
         raise ValueError(f"{name} have no labels")
-    if rows is not None:
-        dataset = Subset(dataset, rows.tolist())
-    labels = labels_of(dataset, name)
+    labels = labels_of(dataset if rows is None else Subset(dataset, rows.tolist()), name)
     check_labels(labels, num_classes, name)
     return labels
 

@@ -11,14 +11,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_least, check_at_most_one, check_flag, check_object
-from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
-from supercm_pl.data.datasets import Samples
+from supercm_pl.checks import check_at_most_one, check_flag, check_object, check_size
+from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
+from supercm_pl.data.datasets import Indices
 from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.parts import Domain, read_labels
 from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
 from supercm_pl.data.sources.folder import FolderSource, PathLike
-from supercm_pl.data.sources.resized import first_input
 from supercm_pl.data.splits.distortion import Distortion, new_numbers
 from supercm_pl.data.splits.selection import is_saved_split, make_split, parse_fraction
 from supercm_pl.data.splits.split import Split
@@ -100,37 +99,30 @@ class SSLDataModule(SuperCMDataModule):
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(**options)
-        self._choice = {
+        choices = {
             "labels_per_class": labels_per_class,
             "num_labels": num_labels,
             "labeled_fraction": labeled_fraction,
             "labeled_indices": labeled_indices,
         }
-        check_at_most_one(self._choice)
-        if labels_per_class is not None:
-            check_at_least("labels_per_class", labels_per_class, 1)
-        if num_labels is not None:
-            check_at_least("num_labels", num_labels, 1)
+        self._labeled = check_at_most_one(choices)
+        for name, value in self._labeled.items():
+            if name in ("labels_per_class", "num_labels"):
+                check_size(name, value)
         if labeled_fraction is not None:
             parse_fraction(labeled_fraction, "labeled_fraction")
-        check_at_least("labeled_batch_size", labeled_batch_size, 1)
-        check_at_least("unlabeled_batch_size", unlabeled_batch_size, 1)
-        check_flag("unlabeled_includes_labeled", unlabeled_includes_labeled)
         if source is not None:
             check_object("source", source, Source, "Digits()")
         if distortion is not None:
             check_object("distortion", distortion, Distortion, "Distortion(label_noise=0.2)")
         self.source = Digits() if source is None else source
-        self.labels_per_class = labels_per_class
-        self.num_labels = num_labels
-        self.labeled_fraction = labeled_fraction
-        self.labeled_indices = labeled_indices
         self.val_size = val_size
-        self.unlabeled_includes_labeled = unlabeled_includes_labeled
+        self.unlabeled_includes_labeled = check_flag(
+            "unlabeled_includes_labeled", unlabeled_includes_labeled
+        )
         self.distortion = distortion
-        self.labeled_batch_size = labeled_batch_size
-        self.unlabeled_batch_size = unlabeled_batch_size
-        self._loaded: Domain | None = None
+        self.labeled_batch_size = check_size("labeled_batch_size", labeled_batch_size)
+        self.unlabeled_batch_size = check_size("unlabeled_batch_size", unlabeled_batch_size)
 
     @classmethod
     def from_folder(
@@ -169,107 +161,70 @@ class SSLDataModule(SuperCMDataModule):
         return cls(ArraySource(x, y, x_test, y_test, x_unlabeled, classes), **options)
 
     @property
+    def all_sources(self) -> tuple[Source, ...]:
+        """The source."""
+        return (self.source,)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that have labels; known before ``setup``."""
-        if self._loaded is not None:
-            return _known_classes(self._loaded.data.classes, self.split.distortion)
-        distortion, indices = self.distortion, self.labeled_indices
-        if isinstance(indices, str | Path) and is_saved_split(indices):
+        if self._domains:
+            return _known_classes(self._domains[0].data.classes, self.split.distortion)
+        distortion, indices = self.distortion, self._labeled.get("labeled_indices")
+        if indices is not None and is_saved_split(indices):
             distortion = Split.load(indices).distortion
         return _known_classes(self.source.class_names(), distortion)
 
     @property
     def split(self) -> Split:
         """The labeled, unlabeled and validation rows of the training data."""
-        return self._domain.split
+        return self.domains[0].split
 
-    @property
-    def num_unlabeled(self) -> int | None:
-        """Number of unlabeled samples; ``None`` for an ``IterableDataset``."""
-        return self._domain.num_unlabeled
-
-    @property
-    def has_val_data(self) -> bool:
-        """Whether samples are held out, or the source has a validation set."""
-        return self._domain.num_val > 0
-
-    @property
-    def has_test_data(self) -> bool:
-        """Whether the source has a labeled test set."""
-        return self._domain.data.test is not None
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
-        return tuple(first_input(self._domain.data.train, "training").shape[1:])
-
-    def prepare_data(self) -> None:
-        """Download what the source needs; Lightning calls it on one process of each machine."""
-        self.source.prepare()
-
-    def load(self) -> None:
-        """Open the source and choose the split, once."""
-        if self._loaded is not None:
-            return
+    def open_domains(self) -> tuple[Domain, ...]:
+        """Open the source and choose the split."""
         data = self.source.load()
-        if data.unlabeled is None and all(value is None for value in self._choice.values()):
+        if data.unlabeled is None and not self._labeled:
             raise ValueError(
-                f"say which samples are labeled, by one of {', '.join(self._choice)}, "
-                "such as labels_per_class=4"
+                "say which samples are labeled, by one of labels_per_class, num_labels, "
+                "labeled_fraction, labeled_indices, such as labels_per_class=4"
             )
         labels = read_labels(data.train, len(data.classes), "training")
         split = make_split(
             labels,
             data.classes,
-            labels_per_class=self.labels_per_class,
-            num_labels=self.num_labels,
-            labeled_fraction=self.labeled_fraction,
-            labeled_indices=self.labeled_indices,
+            **self._labeled,
             val_size=self.val_size if data.val is None else 0,
             unlabeled_includes_labeled=self.unlabeled_includes_labeled,
             distortion=self.distortion,
             seed=self.run_seed,
         )
         known = (split.distortion or Distortion()).known_classes(data.classes)
+        _warn_of_absent(np.setdiff1d(known, labels[split.labeled]), data.classes)
         numbers = new_numbers(known, len(data.classes))
-        self._loaded = Domain(data, split, numbers[labels], numbers)
-        self._warn_of_absent_classes()
+        return (Domain(data, split, numbers[labels], numbers),)
 
     def parts(self) -> dict[str, Part]:
         """``labeled`` with labels and ``unlabeled`` without."""
-        if self.num_unlabeled == 0:
+        (domain,) = self.domains
+        if domain.num_unlabeled == 0:
             raise ValueError(
                 "no unlabeled samples are left: label fewer, or set unlabeled_includes_labeled=True"
             )
         return {
-            "labeled": Part(self._domain.labeled, self.labeled_batch_size),
-            "unlabeled": Part(self._domain.unlabeled, self.unlabeled_batch_size),
+            "labeled": Part(domain.labeled, self.labeled_batch_size),
+            "unlabeled": Part(domain.unlabeled, self.unlabeled_batch_size),
         }
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Validation batches ``(x, y)``; an empty list without validation samples."""
-        return self.evaluation_loader(self._domain.val) if self.has_val_data else []
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Test batches ``(x, y)``."""
-        return self.evaluation_loader(self._domain.test)
-
-    def samples_to_predict(self) -> Samples:
-        """The test data."""
-        if self._domain.data.test is None:
-            raise ValueError(
-                "predict needs predict_path, a folder of images, or a source with test data"
-            )
-        return Samples(self._domain.data.test)
+        return self.evaluation_loader(self.domains[0].val) if self.has_val_data else []
 
     def describe(self) -> str:
         """One line: ``20 labeled · 1,307 unlabeled · 20 validation · 450 test, 10 classes``."""
-        domain = self._domain
-        number = domain.num_unlabeled
+        (domain,) = self.domains
         return (
-            f"{len(domain.split.labeled):,} labeled · "
-            f"{'endless' if number is None else f'{number:,}'} unlabeled · "
-            f"{domain.num_val:,} validation · {domain.num_test:,} test, "
+            f"{len(domain.split.labeled):,} labeled · {counted(domain.num_unlabeled)} unlabeled · "
+            f"{len(domain.val):,} validation · {domain.num_test:,} test, "
             f"{self.num_classes:,} classes"
         )
 
@@ -277,24 +232,14 @@ class SSLDataModule(SuperCMDataModule):
         """Write the split to a file, which another run can take as ``labeled_indices``."""
         self.split.save(path)
 
-    def fingerprint(self) -> str:
-        """The digest of the split."""
-        return self.split.digest
-
-    def _warn_of_absent_classes(self) -> None:
-        present = np.unique(self._domain.labels[self.split.labeled])
-        absent = [repr(name) for k, name in enumerate(self.classes) if k not in present]
-        if absent:
-            told = ", ".join(absent[:10]) + (" and more" if len(absent) > 10 else "")
-            rank_zero_warn(f"no sample is labeled of the classes {told}", category=RuntimeWarning)
-
-    @property
-    def _domain(self) -> Domain:
-        self.load()
-        assert self._loaded is not None
-        return self._loaded
-
 
 def _known_classes(names: tuple[str, ...], distortion: Distortion | None) -> tuple[str, ...]:
     known = (distortion or Distortion()).known_classes(names)
     return tuple(names[k] for k in known)
+
+
+def _warn_of_absent(classes: Indices, names: Sequence[str]) -> None:
+    if len(classes):
+        told = ", ".join(repr(names[k]) for k in classes[:10])
+        more = " and more" if len(classes) > 10 else ""
+        rank_zero_warn(f"no sample is labeled of the classes {told}{more}", category=RuntimeWarning)

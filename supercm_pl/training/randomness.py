@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -56,8 +55,6 @@ class StepRandomness:
         for generator, state in zip(_generators(device), states, strict=True):
             generator.set_state(state)
         self._saved = None
-
-
 
 
 def _generators(device: torch.device) -> list[torch.Generator]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,26 @@ from typing import Any
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_least, check_at_most_one, check_flag, check_object
-from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
-from supercm_pl.data.datasets import Samples
-from supercm_pl.data.domains import Domains, open_domains
+from supercm_pl.checks import check_at_most_one, check_flag, check_object, check_size
+from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
+from supercm_pl.data.domains import labeled_by_domain, open_domains
 from supercm_pl.data.loading.steps import Part
+from supercm_pl.data.parts import Domain, joined
 from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
 from supercm_pl.data.sources.digits_m import DigitsM
 from supercm_pl.data.sources.folder import FolderSource, PathLike
-from supercm_pl.data.sources.resized import Resized, first_input, height_and_width
+from supercm_pl.data.sources.resized import Resized, height_and_width
 from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.target_split import check_held_out
 from supercm_pl.options import hands_options_to
+
+_LABELED = {
+    "target_labels_per_class": "labels_per_class",
+    "num_target_labels": "num_labels",
+    "labeled_target_indices": "labeled_indices",
+}
 
 
 class UDADataOptions(DataOptions, total=False):
@@ -111,39 +116,31 @@ class UDADataModule(SuperCMDataModule):
         **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(**options)
-        check_at_most_one(
-            {
-                "target_labels_per_class": target_labels_per_class,
-                "num_target_labels": num_target_labels,
-                "labeled_target_indices": labeled_target_indices,
-            }
-        )
-        if target_labels_per_class is not None:
-            check_at_least("target_labels_per_class", target_labels_per_class, 1)
-        if num_target_labels is not None:
-            check_at_least("num_target_labels", num_target_labels, 1)
+        choices = {
+            "target_labels_per_class": target_labels_per_class,
+            "num_target_labels": num_target_labels,
+            "labeled_target_indices": labeled_target_indices,
+        }
+        self._labeled = {
+            _LABELED[name]: value if name == "labeled_target_indices" else check_size(name, value)
+            for name, value in check_at_most_one(choices).items()
+        }
         check_held_out("source_val_size", source_val_size)
         if target_val_size != "all":
             check_held_out("target_val_size", target_val_size)
-        check_at_least("source_batch_size", source_batch_size, 1)
-        check_at_least("target_batch_size", target_batch_size, 1)
-        check_at_least("labeled_target_batch_size", labeled_target_batch_size, 1)
-        check_flag("oracle", oracle)
         if target is not None:
             check_object("target", target, Source, "DigitsM()")
         self.sources = _as_sources(source)
         self.target = DigitsM() if target is None else target
-        self.target_labels_per_class = target_labels_per_class
-        self.num_target_labels = num_target_labels
-        self.labeled_target_indices = labeled_target_indices
         self.source_val_size = source_val_size
         self.target_val_size = target_val_size
-        self.oracle = oracle
+        self.oracle = check_flag("oracle", oracle)
         self.resize = height_and_width(resize, "resize")
-        self.source_batch_size = source_batch_size
-        self.target_batch_size = target_batch_size
-        self.labeled_target_batch_size = labeled_target_batch_size
-        self._loaded: Domains | None = None
+        self.source_batch_size = check_size("source_batch_size", source_batch_size)
+        self.target_batch_size = check_size("target_batch_size", target_batch_size)
+        self.labeled_target_batch_size = check_size(
+            "labeled_target_batch_size", labeled_target_batch_size
+        )
 
     @classmethod
     def from_folders(
@@ -192,21 +189,26 @@ class UDADataModule(SuperCMDataModule):
         return cls(source, target, **options)
 
     @property
+    def all_sources(self) -> tuple[Source, ...]:
+        """The sources, then the target."""
+        return (*self.sources, self.target)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; known before ``setup``."""
-        if self._loaded is not None:
-            return self._loaded.classes
+        if self._domains:
+            return union_of_classes(domain.data.classes for domain in self._domains[:-1])
         return union_of_classes(source.class_names() for source in self.sources)
 
     @property
     def source_splits(self) -> tuple[Split, ...]:
         """Of each source, the rows that train (``labeled``) and that are held out (``val``)."""
-        return tuple(source.split for source in self._domains.sources)
+        return tuple(source.split for source in self.domains[:-1])
 
     @property
     def target_split(self) -> Split:
         """The labeled, unlabeled and validation rows of the target."""
-        return self._domains.target.split
+        return self.domains[-1].split
 
     @property
     def num_source(self) -> int:
@@ -216,54 +218,26 @@ class UDADataModule(SuperCMDataModule):
     @property
     def num_target(self) -> int | None:
         """Number of unlabeled target samples; ``None`` for an ``IterableDataset``."""
-        return self._domains.target.num_unlabeled
+        return self.num_unlabeled
 
-    @property
-    def num_unlabeled(self) -> int | None:
-        """The same, by the name that methods use."""
-        return self.num_target
-
-    @property
-    def has_val_data(self) -> bool:
-        """Whether there are source or target samples to validate on."""
-        return self._num_source_val + self._domains.target.num_val > 0
-
-    @property
-    def has_test_data(self) -> bool:
-        """Whether the target has labels to test with."""
-        return self._domains.target.num_test > 0
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input of any domain without the batch, ``(C, H, W)`` or ``(D,)``."""
-        return tuple(first_input(self._domains.target.data.train, "target").shape[1:])
-
-    def prepare_data(self) -> None:
-        """Download what the sources need; Lightning calls it on one process of each machine."""
-        for source in (*self.sources, self.target):
-            source.prepare()
-
-    def load(self) -> None:
-        """Open the domains and choose their splits, once."""
-        if self._loaded is None:
-            self._loaded = open_domains(
-                self.sources,
-                self.target,
-                resize=self.resize,
-                labels_per_class=self.target_labels_per_class,
-                num_labels=self.num_target_labels,
-                labeled_indices=self.labeled_target_indices,
-                source_val_size=self.source_val_size,
-                target_val_size=self.target_val_size,
-                oracle=self.oracle,
-                seed=self.run_seed,
-            )
+    def open_domains(self) -> tuple[Domain, ...]:
+        """Open the sources, then the target, and choose their splits."""
+        return open_domains(
+            self.sources,
+            self.target,
+            resize=self.resize,
+            labeled=self._labeled,
+            source_val_size=self.source_val_size,
+            target_val_size=self.target_val_size,
+            oracle=self.oracle,
+            seed=self.run_seed,
+        )
 
     def parts(self) -> dict[str, Part]:
         """``source`` with labels, ``target`` without, and ``labeled_target`` if there is one."""
-        target = self._domains.target
+        *sources, target = self.domains
         parts = {
-            "source": Part(self._domains.source, self.source_batch_size),
+            "source": Part(labeled_by_domain(sources), self.source_batch_size),
             "target": Part(target.unlabeled, self.target_batch_size),
         }
         if len(target.split.labeled):
@@ -277,24 +251,18 @@ class UDADataModule(SuperCMDataModule):
         """
         if not self.has_val_data:
             return []
-        parts = self._domains.source_val, self._domains.target.val
+        *sources, target = self.domains
+        parts = joined([source.val for source in sources]), target.val
         return [self.evaluation_loader(part) for part in parts]
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Test batches ``(x, y)`` of the target."""
-        return self.evaluation_loader(self._domains.target.test)
-
-    def samples_to_predict(self) -> Samples:
-        """The test inputs of the target, else all its training inputs."""
-        return self._domains.target.to_predict
 
     def describe(self) -> str:
         """One line with the number of samples of each domain in each part."""
-        target = self._domains.target
+        *sources, target = self.domains
         source, labeled = f"{self.num_source:,} source", len(target.split.labeled)
-        if len(self.sources) > 1:
-            source += f" of {len(self.sources)} domains"
-        val = f"{self._num_source_val:,} source and {target.num_val:,} target validation"
+        if len(sources) > 1:
+            source += f" of {len(sources)} domains"
+        num_val = sum(len(source.val) for source in sources)
+        val = f"{num_val:,} source and {len(target.val):,} target validation"
         if self.target_val_size == "all":
             val += " (on what trains)"
         if self.oracle:
@@ -302,26 +270,10 @@ class UDADataModule(SuperCMDataModule):
         test = f"{target.num_test:,} test"
         if target.is_transductive:
             test += " (all target samples but the labeled)" if labeled else " (all target samples)"
-        unlabeled = "endless" if self.num_target is None else f"{self.num_target:,}"
-        parts = [source, f"{unlabeled} target", val, test]
+        parts = [source, f"{counted(self.num_target)} target", val, test]
         if labeled:
             parts.insert(1, f"{labeled:,} labeled target")
         return " · ".join(parts) + f", {self.num_classes:,} classes"
-
-    def fingerprint(self) -> str:
-        """A digest of the splits of all domains."""
-        splits = (*self.source_splits, self.target_split)
-        return hashlib.sha256(" ".join(split.digest for split in splits).encode()).hexdigest()
-
-    @property
-    def _num_source_val(self) -> int:
-        return sum(source.num_val for source in self._domains.sources)
-
-    @property
-    def _domains(self) -> Domains:
-        self.load()
-        assert self._loaded is not None
-        return self._loaded
 
 
 def _as_sources(source: Source | Sequence[Source] | None) -> tuple[Source, ...]:

@@ -72,6 +72,7 @@ def plain_batch(data):
 def batch_for(module, data):
     data.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     data.trainer.strategy.connect(module)
+    data.setup("fit")
     return plain_batch(data)
 
 

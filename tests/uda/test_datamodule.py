@@ -390,7 +390,7 @@ def test_a_target_that_nobody_labeled():
         UDADataModule(domain(1), UnlabeledArrays(x), target_labels_per_class=1).load()
     with pytest.raises(ValueError, match="oracle=True needs a target with labels"):
         UDADataModule(domain(1), UnlabeledArrays(x), oracle=True).load()
-    with pytest.raises(ValueError, match="the source must have labels, and has none"):
+    with pytest.raises(ValueError, match="the source data have no labels"):
         UDADataModule(UnlabeledArrays(x), domain(1)).load()
 
 

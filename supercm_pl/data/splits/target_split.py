@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,7 @@ def split_target(
     classes: Sequence[str],
     read_labels: Callable[[Indices], Indices],
     *,
-    labels_per_class: int | None,
-    num_labels: int | None,
-    labeled_indices: Sequence[int] | str | Path | None,
+    labeled: Mapping[str, Any],
     val_size: Size,
     seed: int,
 ) -> tuple[Indices, Split]:
@@ -38,9 +36,8 @@ def split_target(
         classes: Names of the shared classes.
         read_labels: Returns the labels of rows of ``train``. It is called with the rows of
             ``labeled_indices``, or with all rows to choose by class, or not at all.
-        labels_per_class: As in :func:`~supercm_pl.data.make_split`.
-        num_labels: As there.
-        labeled_indices: As there, but not a saved split.
+        labeled: ``labels_per_class``, ``num_labels`` or ``labeled_indices`` of
+            :func:`~supercm_pl.data.make_split`, or nothing.
         val_size: Rows of ``train`` held out at random.
         seed: 0 or more.
 
@@ -50,23 +47,22 @@ def split_target(
     Raises:
         ValueError: If the data do not allow what is asked for.
     """
-    size = dataset_length(data.train)
-    options = {"labels_per_class": labels_per_class, "num_labels": num_labels}
-    chosen: dict[str, Any] = {name: n for name, n in options.items() if n is not None}
+    size, chosen = dataset_length(data.train), dict(labeled)
     rows = np.arange(size if chosen else 0)
-    if labeled_indices is not None:
-        rows = row_numbers(labeled_indices, size, "labeled_target_indices")
+    if "labeled_indices" in chosen:
+        rows = row_numbers(chosen["labeled_indices"], size, "labeled_target_indices")
         chosen["labeled_indices"] = rows
     labels = np.zeros(size, dtype=np.int64)
-    labeled = np.zeros(0, dtype=np.int64)
+    labeled_rows = np.zeros(0, dtype=np.int64)
     if chosen:
         labels[rows] = read_labels(rows)
         try:
-            labeled = make_split(labels, classes, **chosen, val_size=0, seed=seed).labeled
+            split = make_split(labels, classes, **chosen, val_size=0, seed=seed)
         except ValueError as error:
             raise ValueError(f"labeled samples of the target: {error}") from error
+        labeled_rows = split.labeled
     hidden = np.ones(size, dtype=np.bool_)
-    hidden[labeled] = False
+    hidden[labeled_rows] = False
     labels[hidden] = 0  # labels that were read only to choose by class are dropped
     order = permutation(size, seed, "target", "val")
     order = order[hidden[order]]
@@ -77,11 +73,11 @@ def split_target(
     if not len(unlabeled) and not endless:
         raise ValueError("no target samples without labels are left: label fewer")
     return labels, Split(
-        labeled=labeled,
+        labeled=labeled_rows,
         unlabeled=unlabeled,
         val=np.sort(order[:held_out]),
         num_samples=size + own,
-        label_hash=hash_labels(labels, labeled, labeled[:0]),
+        label_hash=hash_labels(labels, labeled_rows, labeled_rows[:0]),
     )
 
 

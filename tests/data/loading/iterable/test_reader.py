@@ -296,7 +296,7 @@ def test_inputs_must_be_like_those_of_the_training_data():
 
 @pytest.mark.bad_input
 def test_what_has_no_length_or_numbers():
-    with pytest.raises(ValueError, match=r"steps_per_epoch must be given where .* 'unlabeled'"):
+    with pytest.raises(ValueError, match=r"steps_per_epoch must be given if .* 'unlabeled'"):
         loader(Numbers(), steps_per_epoch=None)
     with pytest.raises(ValueError, match=r"'unlabeled' have no numbers, .* FlexMatch"):
         loader(Numbers(), numbered=["unlabeled"])
