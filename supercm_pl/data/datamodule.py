@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict
@@ -19,16 +19,17 @@ from torch.utils.data import DataLoader, Dataset
 from supercm_pl.checkpoints.hyperparameters import class_and_arguments
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
-from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_is
+from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
 from supercm_pl.data.parts import Domain
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
-from supercm_pl.data.sources.resized import first_input
-from supercm_pl.data.views import INDEX, as_float, check_views, make_view
+from supercm_pl.data.views import INDEX, check_views, make_view
 from supercm_pl.seeding import derive_seed, isolated_rng
+
+__all__ = ["SuperCMDataModule"]
 
 
 class DataOptions(TypedDict, total=False):
@@ -63,6 +64,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     images, and the global random number generators stay untouched.
 
     Args:
+        sources: All that the run reads; the last one has the test data.
         weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
             inputs unchanged.
         strong: Transform that makes the strong view; required by some methods.
@@ -88,6 +90,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     def __init__(
         self,
+        sources: Sequence[Source],
         *,
         weak: nn.Module | None = None,
         strong: nn.Module | None = None,
@@ -111,6 +114,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             check_size("steps_per_epoch", steps_per_epoch)
         if seed is not None:
             check_at_least("seed", seed, 0)
+        self._sources = sources
         self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
         self.preprocess = preprocess
         self.steps_per_epoch = steps_per_epoch
@@ -125,11 +129,6 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
-
-    @property
-    @abstractmethod
-    def all_sources(self) -> tuple[Source, ...]:
-        """Every source that the run reads; the last one is the one to test on."""
 
     @property
     @abstractmethod
@@ -193,7 +192,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     def prepare_data(self) -> None:
         """Download what the sources need; Lightning calls it on one process of each machine."""
-        for source in self.all_sources:
+        for source in self._sources:
             source.prepare()
 
     def load(self) -> None:

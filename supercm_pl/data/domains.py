@@ -12,13 +12,9 @@ import torch
 from supercm_pl.data.datasets import Indices, Samples, is_iterable
 from supercm_pl.data.parts import Domain, TargetDomain, has_labels, joined, read_labels
 from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.resized import Reshape, reshaped
-from supercm_pl.data.splits.selection import make_split
-from supercm_pl.data.splits.shared_classes import (
-    check_same_classes,
-    common_reshape,
-    union_of_classes,
-)
+from supercm_pl.data.sources.resized import Reshape, common_reshape, reshaped
+from supercm_pl.data.splits.shared_classes import check_same_classes, union_of_classes
+from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.data.splits.target_split import Size, size_of, split_target
 from supercm_pl.seeding import derive_seed
 

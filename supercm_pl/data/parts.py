@@ -17,12 +17,13 @@ from supercm_pl.data.datasets import (
     TensorData,
     check_alike,
     dataset_length,
+    first_input,
     is_iterable,
 )
-from supercm_pl.data.labels import check_labels, labels_of
+from supercm_pl.data.labels import check_class_range, labels_of
 from supercm_pl.data.sources.base import SourceData
-from supercm_pl.data.sources.folder import ImageFiles
-from supercm_pl.data.sources.resized import Reshape, ReshapedData, first_input, reshaped
+from supercm_pl.data.sources.image_reading import ImageFiles
+from supercm_pl.data.sources.resized import Reshape, ReshapedData, reshaped
 from supercm_pl.data.splits.split import Split
 
 
@@ -211,7 +212,7 @@ def read_labels(
     if not has_labels(dataset):
         raise ValueError(f"{name} have no labels")
     labels = labels_of(dataset if rows is None else Subset(dataset, rows.tolist()), name)
-    check_labels(labels, num_classes, name)
+    check_class_range(labels, num_classes, name)
     return labels
 
 

@@ -16,11 +16,13 @@ from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.datasets import Indices
 from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.parts import Domain, read_labels
-from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
+from supercm_pl.data.sources.arrays import Array, ArraySource
+from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.digits import Digits
 from supercm_pl.data.sources.folder import FolderSource, PathLike
 from supercm_pl.data.splits.distortion import Distortion, new_numbers
-from supercm_pl.data.splits.selection import is_saved_split, make_split, parse_fraction
 from supercm_pl.data.splits.split import Split
+from supercm_pl.data.splits.stratified import is_saved_split, make_split, parse_fraction
 from supercm_pl.options import hands_options_to
 
 
@@ -98,7 +100,9 @@ class SSLDataModule(SuperCMDataModule):
         unlabeled_batch_size: int = 128,
         **options: Unpack[DataOptions],
     ) -> None:
-        super().__init__(**options)
+        self.source = Digits() if source is None else source
+        check_object("source", self.source, Source, "Digits()")
+        super().__init__([self.source], **options)
         choices = {
             "labels_per_class": labels_per_class,
             "num_labels": num_labels,
@@ -111,11 +115,8 @@ class SSLDataModule(SuperCMDataModule):
                 check_size(name, value)
         if labeled_fraction is not None:
             parse_fraction(labeled_fraction, "labeled_fraction")
-        if source is not None:
-            check_object("source", source, Source, "Digits()")
         if distortion is not None:
             check_object("distortion", distortion, Distortion, "Distortion(label_noise=0.2)")
-        self.source = Digits() if source is None else source
         self.val_size = val_size
         self.unlabeled_includes_labeled = check_flag(
             "unlabeled_includes_labeled", unlabeled_includes_labeled
@@ -159,11 +160,6 @@ class SSLDataModule(SuperCMDataModule):
         ``options`` are those of the class.
         """
         return cls(ArraySource(x, y, x_test, y_test, x_unlabeled, classes), **options)
-
-    @property
-    def all_sources(self) -> tuple[Source, ...]:
-        """The source."""
-        return (self.source,)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,16 +9,16 @@ from typing import Any
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_most_one, check_flag, check_object, check_size
+from supercm_pl.checks import as_objects, check_at_most_one, check_flag, check_object, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.domains import labeled_by_domain, open_domains
 from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.parts import Domain, joined
-from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
-from supercm_pl.data.sources.digits_m import DigitsM
-from supercm_pl.data.sources.folder import FolderSource, PathLike
+from supercm_pl.data.sources.arrays import Array, ArraySource, UnlabeledArrays
+from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.digits import Digits, DigitsM
+from supercm_pl.data.sources.folder import FolderSource, PathLike, UnlabeledFolder
 from supercm_pl.data.sources.resized import Resized, height_and_width
-from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.target_split import check_held_out
@@ -115,7 +115,10 @@ class UDADataModule(SuperCMDataModule):
         labeled_target_batch_size: int = 32,
         **options: Unpack[DataOptions],
     ) -> None:
-        super().__init__(**options)
+        self.sources = _as_sources(source)
+        self.target = DigitsM() if target is None else target
+        check_object("target", self.target, Source, "DigitsM()")
+        super().__init__([*self.sources, self.target], **options)
         choices = {
             "target_labels_per_class": target_labels_per_class,
             "num_target_labels": num_target_labels,
@@ -128,10 +131,6 @@ class UDADataModule(SuperCMDataModule):
         check_held_out("source_val_size", source_val_size)
         if target_val_size != "all":
             check_held_out("target_val_size", target_val_size)
-        if target is not None:
-            check_object("target", target, Source, "DigitsM()")
-        self.sources = _as_sources(source)
-        self.target = DigitsM() if target is None else target
         self.source_val_size = source_val_size
         self.target_val_size = target_val_size
         self.oracle = check_flag("oracle", oracle)
@@ -187,11 +186,6 @@ class UDADataModule(SuperCMDataModule):
         source = ArraySource(x, y, classes=classes)
         target = UnlabeledArrays(x_target, x_test, y_test, source.class_names())
         return cls(source, target, **options)
-
-    @property
-    def all_sources(self) -> tuple[Source, ...]:
-        """The sources, then the target."""
-        return (*self.sources, self.target)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -276,12 +270,9 @@ class UDADataModule(SuperCMDataModule):
         return " · ".join(parts) + f", {self.num_classes:,} classes"
 
 
-def _as_sources(source: Source | Sequence[Source] | None) -> tuple[Source, ...]:
-    if source is None:
-        return (Resized(Digits(), size=16),)
-    sources = tuple(source) if isinstance(source, (list, tuple)) else (source,)
+def _as_sources(source: Source | Sequence[Source] | None) -> list[Source]:
+    given = Resized(Digits(), size=16) if source is None else source
+    sources: list[Source] = as_objects("source", given, Source, "Digits()")  # type: ignore[type-abstract]
     if not sources:
         raise ValueError("source must be a source or a list of at least one, got an empty list")
-    for one in sources:
-        check_object("source", one, Source, "Digits()")
     return sources

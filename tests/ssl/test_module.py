@@ -373,6 +373,6 @@ def test_a_term_can_ask_which_samples_of_the_unlabeled_stream_it_got():
     module = SSLModule(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10, which, cm_weight=0.0)
     fit(module, data)
     index, inputs, num_unlabeled = which.seen
-    samples = data.streams()["unlabeled"].samples
+    samples = data.parts()["unlabeled"].samples
     assert num_unlabeled == len(samples)
     assert torch.equal(inputs, samples.fetch(index.numpy()))
