@@ -87,7 +87,11 @@ class FolderSource(ImageSource):
             if folder is not None:
                 parts[name] = self._files(*labeled_images(folder, name, classes))
         if self.damaged == "skip":
-            parts = self._undamaged(parts)
+            self.skipped = ()
+            parts = {name: self._undamaged(name, images) for name, images in parts.items()}
+            if self.skipped:
+                message = f"{len(self.skipped)} damaged images are left out: "
+                warnings.warn(message + first_three(self.skipped), RuntimeWarning, stacklevel=2)
         if self.duplicates == "error":
             _check_duplicates({name: images.paths for name, images in parts.items()})
         return SourceData(parts.pop("labeled"), classes, **parts)
@@ -96,27 +100,19 @@ class FolderSource(ImageSource):
         """Names of the subfolders of ``labeled``, sorted."""
         return class_folders(self.labeled, "labeled")
 
-    def _undamaged(self, parts: Mapping[str, ImageFiles]) -> dict[str, ImageFiles]:
-        whole: dict[str, ImageFiles] = {}
-        skipped: list[Path] = []
-        for name, images in parts.items():
-            rows, error = [], None
-            for row, path in enumerate(images.paths):
-                try:
-                    images[row]
-                    rows.append(row)
-                except ValueError as damage:
-                    error = error or damage
-                    skipped.append(path)
-            if not rows:
-                raise ValueError(f"no image of the {name} folder can be read: {error}")
-            targets = images.targets and [images.targets[row] for row in rows]
-            whole[name] = self._files([images.paths[row] for row in rows], targets)
-        self.skipped = tuple(skipped)
-        if skipped:
-            message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return whole
+    def _undamaged(self, name: str, images: ImageFiles) -> ImageFiles:
+        errors: dict[int, ValueError] = {}
+        for row in range(len(images)):
+            try:
+                images[row]
+            except ValueError as error:
+                errors[row] = error
+        if len(errors) == len(images):
+            raise ValueError(f"no image of the {name} folder can be read: {errors[0]}")
+        self.skipped += tuple(images.paths[row] for row in errors)
+        whole = [row for row in range(len(images)) if row not in errors]
+        targets = images.targets and [images.targets[row] for row in whole]
+        return self._files([images.paths[row] for row in whole], targets)
 
 
 class DomainFolder(ImageSource):
