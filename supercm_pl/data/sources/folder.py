@@ -87,11 +87,12 @@ class FolderSource(ImageSource):
             if folder is not None:
                 parts[name] = self._files(*labeled_images(folder, name, classes))
         if self.damaged == "skip":
-            self.skipped = ()
-            parts = {name: self._undamaged(name, images) for name, images in parts.items()}
-            if self.skipped:
-                message = f"{len(self.skipped)} damaged images are left out: "
-                warnings.warn(message + first_three(self.skipped), RuntimeWarning, stacklevel=2)
+            skipped: list[Path] = []
+            parts = {name: self._undamaged(name, part, skipped) for name, part in parts.items()}
+            self.skipped = tuple(skipped)
+            if skipped:
+                message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
         if self.duplicates == "error":
             _check_duplicates({name: images.paths for name, images in parts.items()})
         return SourceData(parts.pop("labeled"), classes, **parts)
@@ -100,7 +101,7 @@ class FolderSource(ImageSource):
         """Names of the subfolders of ``labeled``, sorted."""
         return class_folders(self.labeled, "labeled")
 
-    def _undamaged(self, name: str, images: ImageFiles) -> ImageFiles:
+    def _undamaged(self, name: str, images: ImageFiles, skipped: list[Path]) -> ImageFiles:
         errors: dict[int, ValueError] = {}
         for row in range(len(images)):
             try:
@@ -109,7 +110,7 @@ class FolderSource(ImageSource):
                 errors[row] = error
         if len(errors) == len(images):
             raise ValueError(f"no image of the {name} folder can be read: {errors[0]}")
-        self.skipped += tuple(images.paths[row] for row in errors)
+        skipped += [images.paths[row] for row in errors]
         whole = [row for row in range(len(images)) if row not in errors]
         targets = images.targets and [images.targets[row] for row in whole]
         return self._files([images.paths[row] for row in whole], targets)
