@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -289,13 +287,3 @@ def test_noise_is_of_the_size_that_is_asked_for():
         torch.zeros(1, 1000), None, length=1, noise=0.3, generator=torch.Generator().manual_seed(0)
     )
     assert 0.27 < walk(torch.zeros(20, dtype=torch.long)).std() < 0.33
-
-
-def test_it_comes_without_lightning():
-    code = (
-        "import sys; sys.modules.update(lightning=None, torchmetrics=None, torchvision=None, "
-        "jsonargparse=None, kornia=None, rich=None); "
-        "from supercm_pl.estimator import SuperCMClassifier; print('fine')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "fine"

@@ -74,6 +74,7 @@ MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"backbone_lr_factor": -1.0}, ValueError, "backbone_lr_factor must be at least 0, got -1.0"),
     ({"backbone_lr_factor": None}, TypeError, "backbone_lr_factor must be a number, got None"),
     ({"backbone_lr_factor": NAN}, ValueError, "backbone_lr_factor must be finite, got nan"),
+    ({"compile_mode": "fast"}, ValueError, "compile_mode must be one of .*'default'.*got 'fast'"),
     ({"orthonormal": "no"}, TypeError, "orthonormal must be True or False, got 'no'"),
     ({"normalize": 2}, TypeError, "normalize must be True or False, got 2"),
 ]
@@ -168,10 +169,15 @@ def optimizer() -> torch.optim.Optimizer:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: LinearRampUp(0.0), "end must be .*0.0"),
+        (lambda: LinearRampUp(1.1), "end must be .*1.1"),
         (lambda: LinearRampUp("x"), "end must be a number, got 'x'"),
         (lambda: SigmoidRampUp(NAN), "end must be finite, got nan"),
         (lambda: AdversarialRampUp(NAN), "gamma must be finite, got nan"),
         (lambda: AdversarialRampUp("x"), "gamma must be a number, got 'x'"),
+        (lambda: WarmupCosineLR(optimizer(), -1), "warmup_steps.*got -1"),
+        (lambda: WarmupCosineLR(optimizer(), 0, 0), "total_steps.*got 0"),
+        (lambda: WarmupCosineLR(optimizer(), 0, 5, 1.5), "final_factor.*got 1.5"),
         (lambda: WarmupCosineLR(optimizer(), 0.1), "warmup_steps must be an int, got 0.1"),
         (lambda: WarmupCosineLR(optimizer(), 0, "x"), "total_steps must be an int, got 'x'"),
         (lambda: WarmupCosineLR(optimizer(), 10, 5), "must be at most the total_steps, 5, got 10"),

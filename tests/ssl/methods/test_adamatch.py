@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import AdaMatch
-from tests.support.digits import digits_module
+from tests.support.runs import digits_module
 from tests.support.steps import outputs_of, random_step, softmax, step_of_logits
 
 

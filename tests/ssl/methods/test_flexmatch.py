@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import FlexMatch
-from tests.support.digits import digits_module, fit_digits
+from tests.support.runs import data, digits_module, fit
 from tests.support.steps import random_step, softmax, step_of_logits
 
 
@@ -115,14 +115,14 @@ def test_a_table_of_other_data_is_begun_anew():
 
 def test_the_data_module_tells_the_size_of_the_table():
     module = digits_module(FlexMatch(threshold=0.15))
-    fit_digits(module)
+    fit(module, data("VAT"), max_steps=4)
     assert len(module.methods[0].memory.latest) == 1307
     assert module.methods[0].memory.counts.sum() > 0
 
 
 def test_trains_with_averaged_weights():
     module = digits_module(FlexMatch(threshold=0.15))
-    fit_digits(module, callbacks=[EMAWeightAveraging(decay=0.9)])
+    fit(module, data("VAT"), EMAWeightAveraging(decay=0.9), max_steps=4)
     assert module.methods[0].memory.counts.sum() > 0
 
 

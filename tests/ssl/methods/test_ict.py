@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import ICT
-from tests.support.digits import digits_module, fit_digits
+from tests.support.runs import data, digits_module, fit
 from tests.support.steps import outputs_of, step_of_logits
 
 
@@ -90,7 +90,7 @@ def test_the_same_draws_give_the_same_loss():
 
 def test_the_teacher_follows_the_model_and_comes_back():
     module = digits_module(ICT())
-    fit_digits(module, steps=2)
+    fit(module, data("VAT"), max_steps=2)
     twin = digits_module(ICT())
     twin.load_state_dict(module.state_dict())
     x = torch.rand(4, 1, 8, 8)
