@@ -19,6 +19,11 @@ def world_size() -> int:
     return dist.get_world_size() if is_distributed() else 1
 
 
+def rank() -> int:
+    """Number of this rank; 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
+
+
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Sum a tensor of the same shape over all ranks, in one all-reduce.
 

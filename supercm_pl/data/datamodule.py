@@ -10,7 +10,6 @@ from typing import Any, TypedDict
 
 import lightning.pytorch as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from supercm_pl.data.parts import Domain
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.views import INDEX, check_views, make_view
+from supercm_pl.distributed import rank
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -50,8 +50,7 @@ class DataOptions(TypedDict, total=False):
 class SuperCMDataModule(L.LightningDataModule, ABC):
     """Training batches of several parts, augmented on the device, and plain evaluation batches.
 
-    Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`. A subclass
-    implements the abstract methods and passes its evaluation sets to :meth:`evaluation_loader`.
+    Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`.
 
     Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
     part gets the views that the module's ``required_views`` lists for it: a mapping from part to
@@ -68,9 +67,9 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
             inputs unchanged.
         strong: Transform that makes the strong view; required by some methods.
-        preprocess: Transform of all inputs, before the views in training, and in evaluation, such
-            as :class:`~supercm_pl.data.ZCA`. If it has a method ``fit`` and is not ``fitted``, it
-            is fitted to the training inputs at its first use. It is saved in checkpoints.
+        preprocess: Transform of all inputs before the views and in evaluation, such as
+            :class:`~supercm_pl.data.ZCA`. If it has a method ``fit`` and is not ``fitted``, it is
+            fitted to the training inputs at its first use. Checkpoints contain it.
         steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest part.
             Required if unlabeled samples come from an ``IterableDataset``.
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
@@ -326,7 +325,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
                     if view == INDEX:
                         views[view] = numbers[name]
                         continue
-                    reseed(derive_seed(self.run_seed, "view", position, _rank(), name, view))
+                    reseed(derive_seed(self.run_seed, "view", position, rank(), name, view))
                     images = self._preprocessed(as_float(inputs))
                     views[view] = self._cast(make_view(view, images, self.transforms))
                 if views:
@@ -365,10 +364,6 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 def counted(number: int | None) -> str:
     """The number of samples of a part, for messages; ``None`` is an ``IterableDataset``."""
     return "endless" if number is None else f"{number:,}"
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def _device_of(batch: Mapping[str, Any]) -> torch.device | None:

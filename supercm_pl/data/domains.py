@@ -30,21 +30,18 @@ def open_domains(
     oracle: bool,
     seed: int,
 ) -> tuple[Domain, ...]:
-    """Open all domains and choose their splits.
+    """Open all domains and choose their splits: the sources, then a ``TargetDomain``.
 
     Args:
         sources: Of labeled samples.
         target: Whose labels are hidden.
         resize: Height and width for the images of all domains; ``None`` keeps their sizes.
-        labeled: The labeled samples of the target; see
+        labeled: The labeled samples of the target, as in
             :func:`~supercm_pl.data.splits.target_split.split_target`.
         source_val_size: Samples held out of each source.
         target_val_size: Samples held out of the target, or ``"all"`` unlabeled ones.
         oracle: Validate the target with labels.
         seed: Of the splits.
-
-    Returns:
-        The sources, then the target as a :class:`~supercm_pl.data.parts.TargetDomain`.
 
     Raises:
         ValueError: If the domains do not match, or do not allow what is asked for.
@@ -101,12 +98,7 @@ def labeled_by_domain(sources: Sequence[Domain]) -> Samples:
 
 
 class DomainSamples(Samples):
-    """Labeled samples with the number of their domain: batches ``(x, y, domain)``.
-
-    Args:
-        samples: With labels.
-        domains: ``(n,)`` int64.
-    """
+    """Labeled samples with the number ``(n,)`` of their domain: batches ``(x, y, domain)``."""
 
     def __init__(self, samples: Samples, domains: Indices) -> None:
         super().__init__(samples.dataset, samples.rows)

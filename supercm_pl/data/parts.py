@@ -57,10 +57,7 @@ class Domain:
 
     @property
     def unlabeled(self) -> Samples | IterableDataset[Any]:
-        """The unlabeled samples of the split, then the source's own unlabeled data set.
-
-        An ``IterableDataset`` replaces both.
-        """
+        """The split's and then the source's own; an ``IterableDataset`` replaces both."""
         if isinstance(self.data.unlabeled, IterableDataset):
             # The only way from here to `loading/iterable/`.
             from supercm_pl.data.loading.iterable.reader import IterableSamples
@@ -84,11 +81,7 @@ class Domain:
 
     @cached_property
     def test(self) -> Samples:
-        """The test set.
-
-        Raises:
-            ValueError: If the source has none.
-        """
+        """The test set; an error without one."""
         if self.data.test is None:
             raise ValueError("the source has no test data")
         return self._evaluated(self.data.test, "test")
@@ -102,11 +95,7 @@ class Domain:
 
     @property
     def to_predict(self) -> Samples:
-        """The test samples without labels.
-
-        Raises:
-            ValueError: If the source has none.
-        """
+        """The test samples without labels; an error without any."""
         if self.data.test is None:
             raise ValueError(
                 "predict needs predict_path, a folder of images, or a source with test data"
@@ -120,11 +109,7 @@ class Domain:
 
     @cached_property
     def inputs(self) -> Dataset[Any]:
-        """The training samples, then the source's own unlabeled data set.
-
-        Raises:
-            ValueError: If inputs of the two differ in shape or type.
-        """
+        """The training samples, then the source's own unlabeled data set, which must be alike."""
         own = self.data.unlabeled
         if own is None or is_iterable(own):
             return self.data.train
@@ -168,11 +153,7 @@ class TargetDomain(Domain):
 
     @cached_property
     def test(self) -> Samples:
-        """The test set; without one, all training samples but the labeled ones.
-
-        Raises:
-            ValueError: If there are no labels.
-        """
+        """The test set; without one, all training samples but the labeled ones."""
         return super().test if self.data.test is not None else self._with_labels(self._rest)
 
     @property

@@ -110,9 +110,8 @@ class SSLDataModule(SuperCMDataModule):
             "labeled_indices": labeled_indices,
         }
         self._labeled = check_at_most_one(choices)
-        for name, value in self._labeled.items():
-            if name in ("labels_per_class", "num_labels"):
-                check_size(name, value)
+        for name in {"labels_per_class", "num_labels"} & self._labeled.keys():
+            check_size(name, self._labeled[name])
         if labeled_fraction is not None:
             parse_fraction(labeled_fraction, "labeled_fraction")
         if distortion is not None:

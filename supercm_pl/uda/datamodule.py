@@ -24,12 +24,6 @@ from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.target_split import check_held_out
 from supercm_pl.options import hands_options_to
 
-_LABELED = {
-    "target_labels_per_class": "labels_per_class",
-    "num_target_labels": "num_labels",
-    "labeled_target_indices": "labeled_indices",
-}
-
 
 class UDADataOptions(DataOptions, total=False):
     """The options of :class:`UDADataModule`, with its defaults."""
@@ -124,10 +118,9 @@ class UDADataModule(SuperCMDataModule):
             "num_target_labels": num_target_labels,
             "labeled_target_indices": labeled_target_indices,
         }
-        self._labeled = {
-            _LABELED[name]: value if name == "labeled_target_indices" else check_size(name, value)
-            for name, value in check_at_most_one(choices).items()
-        }
+        self._labeled = check_at_most_one(choices)
+        for name in {"target_labels_per_class", "num_target_labels"} & self._labeled.keys():
+            check_size(name, self._labeled[name])
         check_held_out("source_val_size", source_val_size)
         if target_val_size != "all":
             check_held_out("target_val_size", target_val_size)
@@ -220,7 +213,8 @@ class UDADataModule(SuperCMDataModule):
             self.sources,
             self.target,
             resize=self.resize,
-            labeled=self._labeled,
+            # Without "target_", they are the arguments of make_split.
+            labeled={n.replace("target_", ""): value for n, value in self._labeled.items()},
             source_val_size=self.source_val_size,
             target_val_size=self.target_val_size,
             oracle=self.oracle,

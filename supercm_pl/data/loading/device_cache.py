@@ -17,12 +17,7 @@ _SHARE = 4
 
 
 class ResidentSamples:
-    """A copy on a device of samples that are tensors in memory.
-
-    Args:
-        samples: What to copy.
-        device: Where to.
-    """
+    """A copy on a device of samples that are tensors in memory."""
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
         row = _tuple(samples.fetch(np.zeros(1, dtype=np.int64)))
@@ -42,11 +37,7 @@ class ResidentSamples:
 
 
 class PositionSamples(Samples):
-    """Positions instead of samples: batches ``(B,)`` int64.
-
-    Args:
-        samples: Whose positions.
-    """
+    """The positions of samples instead of themselves: batches ``(B,)`` int64."""
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(TensorData(torch.empty(len(samples), 0)))
@@ -59,11 +50,11 @@ class PositionSamples(Samples):
 def resident_parts(
     parts: Mapping[str, Part], device: torch.device | None, keep: bool | None, num_workers: int
 ) -> dict[str, ResidentSamples]:
-    """Copies of the parts whose samples are to be drawn on a device.
+    """Copies of the parts whose samples are to be drawn on a device; none on the CPU.
 
     Args:
         parts: The training parts that are used.
-        device: The training device, ``None`` if unknown. Nothing is copied to the CPU.
+        device: ``None`` if unknown.
         keep: As ``keep_on_device`` of :class:`~supercm_pl.SSLDataModule`.
         num_workers: Processes that read data.
 

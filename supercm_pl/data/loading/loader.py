@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from supercm_pl import distributed
+from supercm_pl.checks import check_size
 from supercm_pl.data.datasets import Samples, as_is
 from supercm_pl.data.loading.steps import POSITION, Part, StepDataset, StepSampler, row_order
 
@@ -33,12 +34,10 @@ class PairedLoader:
     a data set are seeded by seed, part, step and rank. Nothing draws from the global random number
     generators, so the batches do not depend on the number of workers or on other code.
 
-    A part from an ``IterableDataset`` is not shuffled. If the ranks and workers share its items
-    out, step ``t`` takes the same elements as from any other part, whatever their number. If the
-    data set does, each worker continues with its own share. A resumed run sees the same items if
-    the data set yields the same ones in each pass: it reads the current pass again and drops what
-    was seen, unless the data set has ``state_dict`` and ``load_state_dict``. A data set that shares
-    out its items starts a new pass when the number of ranks or workers changes.
+    An ``IterableDataset`` keeps its own order. Ranks and workers share its items out so that step
+    ``t`` takes the same ones whatever their number, unless the data set shares them out itself: see
+    :class:`~supercm_pl.data.IterableData`. To resume, the current pass is read again, unless the
+    data set has ``state_dict`` and ``load_state_dict``.
 
     A :meth:`state_dict` from the middle of an epoch continues with the next batch and finishes the
     epoch, also while workers read ahead. Leaving an epoch early shortens no other epoch.
@@ -53,12 +52,12 @@ class PairedLoader:
         prefetch_factor: Batches that each worker reads ahead; ``None``: PyTorch's default.
         world_size: ``W``; ``None`` asks ``torch.distributed``.
         rank: This rank; ``None`` asks ``torch.distributed``.
-        completed: Returns the number of batches that the caller has finished in the whole run, if
-            the caller keeps that count and ends the epochs, as Lightning does. Each epoch then
-            starts at this count, and a state holds it instead of the number of batches handed out.
+        completed: Returns the batches that the caller has finished in the whole run, if the caller
+            counts them and ends the epochs, as Lightning does. Epochs then start at this count, and
+            it is the position in a state.
         numbered: Parts whose batches include the numbers of their samples: ``(B,)`` int64 in
             ``batch["numbers"][name]``.
-        unused: Parts that are not fetched. They still count in the length of an epoch.
+        unused: Parts that are not fetched, but count in the length of an epoch.
 
     Raises:
         ValueError: If a part is empty or a number is out of range.
@@ -82,14 +81,11 @@ class PairedLoader:
         if not parts:
             raise ValueError("parts must hold at least one part")
         for name, part in parts.items():
-            if part.batch_size < 1:
-                raise ValueError(
-                    f"the batch size of {name!r} must be 1 or more, got {part.batch_size}"
-                )
+            check_size(f"the batch size of {name!r}", part.batch_size)
             if isinstance(part.samples, Samples) and not len(part.samples):
                 raise ValueError(f"there are no samples in the part {name!r}")
-        if steps_per_epoch is not None and steps_per_epoch < 1:
-            raise ValueError(f"steps_per_epoch must be 1 or more, got {steps_per_epoch}")
+        if steps_per_epoch is not None:
+            check_size("steps_per_epoch", steps_per_epoch)
         self._parts = dict(parts)
         self._steps_per_epoch = steps_per_epoch
         self._world_size = world_size
@@ -170,10 +166,7 @@ class PairedLoader:
         self._done_in_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The step that comes next.
-
-        If a data set shares its items out to several ranks itself, every rank must call it.
-        """
+        """The next step; call it on every rank if a data set shares its items out itself."""
         done_in_epoch = self._done_in_epoch if self._completed is None else 0
         state: dict[str, Any] = {"position": self._done(), "done_in_epoch": done_in_epoch}
         if self._blocks:
@@ -204,12 +197,8 @@ class PairedLoader:
         self._loader._iterator = iterator
 
     def _distribution(self) -> tuple[int, int]:
-        distributed = dist.is_available() and dist.is_initialized()
-        world_size, rank = self._world_size, self._rank
-        if world_size is None:
-            world_size = dist.get_world_size() if distributed else 1
-        if rank is None:
-            rank = dist.get_rank() if distributed else 0
+        world_size = distributed.world_size() if self._world_size is None else self._world_size
+        rank = distributed.rank() if self._rank is None else self._rank
         if not 0 <= rank < world_size:
             raise ValueError(f"rank must be in 0..{world_size - 1}, got {rank}")
         return world_size, rank

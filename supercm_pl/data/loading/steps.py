@@ -57,8 +57,7 @@ class StepKeys(NamedTuple):
 class StepSampler(Sampler[Any]):
     """The keys of each step, in the main process.
 
-    Args:
-        orders: By part, a function of step, number of ranks and rank that returns the key.
+    ``orders`` are functions by part, of step, number of ranks and rank, that return the key.
     """
 
     def __init__(self, orders: Mapping[str, Callable[[int, int, int], Any]]) -> None:
@@ -79,13 +78,9 @@ class StepSampler(Sampler[Any]):
 class StepDataset(Dataset[Any]):
     """The batches of all parts for a step.
 
-    A worker returns an error about the data as its result. If it were raised there, PyTorch would
-    bury its message in a traceback.
-
-    Args:
-        fetched: By part, what fetches a key.
-        seed: The run's seed.
-        numbered: Parts whose sample numbers are part of the batch.
+    ``fetched`` are what fetches a key, by part; ``numbered`` parts add the numbers of their samples
+    to the batch. A worker returns an error about the data as its result: if it were raised there,
+    PyTorch would bury its message in a traceback.
     """
 
     def __init__(self, fetched: Mapping[str, Any], seed: int, numbered: Collection[str]) -> None:

@@ -35,7 +35,7 @@ def split_target(
         classes: Names of the shared classes.
         read_labels: Returns the labels of rows of ``train``. It is called with the rows of
             ``labeled_indices``, or with all rows to choose by class, or not at all.
-        labeled: ``labels_per_class``, ``num_labels`` or ``labeled_indices`` of
+        labeled: One of ``labels_per_class``, ``num_labels`` and ``labeled_indices`` of
             :func:`~supercm_pl.data.make_split`, or nothing.
         val_size: Rows of ``train`` held out at random.
         seed: 0 or more.
@@ -81,12 +81,7 @@ def split_target(
 
 
 def check_held_out(name: str, value: Size) -> None:
-    """Require a number of samples of 0 or more, or a share of them.
-
-    Raises:
-        TypeError: If it is of another type.
-        ValueError: If it is out of range.
-    """
+    """Require a number of samples of 0 or more, or a share of them."""
     if isinstance(value, int):
         check_at_least(name, value, 0)
     elif value != 0.0:
@@ -94,11 +89,7 @@ def check_held_out(name: str, value: Size) -> None:
 
 
 def size_of(value: Size, size: int, name: str) -> int:
-    """How many of ``size`` samples a size is.
-
-    Raises:
-        ValueError: If it is all of them or more.
-    """
+    """How many of ``size`` samples a size is; not all of them."""
     share = not isinstance(value, int) and value != 0.0
     number = round(parse_fraction(value, name) * size) if share else int(value)
     if number and number >= size:

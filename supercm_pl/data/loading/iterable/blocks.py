@@ -22,16 +22,8 @@ class BlockKey(NamedTuple):
 class Blocks:
     """The blocks of an iterable part.
 
-    With several workers, step ``t`` belongs to worker ``t % lanes`` if the data set shares its
-    items out itself.
-
-    Args:
-        samples: Where the items come from.
-        batch_size: Samples per step on each rank.
-        seed: The run's seed.
-        name: The part.
-        lanes: Number of workers, or 1 if there are none.
-        keep: Batches that a worker reads ahead.
+    With several workers, ``lanes``, step ``t`` belongs to worker ``t % lanes`` if the data set
+    shares its items out itself. A worker reads ``keep`` batches ahead.
     """
 
     def __init__(
@@ -81,11 +73,7 @@ class Blocks:
 
 
 def check_iterable(name: str, steps_per_epoch: int | None, numbered: bool) -> None:
-    """Reject what an iterable part does not support.
-
-    Raises:
-        ValueError: If its samples are to be numbered, or ``steps_per_epoch`` is missing.
-    """
+    """Reject numbered samples of an iterable part, and epochs without a length."""
     if numbered:
         raise ValueError(
             f"samples of the part {name!r} have no numbers, since they come from an "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -87,16 +87,8 @@ class Reader:
     Block ``b`` holds the items ``[b * size, (b + 1) * size)`` of all passes one after the other.
     For a block further ahead, the items before it are read and dropped. For one further back than
     ``keep``, the data set is started again. Random transforms draw from the reader's own
-    generators, seeded in each pass.
-
-    Args:
-        samples: What to read.
-        size: Items of a block.
-        seed: The run's seed.
-        path: What else the draws depend on: the name of the part, and the shard if each has its own
-            items.
-        keep: Blocks that can be fetched again without reading; the batches that a worker reads
-            ahead.
+    generators, seeded in each pass by ``seed`` and ``path``: the part, and the shard if each has
+    its own items.
     """
 
     def __init__(
@@ -116,9 +108,7 @@ class Reader:
     def fetch(self, block: int, hint: State | None = None) -> tuple[Tensor, State]:
         """Inputs ``(size, ...)`` of a block, and the state after it.
 
-        Args:
-            block: 0 or more.
-            hint: A state to start from if it is nearer than the reader's own.
+        A ``hint`` is a state to start from if it is nearer than the reader's own.
 
         Raises:
             TypeError: If an item is neither an input nor a sequence that starts with one.
@@ -147,8 +137,7 @@ class Reader:
         batch = stacked(items, start + np.arange(self._size))
         if self._samples.like is not None:
             check_kinds([self._samples.like, batch])
-        own = _own_state(self._samples.dataset)
-        return batch, {**self._state, **({} if own is None else {"dataset": own})}
+        return batch, {**self._state, **_own_state(self._samples.dataset)}
 
     def _next(self) -> Any:
         item = next(self._items, _END)  # type: ignore[arg-type]
@@ -188,11 +177,9 @@ def beginning(number: int = 0, turn: int = 0) -> State:
     return {"number": number, "turn": turn, "taken": 0}
 
 
-def _own_state(dataset: Any) -> Mapping[str, Any] | None:
-    if not _keeps_state(dataset) or _computes_state(dataset):
-        return None
-    state: Mapping[str, Any] = dataset.state_dict()
-    return state
+def _own_state(dataset: Any) -> State:
+    own = _keeps_state(dataset) and not _computes_state(dataset)
+    return {"dataset": dataset.state_dict()} if own else {}
 
 
 def _keeps_state(dataset: Any) -> bool:

@@ -17,11 +17,8 @@ Lanes = dict[int, State]
 class ResumeState:
     """The states of a part's readers after the latest steps.
 
-    Args:
-        name: The part.
-        batch_size: Samples per step on each rank.
-        sharded: Whether the data set shares its items out to ranks and workers itself.
-        lanes: Number of workers, or 1 if there are none.
+    Each worker is a lane; without workers, there is one. If ``sharded``, the data set shares its
+    items out to ranks and workers itself.
     """
 
     def __init__(self, name: str, batch_size: int, sharded: bool, lanes: int) -> None:
