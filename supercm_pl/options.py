@@ -1,10 +1,10 @@
-"""Arguments that a class hands on to another: written once, shown by both."""
+"""Constructor arguments: handed on to another class, and read back from an object."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 _Class = TypeVar("_Class", bound=type)
@@ -70,6 +70,34 @@ def describe_arguments(
     if not _ARGUMENTS.search(doc):
         return f"{doc}\nArgs:\n{described}" if described else doc
     return _ARGUMENTS.sub(lambda _: described, doc, count=1)
+
+
+def class_and_arguments(instance: object) -> dict[str, Any] | None:
+    """Class path and constructor arguments of an object, from which it can be built again.
+
+    ``None`` unless every argument is a plain value in an attribute of the same name.
+
+    Example:
+        >>> from supercm_pl.data import ZCA
+        >>> class_and_arguments(ZCA(epsilon=0.5))["init_args"]
+        {'epsilon': 0.5, 'contrast_scale': 55.0}
+    """
+    kind = type(instance)
+    arguments = {
+        name: getattr(instance, name, instance) for name in inspect.signature(kind).parameters
+    }
+    if not is_plain(arguments):
+        return None
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def is_plain(value: object) -> bool:
+    """Whether a file that ``torch.load`` reads with ``weights_only=True`` can hold a value."""
+    if isinstance(value, Mapping):
+        return all(is_plain(item) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _show_options(cls: type, function: Any, target: type) -> None:

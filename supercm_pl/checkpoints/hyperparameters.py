@@ -10,7 +10,8 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.core.mixins import hparams_mixin
-from torch import nn
+
+from supercm_pl.options import is_plain
 
 
 def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> None:
@@ -26,7 +27,7 @@ def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> 
         return
     # From Python there are live objects, which a file loaded with `weights_only=True` can't
     # hold. They are left out and given again: `load_from_checkpoint(path, backbone=...)`.
-    plain = {name: value for name, value in _arguments(module, frame).items() if _is_plain(value)}
+    plain = {name: value for name, value in _arguments(module, frame).items() if is_plain(value)}
     # Told so, Lightning does not look for arguments among the constructors' variables itself, where
     # those that are handed on by their defaults are missing.
     token = hparams_mixin._given_hyperparameters.set(plain)
@@ -50,22 +51,6 @@ def keep_class_paths(hyperparameters: Mapping[str, Any]) -> AbstractContextManag
     return hparams_mixin._given_hyperparameters_context(given, given["_instantiator"])
 
 
-def class_and_arguments(module: nn.Module) -> dict[str, Any] | None:
-    """Class path and constructor arguments of a module that keeps each by its name, else ``None``.
-
-    Example:
-        >>> from supercm_pl.data import ZCA
-        >>> class_and_arguments(ZCA(epsilon=0.5))["init_args"]
-        {'epsilon': 0.5, 'contrast_scale': 55.0}
-    """
-    names = inspect.signature(type(module)).parameters
-    arguments = {name: getattr(module, name, module) for name in names}
-    if not _is_plain(arguments):
-        return None
-    path = f"{type(module).__module__}.{type(module).__qualname__}"
-    return {"class_path": path, "init_args": arguments}
-
-
 def _arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
     """Arguments in force of the constructor of ``module``'s own class, defaults included."""
     while (outer := frame.f_back) and _is_constructor(outer, module):
@@ -81,11 +66,3 @@ def _arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
 def _is_constructor(frame: FrameType, module: L.LightningModule) -> bool:
     names, _, _, values = inspect.getargvalues(frame)
     return frame.f_code.co_name == "__init__" and names[:1] != [] and values[names[0]] is module
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_plain(item) for pair in value.items() for item in pair)
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)

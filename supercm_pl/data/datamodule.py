@@ -15,7 +15,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supercm_pl.checkpoints.hyperparameters import class_and_arguments
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
@@ -27,6 +26,7 @@ from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.views import INDEX, check_views, make_view
 from supercm_pl.distributed import rank
+from supercm_pl.options import class_and_arguments
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -52,12 +52,12 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`.
 
-    Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
-    part gets the views that the module's ``required_views`` lists for it: a mapping from part to
-    view to the names of the methods that need it. A part that is not listed gets ``"weak"``. The
-    inputs are a tensor if ``"weak"`` is the only view, else a mapping from view to tensor; a part
-    without views is left out. ``"weak_2"`` and ``"strong_2"`` are further independent draws, and
-    ``"index"`` is ``(B,)``, the numbers of the samples.
+    Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, each
+    part has the views that the module's ``required_views`` lists: by part and view, the names of
+    the methods that need it; only ``"weak"`` for a part that is not listed. ``"weak_2"`` and
+    ``"strong_2"`` are further independent draws, and ``"index"`` is ``(B,)``, the numbers of the
+    samples. The inputs are a tensor if ``"weak"`` is the only view, else a mapping from view to
+    tensor; a part without views is left out.
 
     Every draw is a function of seed, step, rank, part and view. So a resumed run sees the same
     images, and the global random number generators stay untouched.

@@ -45,14 +45,13 @@ class SSLDataModule(SuperCMDataModule):
     """Paired batches ``{"labeled": (x, y), "unlabeled": x}`` of any ratio, from any source.
 
     Some training samples keep their labels, some are held out for validation, and the others are
-    unlabeled: their labels are not part of a batch. If the source has an unlabeled data set, its
-    samples join them; an ``IterableDataset`` replaces them and keeps its own order (see
+    unlabeled: their labels are not part of a batch. An unlabeled data set of the source joins them;
+    an ``IterableDataset`` replaces them and keeps its own order (see
     :class:`~supercm_pl.data.PairedLoader`). Only ``test``, and ``predict`` without a folder, read
     test data; with unknown classes, the test labels are counted before.
 
     Give exactly one of ``labels_per_class``, ``num_labels``, ``labeled_fraction`` and
-    ``labeled_indices``. If the source has an unlabeled data set, you can omit them all: then all
-    its other training samples are labeled.
+    ``labeled_indices``; or none, if the source has an unlabeled data set, to label all the others.
 
     Args:
         source: Where the samples come from; ``None``: :class:`~supercm_pl.data.Digits`.
@@ -60,8 +59,8 @@ class SSLDataModule(SuperCMDataModule):
         num_labels: Labeled samples in all, spread over the classes as evenly as these allow.
         labeled_fraction: Share of the training samples that are labeled, such as ``0.01`` or
             ``"1%"``.
-        labeled_indices: Rows of the training data that are labeled; or a file with them, as text or
-            as written by :meth:`save_split`, which also sets the unlabeled and validation rows.
+        labeled_indices: Rows of the training data that are labeled, or a text file; or a file from
+            :meth:`save_split`, which also sets the unlabeled and validation rows.
         val_size: Samples held out of the training data for validation: a number, a share such as
             ``0.1`` or ``"10%"``, or ``"labels"``, as many as are labeled (none if all are). Not
             used if the source has a validation set.

@@ -45,21 +45,19 @@ class UDADataModule(SuperCMDataModule):
     """Paired batches ``{"source": (x, y), "target": x}`` of any ratio, from any two sources.
 
     Several sources are joined; batches are then ``(x, y, domain)``, with the number of the domain
-    ``(B,)``. Source and target must have the same classes by name; labels are numbered as in the
-    first source. All inputs must have one shape after ``resize``.
+    ``(B,)``. Source and target must have the same classes by name, numbered as in the first source,
+    and inputs of one shape after ``resize``.
 
-    Target labels are dropped before training, and only ``oracle`` reads them in validation. In
-    semi-supervised adaptation a few target samples keep theirs: give one of
-    ``target_labels_per_class``, ``num_target_labels`` and ``labeled_target_indices``, and batches
-    have a part ``"labeled_target": (x, y)``, whose samples are in no other part. Choosing them by
-    class reads all target labels, by index only their own.
+    Target labels are dropped before training; only ``oracle`` reads them in validation. For
+    semi-supervised adaptation, give one of ``target_labels_per_class``, ``num_target_labels`` and
+    ``labeled_target_indices``. Batches then have a part ``"labeled_target": (x, y)``, whose samples
+    are in no other part. Choosing them by class reads all target labels, by index only their own.
 
-    Validation has two loaders: labeled samples held out of the source, and target samples held out
-    without labels, for validators that need none. A validation set of a source is used instead of
-    held-out samples. The test data are the test set of the target or, without one, all its training
-    samples except the labeled ones, as in published tables. An unlabeled data set of the target
-    joins its training samples; an ``IterableDataset`` replaces them, keeps its own order, and must
-    already have the common shape.
+    Validation has two loaders: samples held out of the source with labels, and of the target
+    without, for validators that need none. A validation set of a source replaces held-out samples.
+    Without a test set, the target is tested on all its training samples but the labeled ones, as in
+    published tables. Its unlabeled data set joins its training samples; an ``IterableDataset``
+    replaces them, keeps its own order, and must already have the common shape.
 
     Args:
         source: Where the labeled samples come from, one source or several; ``None``:
@@ -67,15 +65,14 @@ class UDADataModule(SuperCMDataModule):
         target: Where the target samples come from; ``None``: :class:`~supercm_pl.data.DigitsM`.
         target_labels_per_class: Target samples of each class that keep their labels.
         num_target_labels: Target samples in all that keep their labels, spread over the classes.
-        labeled_target_indices: Rows of the target's training data that keep their labels, or a text
-            file with them.
+        labeled_target_indices: Rows of its training data that keep their labels, or a text file.
         source_val_size: Samples held out of each source, stratified: a number, or a share such as
             ``0.1`` or ``"10%"``.
-        target_val_size: Samples held out of the target at random; or ``"all"``: validate on the
-            unlabeled target samples of the training.
+        target_val_size: Samples held out of the target at random; ``"all"``: validate on its
+            unlabeled training samples.
         oracle: Validate the target with labels: for analysis, not for model selection.
-        resize: Height and width of the images of all domains, a number for a square; ``None`` keeps
-            their sizes. If one domain has RGB, all become RGB.
+        resize: Height and width of all images, a number for a square; ``None`` keeps their sizes.
+            If one domain has RGB, all become RGB.
         source_batch_size: Source samples of a step on each device.
         target_batch_size: Target samples of a step on each device.
         labeled_target_batch_size: Labeled target samples of a step on each device.
@@ -147,9 +144,9 @@ class UDADataModule(SuperCMDataModule):
     ) -> UDADataModule:
         """Read one source folder or several, with a subfolder for each class, and a target folder.
 
-        If the target has subfolders named like classes of the source, they are its classes, and
-        only ``test`` uses its labels. Otherwise it is a folder of unlabeled images, flat or nested.
-        ``test`` is a folder like the source. ``options`` are those of the class.
+        If target subfolders have names of source classes, they are its classes, whose labels only
+        ``test`` uses. Otherwise it is a folder of unlabeled images, flat or nested. ``test`` is a
+        folder like the source. ``options`` are those of the class.
         """
         look: dict[str, Any] = {"image_size": image_size, "grayscale": grayscale}
         folders = [source] if isinstance(source, str | Path) else source
