@@ -133,7 +133,7 @@ class SuperCMModule(ClusteringNetwork):
 
     @property
     def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Views that a training batch must have, by stream and view, each with who asks for it."""
+        """Views that a training batch must have: by part and view, the methods that need it."""
         labeled: dict[str, tuple[str, ...]] = {"weak": ("cross-entropy",)}
         unlabeled: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
         for method in self.methods:
@@ -306,9 +306,9 @@ class SuperCMModule(ClusteringNetwork):
             unlabeled=unlabeled,
         )
 
-    def views_of(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The needed views of a stream's inputs; a tensor alone is the weak view."""
-        return needed_views(stream, given, self.required_views[stream])
+    def views_of(self, part: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The needed views of the inputs of a part; a single tensor is the weak view."""
+        return needed_views(part, given, self.required_views[part])
 
     def log_training(self, values: Mapping[str, Tensor]) -> None:
         """Have scalars logged under ``train/`` at the end of the step."""
