@@ -273,9 +273,9 @@ def test_generators_come_back_after_an_error():
     ("make", "message"),
     [
         (lambda: loader(sizes=(0, 4)), "no samples in the part 'labeled'"),
-        (lambda: loader(batch_sizes=(2, 0)), "batch size of 'unlabeled' must be 1 or more, got 0"),
-        (lambda: loader(batch_sizes=(-1, 2)), "batch size of 'labeled' must be 1 or more, got -1"),
-        (lambda: loader(steps_per_epoch=0), "steps_per_epoch must be 1 or more, got 0"),
+        (lambda: loader(batch_sizes=(2, 0)), "batch size of 'unlabeled' must be at least 1, got 0"),
+        (lambda: loader(batch_sizes=(-1, 2)), "batch size of 'labeled' must be at least 1, got -1"),
+        (lambda: loader(steps_per_epoch=0), "steps_per_epoch must be at least 1, got 0"),
         (lambda: PairedLoader({}), "at least one part"),
         (lambda: next(iter(loader(world_size=2, rank=2))), r"rank must be in 0..1, got 2"),
     ],
