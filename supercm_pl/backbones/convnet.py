@@ -8,22 +8,21 @@ from torch import Tensor, nn
 
 
 class ConvNet(nn.Module):
-    """Blocks of convolution, batch norm and SiLU, halved between blocks, averaged at the end.
+    """Blocks of convolution, batch norm and SiLU, with 2×2 max pooling between blocks.
 
-    Made for images from 8×8 to 64×64 and for training within a minute on a laptop. A 2×2 max
-    pooling stands between two blocks, so that images of 8×8 reach 2×2 with three blocks.
+    For images from 8×8 to 64×64, and training within a minute on a laptop. Global average pooling
+    follows the last block.
 
     Args:
         in_channels: Channels of the images.
         widths: Channels of each block.
-        layers_per_block: Convolutions of 3×3 in each block.
-        out_features: Size ``d`` of the features, made by a linear layer at the end; ``None``
-            leaves that layer out, and ``d`` is the last of ``widths``. Clusters form more reliably
-            in few dimensions than in many.
+        layers_per_block: 3×3 convolutions per block.
+        out_features: Feature dimension ``d`` of a final linear layer; ``None`` omits the layer, and
+            ``d`` is the last of ``widths``. Clusters form more reliably in few dimensions.
 
     Raises:
-        ValueError: If a number is below 1 or there is no block; at the forward pass, if images are
-            too small to be halved ``len(widths) - 1`` times.
+        ValueError: If a number is below 1 or ``widths`` is empty; in the forward pass, if images
+            are too small for ``len(widths) - 1`` poolings.
 
     Example:
         >>> import torch
@@ -69,7 +68,7 @@ class ConvNet(nn.Module):
         self.out_features = channels if out_features is None else out_features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, d)`` of images ``(N, in_channels, H, W)``."""
+        """Return features ``(N, d)`` of images ``(N, in_channels, H, W)``."""
         if (
             images.ndim != 4
             or images.shape[1] != self.in_channels

@@ -1,4 +1,4 @@
-"""A backbone for features that were computed before."""
+"""A backbone for precomputed features."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class Embeddings(nn.Module):
-    """Vectors as they are: for embeddings of a frozen network, computed once and stored.
+    """Identity, for embeddings of a frozen network that were computed once and stored.
 
     Args:
-        in_features: Size ``d`` of the vectors.
+        in_features: Dimension ``d`` of the vectors.
 
     Raises:
-        ValueError: If it is below 1; at the forward pass, if inputs have another shape.
+        ValueError: If it is below 1; in the forward pass, if inputs have another shape.
 
     Example:
         >>> import torch
@@ -27,7 +27,7 @@ class Embeddings(nn.Module):
         self.out_features = in_features
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The vectors ``(N, in_features)`` themselves."""
+        """Return the vectors ``(N, in_features)``."""
         if vectors.ndim != 2 or vectors.shape[1] != self.out_features:
             raise ValueError(
                 f"vectors must have shape (N, {self.out_features}), got {tuple(vectors.shape)}"

@@ -1,4 +1,4 @@
-"""The features that the head sees: their size, and a bottleneck that makes them fewer."""
+"""Feature dimension of a backbone, and a bottleneck layer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import nn
 
 
 def feature_size(backbone: nn.Module) -> int:
-    """Width ``d`` of the ``(N, d)`` features that ``backbone`` returns.
+    """Return the dimension ``d`` of the backbone's ``(N, d)`` features.
 
-    Taken from ``backbone.out_features`` (the backbones of this package, ``nn.Linear``) or
-    ``backbone.num_features`` (timm); for an ``nn.Sequential``, from its last module that has one.
+    It is ``backbone.out_features`` (this package, ``nn.Linear``) or ``backbone.num_features``
+    (timm); for an ``nn.Sequential``, that of the last module that has one.
 
     Args:
         backbone: Any module that maps inputs to ``(N, d)`` features.
 
     Raises:
-        ValueError: If the size can't be told. Pass ``feature_size`` to the module then.
+        ValueError: If the dimension is unknown. Then pass ``feature_size`` to the module.
 
     Example:
         >>> feature_size(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU()))
@@ -38,11 +38,11 @@ def feature_size(backbone: nn.Module) -> int:
 
 
 class Bottleneck(nn.Sequential):
-    """Linear layer, batch norm and ReLU between a backbone and the head, as in domain adaptation.
+    """Linear layer, batch norm and ReLU between backbone and head, as in domain adaptation.
 
     Args:
-        in_features: Of the backbone.
-        out_features: Features that the head sees.
+        in_features: Feature dimension of the backbone.
+        out_features: Feature dimension of the head.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

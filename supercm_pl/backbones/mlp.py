@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear, batch norm and ReLU, repeated; inputs of any shape are flattened.
+    """Layers of linear, batch norm and ReLU; inputs of any shape are flattened.
 
     Args:
         in_features: Number of values per sample after flattening.
-        hidden_features: Widths of the layers; the last is the number of features.
+        hidden_features: Layer widths; the last is the feature dimension.
         dropout: Probability of dropping a unit after each layer, in ``[0, 1)``.
 
     Raises:
-        ValueError: If a width is below 1 or there is none, or ``dropout`` is out of range.
+        ValueError: If a width is below 1, there is none, or ``dropout`` is out of range.
 
     Example:
         >>> import torch
@@ -40,7 +40,7 @@ class MLP(nn.Module):
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         layers: list[nn.Module] = [nn.Flatten()]
         for width_in, width_out in pairwise(widths):
-            # The batch norm's shift does the work of a bias.
+            # No bias, because batch norm has a shift.
             layers += [
                 nn.Linear(width_in, width_out, bias=False),
                 nn.BatchNorm1d(width_out),
@@ -53,7 +53,7 @@ class MLP(nn.Module):
         self.out_features = widths[-1]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Features ``(N, hidden_features[-1])`` of inputs ``(N, ...)``."""
+        """Return features ``(N, hidden_features[-1])`` of inputs ``(N, ...)``."""
         if inputs.ndim < 2 or inputs.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"inputs must have {self.in_features} values per sample, the in_features, "

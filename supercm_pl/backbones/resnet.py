@@ -1,4 +1,4 @@
-"""The residual network of 18 layers, for small images."""
+"""Residual network with 18 layers for small images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 class ResNet18(nn.Module):
     """ResNet-18 for 32×32 images: a 3×3 stem without pooling, then two residual blocks per stage.
 
-    He et al., *Deep Residual Learning for Image Recognition* (2016). Images of 32×32 reach the end
-    as 4×4, where the network for ImageNet, with its 7×7 stem of stride 2 and its max pooling, would
-    leave a single pixel. For that one, and pretrained weights, see :class:`TorchvisionBackbone`.
+    He et al., *Deep Residual Learning for Image Recognition* (2016). 32×32 images are reduced to
+    4×4; the ImageNet network, with a 7×7 stem of stride 2 and max pooling, would reduce them to one
+    pixel. For the latter, and for pretrained weights, use :class:`TorchvisionBackbone`.
 
     Args:
         in_channels: Channels of the images.
-        width: Channels of the first stage, doubled with each of the three that follow; the features
-            are ``8 * width``.
+        width: Channels of the first of four stages, doubled in each; the feature dimension is
+            ``8 * width``.
 
     Raises:
         ValueError: If a number is below 1.
@@ -49,7 +49,7 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, 8 * width)`` of images ``(N, in_channels, H, W)``."""
+        """Return features ``(N, 8 * width)`` of images ``(N, in_channels, H, W)``."""
         features: Tensor = self.layers(images)
         return features.mean(dim=(2, 3))
 

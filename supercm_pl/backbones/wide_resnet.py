@@ -1,4 +1,4 @@
-"""Wide residual networks in the variant of the semi-supervised literature."""
+"""Wide residual networks, in the variant of the semi-supervised literature."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from torch import Tensor, nn
 class WideResNet(nn.Module):
     """WRN-``depth``-``width`` for 32×32 images: pre-activation residual units in three groups.
 
-    Zagoruyko and Komodakis, *Wide Residual Networks* (2016), as Oliver et al., *Realistic
-    Evaluation of Deep Semi-Supervised Learning Algorithms* (2018) use it and SuperCM after them:
-    LeakyReLU with slope 0.1, batch norm with momentum 0.001 and epsilon 0.001, convolutions drawn
-    by He's rule on the fan out. WRN-28-2 has ``WideResNet()``'s defaults; CIFAR-100 takes
-    ``width=8``.
+    Zagoruyko and Komodakis, *Wide Residual Networks* (2016), in the variant of Oliver et al.,
+    *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms* (2018), which SuperCM uses:
+    LeakyReLU with slope 0.1, batch norm with momentum 0.001 and epsilon 0.001, He initialization by
+    fan out. The defaults are WRN-28-2; use ``width=8`` for CIFAR-100.
 
     Args:
-        depth: Number of convolutions on the main path plus the last layer, ``6n + 4``.
-        width: Factor on the channels 16, 32 and 64 of the groups; the features are ``64 * width``.
+        depth: Convolutions on the main path plus the last layer, ``6n + 4``.
+        width: Factor of the channels 16, 32 and 64; the feature dimension is ``64 * width``.
         in_channels: Channels of the images.
-        negative_slope: Of the LeakyReLU.
-        batch_norm_momentum: Share of the new batch in the running statistics, in ``(0, 1]``. Runs
-            of a few thousand steps want more than the paper's 0.001, which is made for half a
-            million.
+        negative_slope: Slope of the LeakyReLU.
+        batch_norm_momentum: Weight of the new batch in the running statistics, in ``(0, 1]``. The
+            paper's 0.001 is for half a million steps; use more for a few thousand.
 
     Raises:
         ValueError: If ``depth`` is not of the form ``6n + 4`` or a number is below 1.
@@ -73,7 +71,7 @@ class WideResNet(nn.Module):
                     if first
                     else None
                 )
-                # Only the very first unit activates what goes down its shortcut as well.
+                # Only the first unit also activates the input of its shortcut.
                 units.append(_Residual(activation(channels), body, shortcut, first and group == 0))
                 channels = group_channels
 
@@ -84,7 +82,7 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=negative_slope, mode="fan_out")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, 64 * width)`` of images ``(N, in_channels, H, W)``."""
+        """Return features ``(N, 64 * width)`` of images ``(N, in_channels, H, W)``."""
         features: Tensor = self.layers(images)
         return features.mean(dim=(2, 3))
 

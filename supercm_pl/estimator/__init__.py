@@ -1,4 +1,4 @@
-"""SuperCM as a scikit-learn estimator, for vectors; needs neither Lightning nor a configuration."""
+"""SuperCM as a scikit-learn estimator for vectors, without Lightning and configurations."""
 
 from supercm_pl.estimator.classifier import SuperCMClassifier
 

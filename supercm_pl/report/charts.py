@@ -1,6 +1,6 @@
-"""Charts of the report, made by Plotly.
+"""Charts of the report, drawn with Plotly.
 
-Plotly reads markup in text, so that whatever comes from data goes through :func:`escaped`.
+Plotly interprets markup in text, so all text from data is passed through :func:`escaped`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from supercm_pl.report.snapshot import Snapshot
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Tableau's, of which the first ten are matplotlib's as well.
+# Tableau's colors; the first ten are matplotlib's too.
 COLORS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"),
     *("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94"),
     *("#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
 )
 _COLUMNS = 3
-# More names than this can't be read beside an axis, and more numbers than that in a row.
+# Above these numbers of classes, names at an axis and numbers in cells are unreadable.
 _MOST_NAMES = 40
 _MOST_NUMBERS = 20
 
 
 def escaped(text: object) -> str:
-    """Text that means itself in HTML and in Plotly's labels."""
-    # Names of files can hold bytes that are no text.
+    """Escape text for HTML and for Plotly's labels."""
+    # File names may contain bytes that are not valid text.
     readable = str(text).replace("\x00", "").encode("utf-8", "replace").decode()
-    # Between dollars Plotly would look for a formula.
+    # Plotly would typeset text between dollar signs.
     return html.escape(readable).replace("$", "&#36;")
 
 
 def curves_chart(runs: Sequence[Run]) -> Figure | None:
-    """Every metric with more than one value over the steps, all runs in each panel."""
+    """Plot every metric with more than one value, all runs in each panel."""
     from plotly.graph_objects import Scatter
     from plotly.subplots import make_subplots
 
@@ -87,7 +87,7 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
 
 
 def confusion_chart(snapshot: Snapshot, domain: int) -> Figure:
-    """Which classes of a validation loader are taken for which."""
+    """Plot the confusion matrix of a validation loader."""
     from plotly import graph_objects
 
     counts = snapshot.confusion[domain]
@@ -133,5 +133,5 @@ def _importance(name: str) -> tuple[int, str]:
 
 
 def look(height: int) -> dict[str, Any]:
-    """Layout that all charts share."""
+    """Apply the layout that all charts share."""
     return {"template": "plotly_white", "height": height, "font": {"size": 12}}

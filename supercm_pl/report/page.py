@@ -1,4 +1,4 @@
-"""The report as one HTML file that fetches nothing."""
+"""The report as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ _NOTHING_RECORDED = (
 
 
 def render_report(runs: Sequence[Run]) -> str:
-    """The page.
+    """Render the page.
 
-    Whatever comes from data or folders is escaped. A content security policy lets no script run but
-    Plotly's and the charts' own, each known by its digest, and nothing be fetched.
+    All text from data and folders is escaped. A content security policy blocks all requests, and
+    all scripts except Plotly and the charts, which are identified by their digests.
 
     Args:
-        runs: One run or several, which are shown side by side.
+        runs: One or more runs, which are shown side by side.
 
     Returns:
-        HTML; 5 MB of it are Plotly.
+        HTML, of which Plotly takes 5 MB.
 
     Raises:
-        ValueError: If there is no run.
+        ValueError: If ``runs`` is empty.
         ModuleNotFoundError: If Plotly is missing.
     """
     if not runs:
@@ -104,7 +104,7 @@ def render_report(runs: Sequence[Run]) -> str:
 
 
 class _Charts:
-    """Charts as HTML; Plotly itself goes with the first."""
+    """Charts as HTML; the first one includes Plotly."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -125,7 +125,7 @@ class _Charts:
             config={"displaylogo": False, "responsive": True},
         )
         self._count += 1
-        # Plotly writes its JSON without a `<`: no data can end a script early.
+        # Plotly writes JSON without `<`, so data cannot end a script.
         self._scripts += re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL)
         return text
 
@@ -159,7 +159,7 @@ class _Charts:
 def _curves(chart: str) -> str:
     if not chart:
         return _note("No metric was logged twice.")
-    # Panels side by side can't be read on a phone unless it scrolls.
+    # Panels side by side need scrolling on a phone.
     return f'<div class="scroll"><div class="wide">{chart}</div></div>'
 
 
@@ -246,15 +246,15 @@ def _when(snapshot: Snapshot, what: str = "") -> str:
 
 def _beside(runs: Sequence[Run], part: Callable[[Run], str]) -> str:
     cells = "\n".join(f"<div><h3>{escaped(run.name)}</h3>{part(run)}</div>" for run in runs)
-    # As many columns as there will be: a chart is as wide as its column is when it is drawn, and
-    # those of `auto-fit` shrink when the page grows.
+    # A fixed number of columns: a chart is drawn with the width of its column, and the columns
+    # of `auto-fit` shrink when the page grows.
     columns = min(len(runs), _SIDE_BY_SIDE)
     return f'<div class="beside" style="--columns: {columns}">{cells}</div>'
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """Of cells that are escaped already."""
-    # Names of runs are paths, which may be broken where a folder ends.
+    """Return a table of cells that are already escaped."""
+    # Names of runs are paths, which may wrap after a folder.
     head = "".join(f"<th>{cell.replace('/', '/<wbr>')}</th>" for cell in heads)
     lines = [
         f"<tr><td>{first}</td>" + "".join(f'<td class="{kind}">{cell}</td>' for cell in others)

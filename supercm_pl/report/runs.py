@@ -1,4 +1,4 @@
-"""What a run has left in its folder."""
+"""Reading the folder of a run."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import yaml
 from supercm_pl.report.snapshot import FOLDER, Snapshot
 from supercm_pl.viz.curves import Curve, read_curves
 
-# A slider with more stops can't be set, and the page would grow with every one.
+# More stops make the slider unusable and the page larger.
 _MOST_SNAPSHOTS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run's folder, read.
+    """The contents of a run's folder.
 
     Attributes:
         name: The last two parts of the folder's path.
-        config: The text of ``config.yaml``; ``None`` where there is none.
+        config: The text of ``config.yaml``, or ``None``.
         settings: The same by dotted path, such as ``model.init_args.cm_weight``.
         curves: The metrics of ``metrics.csv``.
-        split: How many samples play which part, from ``split.json``.
-        snapshots: What :class:`~supercm_pl.callbacks.ReportRecorder` recorded, by step; 60 at most,
-            evenly chosen, the last among them.
+        split: Number of samples in each part, from ``split.json``.
+        snapshots: Records of :class:`~supercm_pl.callbacks.ReportRecorder`, by step; at most 60,
+            evenly spaced, including the last.
     """
 
     name: str
@@ -43,13 +43,13 @@ def read_run(folder: str | Path) -> Run:
     """Read a run's folder.
 
     Args:
-        folder: The logger's, such as ``runs/ssl_digits/version_0``.
+        folder: The logger's folder, such as ``runs/ssl_digits/version_0``.
 
     Returns:
-        What was found there.
+        The contents.
 
     Raises:
-        ValueError: If it is no such folder, or a file in it can't be read.
+        ValueError: If it is not the folder of a run, or a file in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,7 +83,7 @@ def _settings(text: str) -> dict[str, str]:
     try:
         return dict(_flat(yaml.safe_load(text)))
     except yaml.YAMLError:
-        return {}  # its text is shown all the same
+        return {}  # the page shows its text anyway
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
