@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl import SSLDataModule
 from supercm_pl.data.contract import Contract
 from supercm_pl.ssl.methods import FlexMatch
-from tests.support.digits import digits_module, fit_digits
+from tests.support.runs import data, digits_module, fit
 
 
-def trainer(module=None, data=None):
-    return SimpleNamespace(lightning_module=module, datamodule=data)
+def trainer(module=None, datamodule=None):
+    return SimpleNamespace(lightning_module=module, datamodule=datamodule)
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +32,7 @@ def test_who_tells_nothing_gets_the_defaults(found):
 
 def test_our_module_and_our_data():
     module = digits_module(FlexMatch())
-    data = SSLDataModule(labels_per_class=2, seed=7)
-    contract = Contract.of(trainer(module.double(), data))
+    contract = Contract.of(trainer(module.double(), SSLDataModule(labels_per_class=2, seed=7)))
     assert contract.required_views("unlabeled") == {
         "weak": ("SuperCM", "flex_match"),
         "strong": ("flex_match",),
@@ -53,8 +52,8 @@ def test_the_seed_of_the_run_where_the_data_have_none(monkeypatch):
 
 
 def test_a_module_that_was_trained_holds_no_data():
-    module: SSLModule = digits_module(FlexMatch())
-    data = fit_digits(module, steps=1).datamodule
+    module, datamodule = digits_module(FlexMatch()), data("FlexMatch")
+    fit(module, datamodule, max_steps=1)
+    assert datamodule.contract.module is module
     held = copy.deepcopy(module).__dict__.values()
     assert not any(isinstance(value, (SSLDataModule, Contract)) for value in held)
-    assert data.contract.module is module
