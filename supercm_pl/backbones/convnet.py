@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size, check_sizes
+
 
 class ConvNet(nn.Module):
     """Blocks of convolution, batch norm and SiLU, with 2×2 max pooling between blocks.
@@ -39,14 +41,11 @@ class ConvNet(nn.Module):
         out_features: int | None = None,
     ) -> None:
         super().__init__()
-        if not widths or min(in_channels, layers_per_block, *widths) < 1:
-            raise ValueError(
-                "in_channels, layers_per_block and every width must be 1 or more, with at least "
-                f"one width, got in_channels={in_channels}, layers_per_block={layers_per_block}, "
-                f"widths={tuple(widths)}"
-            )
-        if out_features is not None and out_features < 1:
-            raise ValueError(f"out_features must be 1 or more, or None, got {out_features}")
+        check_size("in_channels", in_channels)
+        check_sizes("widths", widths)
+        check_size("layers_per_block", layers_per_block)
+        if out_features is not None:
+            check_size("out_features", out_features)
         layers: list[nn.Module] = []
         channels = in_channels
         for block, width in enumerate(widths):

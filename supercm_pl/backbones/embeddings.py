@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size
+
 
 class Embeddings(nn.Module):
     """Identity, for embeddings of a frozen network that were computed once and stored.
@@ -22,9 +24,7 @@ class Embeddings(nn.Module):
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
-        if in_features < 1:
-            raise ValueError(f"in_features must be 1 or more, got {in_features}")
-        self.out_features = in_features
+        self.out_features = check_size("in_features", in_features)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return the vectors ``(N, in_features)``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from supercm_pl.checks import check_size
+
 
 def feature_size(backbone: nn.Module) -> int:
     """Return the dimension ``d`` of the backbone's ``(N, d)`` features.
@@ -46,8 +48,7 @@ class Bottleneck(nn.Sequential):
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
-        if out_features < 1:
-            raise ValueError(f"bottleneck must be 1 or more features, got {out_features}")
+        check_size("bottleneck", out_features)
         super().__init__(
             nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), nn.ReLU()
         )

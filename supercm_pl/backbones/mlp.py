@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_interval, check_size, check_sizes
+
 
 class MLP(nn.Module):
     """Layers of linear, batch norm and ReLU; inputs of any shape are flattened.
@@ -30,14 +32,9 @@ class MLP(nn.Module):
         self, in_features: int, hidden_features: Sequence[int] = (256, 128), dropout: float = 0.0
     ) -> None:
         super().__init__()
-        widths = [in_features, *hidden_features]
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(
-                f"in_features and hidden_features must be 1 or more, with at least one layer, got "
-                f"in_features={in_features}, hidden_features={tuple(hidden_features)}"
-            )
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        check_size("in_features", in_features)
+        check_interval("dropout", dropout, "[0, 1)")
+        widths = [in_features, *check_sizes("hidden_features", hidden_features)]
         layers: list[nn.Module] = [nn.Flatten()]
         for width_in, width_out in pairwise(widths):
             # No bias, because batch norm has a shift.

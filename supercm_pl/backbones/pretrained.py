@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size
+
 
 class PretrainedBackbone(nn.Module):
     """A classification network without its classifier, with its own normalization of images.
@@ -50,8 +52,8 @@ class PretrainedBackbone(nn.Module):
         image_size: int | None,
     ) -> None:
         super().__init__()
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size must be 1 or more pixels, or None, got {image_size}")
+        if image_size is not None:
+            check_size("image_size", image_size)
         self.model = model
         self.out_features = out_features
         self.frozen = frozen

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size
+
 
 class ResNet18(nn.Module):
     """ResNet-18 for 32×32 images: a 3×3 stem without pooling, then two residual blocks per stage.
@@ -29,11 +31,8 @@ class ResNet18(nn.Module):
 
     def __init__(self, in_channels: int = 3, width: int = 64) -> None:
         super().__init__()
-        if min(in_channels, width) < 1:
-            raise ValueError(
-                "in_channels and width must be 1 or more, "
-                f"got in_channels={in_channels}, width={width}"
-            )
+        check_size("in_channels", in_channels)
+        check_size("width", width)
         blocks: list[nn.Module] = []
         channels = width
         for stage in range(4):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_interval, check_size
+
 
 class WideResNet(nn.Module):
     """WRN-``depth``-``width`` for 32×32 images: pre-activation residual units in three groups.
@@ -41,13 +43,9 @@ class WideResNet(nn.Module):
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth must be 6n + 4 with n of 1 or more, such as 28, got {depth}")
-        if min(width, in_channels) < 1:
-            raise ValueError(
-                "width and in_channels must be 1 or more, "
-                f"got width={width}, in_channels={in_channels}"
-            )
-        if not 0.0 < batch_norm_momentum <= 1.0:
-            raise ValueError(f"batch_norm_momentum must lie in (0, 1], got {batch_norm_momentum}")
+        check_size("width", width)
+        check_size("in_channels", in_channels)
+        check_interval("batch_norm_momentum", batch_norm_momentum, "(0, 1]")
 
         def activation(channels: int) -> nn.Sequential:
             return nn.Sequential(

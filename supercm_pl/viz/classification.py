@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from supercm_pl.checks import check_size
 from supercm_pl.viz.axes import check_assignments, check_labels, class_names, new_axes
 
 if TYPE_CHECKING:
@@ -150,8 +151,7 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
         0.4
     """
     check_assignments(assignments, labels)
-    if bins < 1:
-        raise ValueError(f"bins must be 1 or more, got {bins}")
+    check_size("bins", bins)
     confidence, predicted = assignments.detach().cpu().double().max(dim=1)
     right = (predicted == labels.cpu()).double()
     # Bins are open below and closed above, as in torchmetrics.
@@ -242,8 +242,7 @@ def plot_confidence(
         ModuleNotFoundError: If matplotlib is missing.
     """
     check_assignments(assignments, labels)
-    if bins < 1:
-        raise ValueError(f"bins must be 1 or more, got {bins}")
+    check_size("bins", bins)
     confidence, predicted = assignments.detach().cpu().double().max(dim=1)
     groups: dict[str, Literal["C0", "C3", "C7"]] = {"samples": "C7"}
     parts = [confidence]

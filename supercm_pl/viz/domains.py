@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supercm_pl.checks import check_at_least
 from supercm_pl.viz.axes import check_assignments, class_names, new_axes, plain
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
             f"source and target must have shapes (N_s, d) and (N_t, d), got {tuple(source.shape)} "
             f"and {tuple(target.shape)}"
         )
-    if folds < 2:
-        raise ValueError(f"folds must be 2 or more, got {folds}")
+    check_at_least("folds", folds, 2)
     if min(len(source), len(target)) < folds:
         raise ValueError(
             f"source and target must have {folds} rows or more, as many as folds, "

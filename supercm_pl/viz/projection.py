@@ -9,6 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from supercm_pl.checks import check_choice
+
 Projection = Literal["auto", "umap", "tsne", "pca"]
 
 Points = npt.NDArray[np.float64]
@@ -47,8 +49,7 @@ def project(
         >>> project(np.eye(3), "pca").shape
         (3, 2)
     """
-    if projection not in get_args(Projection):
-        raise ValueError(f"projection must be one of {get_args(Projection)}, got {projection!r}")
+    check_choice("projection", projection, get_args(Projection))
     if not np.isfinite(points).all():
         raise ValueError("points to project must be finite, got NaN or Inf")
     if projection == "auto":

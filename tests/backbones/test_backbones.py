@@ -136,5 +136,5 @@ def test_embeddings_pass_through():
     for wrong in (torch.rand(5, 8), torch.rand(5, 7, 1)):
         with pytest.raises(ValueError, match=r"vectors must have shape \(N, 7\), got"):
             backbone(wrong)
-    with pytest.raises(ValueError, match="in_features must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="in_features must be at least 1, got 0"):
         Embeddings(0)

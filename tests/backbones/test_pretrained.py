@@ -274,7 +274,7 @@ def test_an_unknown_network_of_torchvision_is_named_with_those_like_it():
         TorchvisionBackbone("resnet19")
     with pytest.raises(ValueError, match=r"named 'qqq'; see its list_models"):
         TorchvisionBackbone("qqq")
-    with pytest.raises(ValueError, match="image_size must be 1 or more pixels, or None, got 0"):
+    with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
         TorchvisionBackbone("resnet18", image_size=0)
 
 

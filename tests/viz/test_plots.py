@@ -145,7 +145,7 @@ def test_wrong_arguments_are_named(predictions, tmp_path):
         plot_reliability(assignments, labels[:3])
     with pytest.raises(ValueError, match=r"labels must lie in 0..3, got values from 0 to 9"):
         class_accuracy(assignments, torch.where(labels == 3, 9, labels))
-    with pytest.raises(ValueError, match="bins must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         reliability(assignments, labels, 0)
     with pytest.raises(ValueError, match=r"names must have 4 entries.*got 1"):
         plot_confusion_matrix(assignments, labels, names=["a"])
@@ -159,13 +159,13 @@ def test_wrong_arguments_are_named(predictions, tmp_path):
         proxy_a_distance(assignments.log() * float("inf"), assignments)
     with pytest.raises(ValueError, match=r"shapes \(N_s, d\) and \(N_t, d\), got .*\(200, 3\)"):
         proxy_a_distance(assignments, assignments[:, :3])
-    with pytest.raises(ValueError, match="folds must be 2 or more, got 1"):
+    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
         proxy_a_distance(assignments, assignments, folds=1)
     with pytest.raises(ValueError, match="one number or more, got none"):
         plot_a_distance({})
     with pytest.raises(ValueError, match=r"the same for all, got \[\(3,\), \(4,\)\]"):
         plot_class_accuracy({"a": torch.ones(3), "b": torch.ones(4)})
-    with pytest.raises(ValueError, match="bins must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         plot_confidence(assignments, bins=0)
     with pytest.raises(ValueError, match=r"labels must be integers, got torch\.float32"):
         class_accuracy(assignments, labels.float())
