@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pickle
 from typing import Any
 
@@ -116,30 +117,51 @@ def test_wrong_labels_are_told(y, message):
         quick().fit(np.arange(12.0).reshape(6, 2), y)
 
 
+NAN, INF, X = math.nan, math.inf, few_labels()[0]
+
+
 @pytest.mark.bad_input
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("arguments", "rows", "message"),
     [
-        ({"max_steps": 0}, ValueError, "max_steps == 0, must be >= 1"),
-        ({"max_steps": 2.5}, TypeError, "max_steps must be an instance of"),
-        ({"hidden_features": (8, 0)}, ValueError, "hidden_features == 0, must be >= 1"),
-        ({"hidden_features": 8}, TypeError, "hidden_features must be a sequence"),
-        ({"cm_weight": -1.0}, ValueError, "cm_weight == -1.0, must be >= 0"),
-        ({"learning_rate": 0.0}, ValueError, "learning_rate == 0.0, must be > 0"),
-        ({"noise": "0.1"}, TypeError, "noise must be an instance of"),
-        ({"n_neighbors": -1}, ValueError, "n_neighbors == -1, must be >= 0"),
-        ({"standardize": "yes"}, TypeError, "standardize must be an instance of"),
-        ({"alpha": 0.0}, ValueError, "alpha"),
-        ({"alpha": (1.0, 2.0)}, ValueError, "alpha"),
-        ({"centroids": "mean"}, ValueError, "centroids must be one of"),
-        ({"temperature": 0.0}, ValueError, "temperature"),
-        ({"random_state": "x"}, ValueError, "cannot be used to seed"),
+        ({"max_steps": 0}, X, "max_steps == 0, must be >= 1"),
+        ({"max_steps": 2.5}, X, "max_steps must be an instance of"),
+        ({"hidden_features": (8, 0)}, X, "hidden_features == 0, must be >= 1"),
+        ({"hidden_features": 8}, X, "hidden_features must be a sequence"),
+        ({"cm_weight": -1.0}, X, "cm_weight == -1.0, must be >= 0"),
+        ({"cm_weight": NAN}, X, "cm_weight must be finite, got nan"),
+        ({"cm_weight": INF}, X, "cm_weight must be finite, got inf"),
+        ({"learning_rate": 0.0}, X, "learning_rate == 0.0, must be > 0"),
+        ({"learning_rate": INF}, X, "learning_rate must be finite, got inf"),
+        ({"learning_rate": 1e30}, X, "the loss is nan at step 1: learning_rate 1e.30 is too hi"),
+        ({"noise": "0.1"}, X, "noise must be an instance of"),
+        ({"noise": NAN}, X, "noise must be finite, got nan"),
+        ({"n_neighbors": -1}, X, "n_neighbors == -1, must be >= 0"),
+        ({"standardize": "yes"}, X, "standardize must be an instance of"),
+        ({"standardize": False}, X * 1e300, "the loss is .* values too large for standardize"),
+        ({"alpha": 0.0}, X, "alpha"),
+        ({"alpha": NAN}, X, "alpha must be finite, got nan"),
+        ({"alpha": (1.0, 2.0)}, X, "alpha"),
+        ({"centroids": "mean"}, X, "centroids must be one of"),
+        ({"temperature": 0.0}, X, "temperature"),
+        ({"random_state": "x"}, X, "cannot be used to seed"),
+        ({}, np.where(X > 1, NAN, X), "Input X contains NaN"),
+        ({}, X[:, 0], "Expected 2D array, got 1D array instead"),
+        ({}, X[:3], "inconsistent numbers of samples"),
     ],
 )
-def test_wrong_parameters_are_told_when_it_is_fitted(arguments, error, message):
-    X, _, y = few_labels()
-    with pytest.raises(error, match=message):
-        quick(**arguments).fit(X, y)
+def test_wrong_parameters_and_inputs_are_told_when_it_is_fitted(arguments, rows, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        quick(**arguments).fit(rows, few_labels()[2])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("weights", [None, np.ones(3)])
+def test_a_score_of_other_lengths(weights):
+    _, labels, y = few_labels()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        quick().fit(X, y).score(X, labels[:3] if weights is None else labels, weights)
 
 
 def test_it_is_deterministic_as_random_state_says():

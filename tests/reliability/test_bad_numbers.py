@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from supercm_pl import ClusteringHead, SSLModule, SuperCMClassifier, UDAModule
+from supercm_pl import ClusteringHead, SSLModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import (
     ZCA,
@@ -242,36 +241,3 @@ IMAGES = torch.rand(2, 3, 8, 8)
 def test_transforms(call: Callable[[], Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
-
-
-ROWS = np.random.default_rng(0).normal(size=(40, 3))
-LABELS = np.where(np.arange(40) < 8, np.arange(40) % 2, -1)
-
-
-@pytest.mark.parametrize(
-    ("options", "rows", "message"),
-    [
-        ({"cm_weight": NAN}, ROWS, "cm_weight must be finite, got nan"),
-        ({"cm_weight": INF}, ROWS, "cm_weight must be finite, got inf"),
-        ({"noise": NAN}, ROWS, "noise must be finite, got nan"),
-        ({"learning_rate": INF}, ROWS, "learning_rate must be finite, got inf"),
-        ({"alpha": NAN}, ROWS, "alpha must be finite, got nan"),
-        ({"learning_rate": 1e30}, ROWS, "the loss is nan at step 1: learning_rate 1e.30 is too hi"),
-        ({"standardize": False}, ROWS * 1e300, "the loss is .* values too large for standardize"),
-        ({}, np.where(ROWS > 1, NAN, ROWS), "Input X contains NaN"),
-        ({}, ROWS[:, 0], "Expected 2D array, got 1D array instead"),
-        ({}, ROWS[:3], "inconsistent numbers of samples"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_the_estimator(options: dict[str, Any], rows: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SuperCMClassifier(**{"max_steps": 3, "random_state": 0, **options}).fit(rows, LABELS)
-
-
-@pytest.mark.parametrize("weights", [None, np.ones(3)])
-def test_a_score_of_other_lengths(weights: Any) -> None:
-    classifier = SuperCMClassifier(max_steps=1, random_state=0).fit(ROWS, LABELS)
-    labels = LABELS[:3] if weights is None else LABELS
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        classifier.score(ROWS, labels, weights)

@@ -14,8 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from supercm_pl import SSLDataModule, SSLModule
-from supercm_pl.backbones import MLP
+from supercm_pl import SSLDataModule
 from supercm_pl.data import FolderSource
 from supercm_pl.data.sources.image_reading import read_image
 
@@ -183,17 +182,6 @@ def test_every_orientation_of_exif_is_undone(orientation: int, tmp_path: Path) -
     assert torch.equal(
         read_image(tmp_path / "x.png", (16, 16)), torch.from_numpy(upright).permute(2, 0, 1)
     )
-
-
-@pytest.mark.bad_input
-def test_one_class_alone_is_refused(tmp_path: Path) -> None:
-    folder = labeled_folder(tmp_path / "labeled")
-    for path in (folder / "dog").iterdir():
-        path.unlink()
-    (folder / "dog").rmdir()
-    data = SSLDataModule.from_folder(folder, labels_per_class=1)
-    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
-        SSLModule(MLP(3 * 32 * 32, (4,)), data.num_classes)
 
 
 @pytest.mark.bad_input

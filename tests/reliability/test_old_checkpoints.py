@@ -13,7 +13,7 @@ from PIL import Image
 
 from supercm_pl import __version__
 from tests.support.command import supercm
-from tests.support.old_checkpoints import KEPT, MODULES, assignments, fixed_images
+from tests.support.old_checkpoints import KEPT, MODULES, assignments, fixed_images, kept_versions
 
 pytestmark = [
     # Lightning builds the model by what newer versions of jsonargparse deprecate.
@@ -22,7 +22,7 @@ pytestmark = [
     # Of a checkpoint whose weights are the averaged ones already.
     pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback"),
 ]
-VERSIONS = sorted(path.name for path in KEPT.iterdir() if path.is_dir())
+VERSIONS = kept_versions()
 each = pytest.mark.parametrize("version", VERSIONS)
 optimizer_of_today = pytest.mark.skipif(
     "decoupled_weight_decay" not in inspect.signature(torch.optim.Adam).parameters,

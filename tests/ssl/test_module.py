@@ -211,22 +211,6 @@ def test_a_module_built_in_python_loads_with_its_backbone_given_again(tmp_path):
     torch.testing.assert_close(loaded.head.centroids, module.head.centroids, rtol=0, atol=0)
 
 
-class Tailored(SSLModule):
-    """What a user writes: a subclass with an argument of its own."""
-
-    def __init__(self, width: int = 8, **options) -> None:
-        super().__init__(MLP(4, (width,)), 3, **options)
-
-
-def test_a_subclass_is_rebuilt_from_its_own_arguments(tmp_path):
-    module = Tailored(width=5, cm_weight=0.2)
-    trainer = fit(module, Blobs())
-    trainer.save_checkpoint(tmp_path / "model.ckpt")
-    loaded = Tailored.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    assert loaded.backbone.out_features == 5
-    assert loaded.cm_weight == 0.2
-
-
 @pytest.mark.bad_input
 def test_a_plateau_schedule_is_refused_with_the_way_out():
     module = build(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)

@@ -2,8 +2,8 @@
 
 python -m tests.support.old_checkpoints
 
-For each configuration in tests/files/checkpoints/ this runs `supercm fit`, and keeps in the folder
-of the version the last checkpoint, the configuration, and what the model says of fixed images.
+For each configuration of the newest version this runs `supercm fit`, and keeps in the folder of
+this version the last checkpoint, the configuration, and the model's assignments of fixed images.
 """
 
 from __future__ import annotations
@@ -42,10 +42,16 @@ def assignments(kind: str, checkpoint: Path) -> Tensor:
     return found
 
 
-def keep(kind: str, folder: Path) -> None:
+def kept_versions() -> list[str]:
+    """The versions with checkpoints, oldest first."""
+    folders = [path.name for path in KEPT.iterdir() if path.is_dir()]
+    return sorted(folders, key=lambda name: [int(part) for part in name.split(".")])
+
+
+def keep(kind: str, folder: Path, newest: str) -> None:
     """Train in ``folder``, and put into it what is kept."""
     command = Path(sys.executable).parent / "supercm"
-    config = shutil.copy(KEPT / f"{kind}.yaml", folder)
+    config = shutil.copy(KEPT / newest / f"{kind}.yaml", folder)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([command, "fit", "--config", config], cwd=folder, env=environment, check=True)
     run = folder / "runs" / kind / "version_0" / "checkpoints"
@@ -56,15 +62,15 @@ def keep(kind: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Make the folder of this version; one that is there is what users have, and stays."""
+    """Fill the folder of this version; checkpoints that are there are what users have, and stay."""
     target = KEPT / __version__
-    if target.exists():
-        sys.exit(f"{target} is there already")
+    if any(target.glob("*.ckpt")):
+        sys.exit(f"{target} has checkpoints already")
     with tempfile.TemporaryDirectory() as place:
         for kind in MODULES:
-            keep(kind, Path(place))
+            keep(kind, Path(place), kept_versions()[-1])
         shutil.rmtree(Path(place, "runs"))
-        shutil.copytree(place, target)
+        shutil.copytree(place, target, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
