@@ -133,7 +133,7 @@ class SuperCMModule(ClusteringNetwork):
 
     @property
     def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Views that a training batch must have, by part and view, with the methods that need it."""
+        """Views required in a training batch, by part and view, with the methods that need it."""
         labeled: dict[str, tuple[str, ...]] = {"weak": ("cross-entropy",)}
         unlabeled: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
         for method in self.methods:

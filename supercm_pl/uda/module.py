@@ -137,7 +137,7 @@ class UDAModule(SuperCMModule):
 
     @property
     def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Views that a training batch must have, by part and view, with the methods that need it."""
+        """Views required in a training batch, by part and view, with the methods that need it."""
         views = super().required_views
         return {**views, _LABELED_TARGET: views[_SOURCE]}
 
