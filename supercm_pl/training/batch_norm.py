@@ -16,13 +16,10 @@ BatchNormPolicy = Literal["all", "labeled", "frozen"]
 
 @contextmanager
 def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch norm as they are.
+    """Keep the running statistics of all batch-norm layers in some modules as they are.
 
     In training mode, samples are still normalized by the statistics of their batch; in evaluation
     mode nothing changes.
-
-    Args:
-        modules: All their batch-norm layers are included.
 
     Example:
         >>> import torch
