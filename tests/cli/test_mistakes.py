@@ -58,20 +58,12 @@ MODEL = [
         "unknown key model.lr_scheduler.x (change.yaml, line 1); WarmupCosineLR takes optimizer, w",
     ),
     ("cm_weight: .nan", "cm_weight must be finite, got nan"),
-    ("cm_weight: null", "cm_weight must be a number, got None"),
     ("cm_weight: true", "model.cm_weight must be float, got True"),
-    ("alpha: [1, 2]", "alpha must have shape (K=10), got (2,)"),
     ("centroids: mean", "model.centroids must be one of cumulative, ema, batch, learnable, got m"),
     ("batch_norm: none", "model.batch_norm must be one of all, labeled, frozen, got none"),
-    ("bottleneck: 2.5", "model.bottleneck must be int, got 2.5"),
     ("feature_size: 7", "features must have shape (N, in_features=7), got (64, 8)"),
     ("num_classes: 9", "model.num_classes is 9, but the data have 10 classes: leave it out"),
     ("methods: 3", "model.methods must be subclass of Method or Sequence, got 3"),
-    (
-        "methods: {class_path: supercm_pl.ssl.methods.FixMatc}",
-        "model.methods: there is no class supercm_pl.ssl.methods.FixMatc; did you mean",
-    ),
-    (of("methods", "ssl.methods.VAT", "weight: .nan"), "weight must be finite, got nan"),
     (
         "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
         'view "strong", required by fix_match, has no transform: pass one to the data module as',
@@ -80,12 +72,7 @@ MODEL = [
         "methods: {class_path: supercm_pl.uda.methods.DANN}",
         "DANN is a method for domain adaptation: train it with UDAModule",
     ),
-    ("cm_ramp: 0.5", "model.cm_ramp must be subclass of Ramp, got 0.5"),
     (of("cm_ramp", "training.ramps.LinearRampUp", "end: 2"), "end must be in (0, 1], got 2.0"),
-    (
-        of("cm_ramp", "training.ramps.SigmoidRampUp", "end: x"),
-        "model.cm_ramp.end must be float, got x",
-    ),
     (
         "optimizer: {class_path: torch.optim.lr_scheduler.StepLR}",
         "model.optimizer must be a subclass of Optimizer, got torch.optim.lr_scheduler.StepLR",
@@ -116,16 +103,11 @@ DATA = [
     ),
     ("labels_per_class: 2.5", "data.labels_per_class must be int, got 2.5"),
     ("labels_per_class: null", "say which samples are labeled, by one of labels_per_class"),
-    ("num_labels: 20", "only one of labels_per_class, num_labels, labeled_fraction, labeled_in"),
-    ("val_size: 1.5", "val_size must be a number of samples, a share in (0, 1], or"),
-    ("num_workers: many", "data.num_workers must be int, got many"),
     ("weak: flip", "data.weak: there is no class flip; did you mean supercm_pl.data.FlipCrop?"),
     (
         of("weak", "data.FlipCrop", "padding: 8"),
         "padding must be smaller than the image's sides, got 8 for images of 8 x 8",
     ),
-    ("distortion: {label_noise: 2}", "label_noise must be in [0, 1], got 2.0"),
-    ("source: nowhere", "data.source: there is no class nowhere"),
     (of("source", "data.FolderSource", "labeled: gone"), "labeled folder gone does not exist"),
     (
         "labels_per_class: null, labeled_indices: rows.txt",
@@ -144,9 +126,7 @@ OTHER = [
     ("trainer: {max_steps: [1]}", "trainer.max_steps must be int, got [1]"),
     ("trainer: {precision: 15}", "trainer.precision must be one of 64, 32, 16"),
     ("trainer: {max_epochs: -2}", "`max_epochs` must be a non-negative integer or -1"),
-    ("trainer: {limit_val_batches: 2.5}", "You have passed invalid value 2.5 for limit_val"),
     ("trainer: {accumulate_grad_batches: 0}", "trainer.accumulate_grad_batches must be 1 or more"),
-    ("trainer: {gradient_clip_val: x}", "trainer.gradient_clip_val must be int or float, got x"),
     (
         "trainer: {callbacks: [{class_path: supercm_pl.callbacks.non_finite.NonFiniteLoss, "
         "init_args: {action: ignore}}]}",
@@ -156,12 +136,9 @@ OTHER = [
     ("trainer: fast", "trainer must hold keys and values, got fast"),
     ("model: 3", "model must be subclass of SuperCMModule, got 3"),
     ("model: {class_path: torch.nn.Linear}", "model must be a subclass of SuperCMModule, got torc"),
-    ("data: []", "data must be subclass of LightningDataModule, got []"),
     ("seed_everything: abc", "seed_everything must be bool or int, got abc"),
-    ("test_after_fit: perhaps", "test_after_fit must be bool, got perhaps"),
     ("ckpt_path: [1]", "ckpt_path must be str, got [1]"),
     ("", "change.yaml must hold keys and values, such as `trainer:`, got None"),
-    ("hello", "change.yaml must hold keys and values, such as `trainer:`, got 'hello'"),
     (
         "model:\n  - [1,\nb: 2\n",
         "change.yaml, line 4 is not YAML: expected ',' or ']', but got '<stream end>', "
@@ -207,9 +184,7 @@ ADAPTATION = [
     ),
     (model("validators: DANN"), "model.validators: there is no class DANN"),
     (data("target_val_size: 3.0"), "target_val_size must be in (0, 1], such as"),
-    (data("resize: 0"), "resize must be at least 1, got 0"),
     (data("oracle: maybe"), "data.oracle must be bool, got maybe"),
-    (data("source: []"), "source must be a source or a list of at least one, got an empty list"),
     (
         data("labels_per_class: 2"),
         "unknown key data.labels_per_class (change.yaml, line 1); did you mean data.target_labels",

@@ -9,7 +9,6 @@ from torch.utils.data import Dataset
 
 from supercm_pl.data import PairedLoader, Part
 from supercm_pl.data.datasets import Samples, TensorData
-from supercm_pl.data.loading.permutation import EndlessPermutation
 from supercm_pl.seeding import derive_seed, isolated_rng, permutation
 
 # Forking with threads about is torch's own way of starting workers on Linux.
@@ -50,33 +49,6 @@ class Noisy(Dataset):
     def __getitem__(self, index):
         noise = [random.random(), float(np.random.rand()), float(torch.rand(()))]
         return torch.tensor([float(index), *noise])
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 40])
-def test_every_cycle_is_a_permutation_and_a_new_one(size):
-    stream = EndlessPermutation(size, seed=0, name="labeled")
-    cycles = [tuple(stream.take(c * size, size)) for c in range(6)]
-    assert all(sorted(cycle) == list(range(size)) for cycle in cycles)
-    if size > 2:
-        assert len(set(cycles)) == 6
-
-
-def test_a_stream_is_a_pure_function_of_the_position():
-    whole = EndlessPermutation(7, seed=1, name="a").take(0, 60)
-    generator = np.random.default_rng(0)
-    stream = EndlessPermutation(7, seed=1, name="a")
-    for _ in range(50):
-        start, count = generator.integers(0, 40), generator.integers(1, 20)
-        assert stream.take(start, count).tolist() == whole[start : start + count].tolist()
-
-
-def test_streams_of_other_names_and_seeds_are_independent():
-    orders = {
-        tuple(EndlessPermutation(50, seed, name).take(0, 50))
-        for seed in (0, 1)
-        for name in ("a", "b")
-    }
-    assert len(orders) == 4
 
 
 def test_the_order_is_the_same_on_every_platform():
