@@ -9,6 +9,7 @@ this version the last checkpoint, the configuration, and the model's assignments
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -48,6 +49,13 @@ def kept_versions() -> list[str]:
     return sorted(folders, key=lambda name: [int(part) for part in name.split(".")])
 
 
+def unpacked(version: str, kind: str, folder: Path = Path()) -> Path:
+    """A kept checkpoint as a file in ``folder``, the working directory where none is given."""
+    path = folder / f"{kind}.ckpt"
+    path.write_bytes(lzma.decompress((KEPT / version / f"{kind}.ckpt.xz").read_bytes()))
+    return path
+
+
 def keep(kind: str, folder: Path, newest: str) -> None:
     """Train in ``folder``, and put into it what is kept."""
     command = Path(sys.executable).parent / "supercm"
@@ -55,8 +63,8 @@ def keep(kind: str, folder: Path, newest: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([command, "fit", "--config", config], cwd=folder, env=environment, check=True)
     run = folder / "runs" / kind / "version_0" / "checkpoints"
-    checkpoint = shutil.copy(run / "last.ckpt", folder / f"{kind}.ckpt")
-    rows = assignments(kind, Path(checkpoint)).tolist()
+    (folder / f"{kind}.ckpt.xz").write_bytes(lzma.compress((run / "last.ckpt").read_bytes()))
+    rows = assignments(kind, run / "last.ckpt").tolist()
     lines = ",\n".join(json.dumps([round(value, 6) for value in row]) for row in rows)
     (folder / f"{kind}.json").write_text(f"[\n{lines}\n]\n")
 
@@ -64,7 +72,7 @@ def keep(kind: str, folder: Path, newest: str) -> None:
 def main() -> None:
     """Fill the folder of this version; checkpoints that are there are what users have, and stay."""
     target = KEPT / __version__
-    if any(target.glob("*.ckpt")):
+    if any(target.glob("*.ckpt.xz")):
         sys.exit(f"{target} has checkpoints already")
     with tempfile.TemporaryDirectory() as place:
         for kind in MODULES:
