@@ -19,7 +19,7 @@ from torch import nn
 
 from supercm_pl.training.ramps import Ramp
 
-# Whose networks, base methods, ramps, optimizers and schedules a checkpoint may name: to build them
+# Whose networks, methods, ramps, optimizers and schedules a checkpoint may name: to build them
 # with any arguments writes no file and starts nothing.
 _TRUSTED = ("supercm_pl.", "torch.nn.", "torch.optim.")
 _INSTANTIATORS = (
@@ -101,7 +101,7 @@ def check_class_paths(
 
     A checkpoint of the command says which classes build the model, and with which arguments. Their
     modules are imported, so who writes a checkpoint chooses code to run among all that is
-    installed. Trusted are the networks, base methods, ramps, optimizers and schedules of this
+    installed. Trusted are the networks, methods, ramps, optimizers and schedules of this
     package, of PyTorch, and of modules that are imported already; others must be in ``own``.
 
     Args:

@@ -31,7 +31,7 @@ class SSLModule(SuperCMModule):
             + \sum_j w_j\, r_j(p)\, R_j(\text{unlabeled}),
 
     with the centroids of the CM loss computed from the labeled features of the same forward pass
-    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no regularizer it
+    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no method it
     is plain supervised training, and the unlabeled rows are not looked at.
 
     A training batch is ``{"labeled": (x, y), "unlabeled": x}``, or with several views
@@ -44,12 +44,12 @@ class SSLModule(SuperCMModule):
             ``"labeled"``: labeled rows in a pass of their own, and they alone move the running
             statistics. ``"frozen"``: labeled rows and the weak view together move them; other views
             and further forward passes are normalised by their own batch and move nothing. ``None``:
-            the choice of the first regularizer's paper, ``"all"`` without one.
+            the policy of the first method, ``"all"`` without one.
         **options: Those of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
-        ValueError: If a value is out of range, or a view that a regularizer needs is missing.
+        ValueError: If a value is out of range, or a view that a method needs is missing.
 
     Example:
         >>> import torch

@@ -288,7 +288,7 @@ class SuperCMModule(ClusteringNetwork):
         return rows_per_rank(num_labeled, num_labeled + num_unlabeled, device=step.labels.device)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One step of the optimizer, after which the terms follow the model."""
+        """One step of the optimizer, after which the methods follow the model."""
         super().optimizer_step(*args, **kwargs)
         for method in self.methods:
             method.after_step(self.feature_extractor, self.head)

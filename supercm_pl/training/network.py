@@ -67,7 +67,7 @@ class ClusteringNetwork(L.LightningModule):
         compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
             ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
             checkpoints stay as they are, and results differ by rounding alone. Copies of the
-            backbone that base methods keep are not compiled.
+            backbone that methods keep are not compiled.
         **options: Those of :class:`~supercm_pl.ClusteringHead`.
     """
 

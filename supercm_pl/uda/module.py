@@ -50,7 +50,7 @@ class UDAModule(SuperCMModule):
             + \sum_j w_j\, r_j(p)\, A_j(\text{source}, \text{target}),
 
     with the centroids of the CM loss computed from the source features of the same forward pass
-    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no adapter it is
+    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no method it is
     training on the source only.
 
     A training batch is ``{"source": (x, y), "target": x}``; from several sources ``"source": (x, y,
@@ -72,7 +72,7 @@ class UDAModule(SuperCMModule):
 
     Raises:
         TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
-        ValueError: If a value is out of range, or a view that an adapter needs is missing.
+        ValueError: If a value is out of range, or a view that a method needs is missing.
 
     Example:
         >>> from supercm_pl.backbones import MLP

@@ -36,10 +36,10 @@ class Breaking(Method):
         return MethodLoss(loss * self.value if self.calls - 1 in self.at else loss)
 
 
-def model(term: Method | None = None) -> SSLModule:
+def model(method: Method | None = None) -> SSLModule:
     torch.manual_seed(0)
-    terms = [] if term is None else [term]
-    return SSLModule(MLP(64, (16,)), 10, terms, optimizer=torch.optim.Adam)
+    methods = [] if method is None else [method]
+    return SSLModule(MLP(64, (16,)), 10, methods, optimizer=torch.optim.Adam)
 
 
 class Poison(L.Callback):

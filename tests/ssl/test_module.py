@@ -86,7 +86,7 @@ def test_the_loss_is_cross_entropy_plus_weighted_cm_on_all_rows():
     torch.testing.assert_close(loss, expected)
 
 
-def test_without_weight_and_regularizer_the_unlabeled_rows_change_nothing():
+def test_without_weight_and_method_the_unlabeled_samples_change_nothing():
     module, batch = build(cm_weight=0.0), Blobs().batches[0]
     loss = module.training_step(batch)
     poisoned = {**batch, "unlabeled": torch.full_like(batch["unlabeled"], float("nan"))}
@@ -104,7 +104,7 @@ def test_the_cm_weight_follows_its_ramp():
     assert seen == [0.0, 0.25, 0.5, 0.75]
 
 
-def test_a_regularizer_adds_its_weighted_term_and_is_logged():
+def test_a_method_adds_its_weighted_loss_and_is_logged():
     data = Blobs(steps=1, views=("weak", "strong"))
     plain, with_gap = build(cm_weight=0.0), build(cm_weight=0.0, methods=Gap(weight=3.0))
     plain.train(), with_gap.train()
@@ -272,7 +272,7 @@ def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes
     torch.testing.assert_close(module.methods[0].further.features, alone)
 
 
-def test_the_policy_of_batch_norm_is_that_of_the_first_regularizer_unless_named():
+def test_the_policy_of_batch_norm_is_that_of_the_first_method_unless_named():
     assert build().batch_norm == "all"
     assert build(methods=[Keeper(), Gap()]).batch_norm == "frozen"
     assert build(methods=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"

@@ -46,13 +46,12 @@ class Run(L.Callback):
 
 
 def module(name: str, **options: Any) -> SSLModule | UDAModule:
-    """A small network with dropout and batch norm under a base method."""
+    """A small network with dropout and batch norm with a method."""
     torch.manual_seed(0)
     options = {"optimizer": lambda p: torch.optim.Adam(p, lr=0.01), "cm_weight": 0.3, **options}
     if name in SSL_METHODS:
         backbone = nn.Sequential(MLP(64, (24,)), nn.Dropout(0.2))
-        term = SSL_METHODS[name]()
-        return SSLModule(backbone, 10, term, feature_size=24, **options)
+        return SSLModule(backbone, 10, SSL_METHODS[name](), feature_size=24, **options)
     backbone = nn.Sequential(nn.AvgPool2d(2), MLP(192, (24,)), nn.Dropout(0.2))
     return UDAModule(backbone, 10, UDA_METHODS[name](), feature_size=24, **options)
 

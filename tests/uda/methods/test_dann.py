@@ -17,8 +17,8 @@ def small(**options) -> DANN:
 def naive_loss(method, given):
     """Of the features as they are, without a reversal, one row after the other."""
     logits = method.discriminator(torch.cat([given.source, given.target]))
-    terms = [-torch.sigmoid(z).log() / 10 for z in logits[:5]]
-    return sum(terms + [-(1 - torch.sigmoid(z)).log() / 14 for z in logits[5:]])
+    losses = [-torch.sigmoid(z).log() / 10 for z in logits[:5]]
+    return sum(losses + [-(1 - torch.sigmoid(z)).log() / 14 for z in logits[5:]])
 
 
 def test_the_loss_is_a_naive_loop_over_source_and_unlabeled_target_rows():
