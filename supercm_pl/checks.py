@@ -153,10 +153,14 @@ def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> N
 
 
 def check_labels(
-    labels: object, num_samples: int, num_classes: int, mask: Tensor | None = None
+    labels: object,
+    num_samples: int,
+    num_classes: int,
+    mask: Tensor | None = None,
+    name: str = "labels",
 ) -> None:
     """Require integer labels, one for each sample, in 0..K-1 where reading them is free."""
-    labels = _check_vector("labels", labels, num_samples, "integers")
+    labels = _check_vector(name, labels, num_samples, "integers")
     if mask is not None:
         _check_vector("mask", mask, num_samples, "bool")
     if is_readable(labels):
@@ -164,7 +168,7 @@ def check_labels(
         wrong = used[(used < 0) | (used >= num_classes)]
         if wrong.numel() > 0:
             raise ValueError(
-                f"labels must be in 0..{num_classes - 1} for num_classes={num_classes}, "
+                f"{name} must be in 0..{num_classes - 1} for num_classes={num_classes}, "
                 f"got {wrong[0].item()}"
             )
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
+
+from supercm_pl.checks import check_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MISSING = "figures need matplotlib: pip install 'supercm-pl[plot]'"
+_MISSING = "figures require matplotlib: pip install 'supercm-pl[plot]'"
 
 WITHOUT_LABEL = "#bbbbbb"
 
 
 def new_axes(**options: Any) -> Axes:
-    """Return the axes of a new pyplot figure, which notebooks show automatically.
-
-    Raises:
-        ModuleNotFoundError: If matplotlib is missing.
-    """
+    """Return the axes of a new pyplot figure, which notebooks show automatically."""
     try:
         from matplotlib import pyplot
     except ModuleNotFoundError as error:
@@ -32,11 +29,7 @@ def new_axes(**options: Any) -> Axes:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return a figure that is not registered with pyplot, so it is freed when unused; in inches.
-
-    Raises:
-        ModuleNotFoundError: If matplotlib is missing.
-    """
+    """Return a figure that is not registered with pyplot, so it is freed when unused; in inches."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -55,11 +48,7 @@ def plain(text: str) -> str:
 
 
 def class_names(names: Sequence[str] | None, count: int) -> list[str]:
-    """Return one name per class, or class numbers if no names are given.
-
-    Raises:
-        ValueError: If there are not ``count`` names.
-    """
+    """Return one name per class, or class numbers if no names are given."""
     if names is None:
         return [str(k) for k in range(count)]
     if len(names) != count:
@@ -68,36 +57,10 @@ def class_names(names: Sequence[str] | None, count: int) -> list[str]:
 
 
 def check_assignments(assignments: Tensor, labels: Tensor | None = None) -> None:
-    """Check assignments ``(N, K)``, and labels ``(N,)`` in ``0..K-1`` if given.
-
-    Raises:
-        ValueError: If a shape or a label is wrong.
-    """
+    """Require assignments ``(N, K)``, and labels ``(N,)`` in ``0..K-1`` if given."""
     if assignments.ndim != 2 or not len(assignments):
         raise ValueError(
-            f"assignments must have shape (N, K) with N of 1 or more, "
-            f"got {tuple(assignments.shape)}"
+            f"assignments must have shape (N, K) with N ≥ 1, got {tuple(assignments.shape)}"
         )
-    if labels is None:
-        return
-    if labels.shape != assignments.shape[:1]:
-        raise ValueError(
-            f"labels must have shape ({len(assignments)},), one for each row of assignments, "
-            f"got {tuple(labels.shape)}"
-        )
-    check_labels(labels, assignments.shape[1])
-
-
-def check_labels(labels: Tensor, num_classes: int, name: str = "labels") -> None:
-    """Check that labels are in ``0..num_classes-1``.
-
-    Raises:
-        ValueError: If a label is out of range.
-    """
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(f"{name} must be integers, got {labels.dtype}")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"{name} must lie in 0..{num_classes - 1}, got values from {low} to {high}"
-        )
+    if labels is not None:
+        check_labels(labels.cpu(), len(assignments), assignments.shape[1])

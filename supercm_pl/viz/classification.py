@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_size
-from supercm_pl.viz.axes import check_assignments, check_labels, class_names, new_axes
+from supercm_pl.checks import check_labels, check_size
+from supercm_pl.viz.axes import check_assignments, class_names, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +24,7 @@ def confusion_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> Ten
     Args:
         predicted: ``(N,)`` integers in ``0..K-1``.
         labels: ``(N,)`` integers in ``0..K-1``.
-        num_classes: ``K``.
-
-    Returns:
-        ``(K, K)`` int64.
+        num_classes: ``K``, the number of rows and columns of the returned int64 tensor.
 
     Example:
         >>> confusion_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)
@@ -53,19 +50,14 @@ def plot_confusion_matrix(
     Args:
         predicted: ``(N,)`` integers in ``0..K-1``, or assignments ``(N, K)``.
         labels: ``(N,)`` integers in ``0..K-1``.
-        num_classes: ``K``; ``None`` infers it from the assignments, the names, or the largest
-            number.
+        num_classes: ``K``; ``None`` infers it from the assignments, names or largest number.
         names: Class names; ``None`` shows class numbers.
         normalize: Show percentages of the true class instead of counts.
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If shapes or values are inconsistent.
-        ModuleNotFoundError: If matplotlib is missing.
     """
     predicted, labels = predicted.detach().cpu(), labels.detach().cpu()
     if predicted.ndim == 2:
@@ -73,14 +65,14 @@ def plot_confusion_matrix(
         predicted = predicted.argmax(dim=1)
     if predicted.ndim != 1 or predicted.shape != labels.shape or not len(labels):
         raise ValueError(
-            f"predicted and labels must have one shape (N,) with N of 1 or more, "
+            "predicted and labels must have one shape (N,) with N ≥ 1, "
             f"got {tuple(predicted.shape)} and {tuple(labels.shape)}"
         )
     if num_classes is None:
         largest = int(torch.maximum(predicted.max(), labels.max())) + 1
         num_classes = largest if names is None else len(names)
-    check_labels(predicted, num_classes, "predicted")
-    check_labels(labels, num_classes)
+    check_labels(predicted, len(predicted), num_classes, name="predicted")
+    check_labels(labels, len(labels), num_classes)
     counts = confusion_counts(predicted, labels, num_classes)
     return draw_confusion(counts, names=names, normalize=normalize, title=title, ax=ax)
 
@@ -121,8 +113,7 @@ class Reliability(NamedTuple):
         confidence: ``(B,)`` mean confidence of each bin, NaN for empty bins.
         accuracy: ``(B,)`` accuracy of each bin, NaN for empty bins.
         counts: ``(B,)`` samples per bin, int64.
-        error: Expected calibration error ``Σ_b counts_b / N · |accuracy_b − confidence_b|``, a
-            scalar.
+        error: Scalar expected calibration error ``Σ_b counts_b / N · |accuracy_b − confidence_b|``.
     """
 
     confidence: Tensor
@@ -138,9 +129,6 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
         assignments: ``(N, K)``, rows on the simplex.
         labels: ``(N,)`` integers in ``0..K-1``.
         bins: Number of bins, 1 or more; the logged ``ece`` uses 15.
-
-    Returns:
-        The bins and the expected calibration error.
 
     Raises:
         ValueError: If shapes or values are inconsistent.
@@ -175,45 +163,25 @@ def plot_reliability(
     """Plot accuracy against confidence; the diagonal is perfect calibration.
 
     Args:
-        assignments: ``(N, K)``, rows on the simplex.
-        labels: ``(N,)`` integers in ``0..K-1``.
-        bins: Number of bins, 1 or more.
+        assignments: As in :func:`reliability`.
+        labels: As in :func:`reliability`.
+        bins: As in :func:`reliability`.
         title: Title of the axes; ``None`` shows the expected calibration error.
         ax: Axes to draw on; ``None`` creates a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If shapes or values are inconsistent.
-        ModuleNotFoundError: If matplotlib is missing.
     """
     found = reliability(assignments, labels, bins)
     ax = new_axes() if ax is None else ax
     edges = torch.arange(bins).double() / bins
     filled = found.counts > 0
-    ax.bar(
-        edges[filled].numpy(),
-        found.accuracy[filled].numpy(),
-        width=1 / bins,
-        align="edge",
-        edgecolor="white",
-    )
+    confidence, accuracy = found.confidence[filled].numpy(), found.accuracy[filled].numpy()
+    ax.bar(edges[filled].numpy(), accuracy, width=1 / bins, align="edge", edgecolor="white")
     ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
-    ax.plot(
-        found.confidence[filled].numpy(),
-        found.accuracy[filled].numpy(),
-        color="C1",
-        marker="o",
-        markersize=3,
-    )
-    ax.set(
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-        xlabel="confidence",
-        ylabel="accuracy",
-        title=title or f"reliability: calibration error {float(found.error):.3f}",
-    )
+    ax.plot(confidence, accuracy, color="C1", marker="o", markersize=3)
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+    ax.set_title(title or f"reliability: calibration error {float(found.error):.3f}")
     return ax
 
 
@@ -234,31 +202,20 @@ def plot_confidence(
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If shapes or values are inconsistent.
-        ModuleNotFoundError: If matplotlib is missing.
     """
     check_assignments(assignments, labels)
     check_size("bins", bins)
     confidence, predicted = assignments.detach().cpu().double().max(dim=1)
-    groups: dict[str, Literal["C0", "C3", "C7"]] = {"samples": "C7"}
-    parts = [confidence]
+    names, colors, parts = ["samples"], ["C7"], [confidence]
     if labels is not None:
         right = predicted == labels.cpu()
-        groups = {"right": "C0", "wrong": "C3"}
+        names, colors = ["right", "wrong"], ["C0", "C3"]
         parts = [confidence[right], confidence[~right]]
     ax = new_axes() if ax is None else ax
-    ax.hist(
-        [part.numpy() for part in parts],
-        bins=bins,
-        range=(1 / assignments.shape[1], 1.0),
-        stacked=True,
-        label=list(groups),
-        color=list(groups.values()),
-    )
+    values, limits = [part.numpy() for part in parts], (1 / assignments.shape[1], 1.0)
+    ax.hist(values, bins=bins, range=limits, stacked=True, label=names, color=colors)
     ax.legend(frameon=False)
     ax.set(xlabel="confidence", ylabel="samples", title=title or "assignment confidence")
     return ax

@@ -17,21 +17,20 @@ _COLUMNS = 3
 
 
 class Curve(NamedTuple):
-    """The values of one metric, and the optimizer steps at which they were logged."""
+    """Values of one metric, and the optimizer steps at which they were logged."""
 
     steps: list[int]
     values: list[float]
 
 
 def read_curves(path: str | Path) -> dict[str, Curve]:
-    """Read a file of Lightning's ``CSVLogger``.
+    """Read the ``metrics.csv`` of Lightning's ``CSVLogger``.
 
     Args:
-        path: ``metrics.csv``, or its folder.
+        path: The file, or its folder.
 
     Returns:
-        One curve per metric, in the order of the file, without empty and non-numeric cells, and
-        without metrics that have no values.
+        One curve for each metric with finite values, in the order of the file.
 
     Raises:
         ValueError: If the file does not exist or has no column ``step``.
@@ -39,12 +38,12 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
     path = Path(path)
     path = path / "metrics.csv" if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"there is no {path}: the run must log to Lightning's CSVLogger")
+        raise ValueError(f"{path} does not exist; log the run with Lightning's CSVLogger")
     curves: dict[str, Curve] = {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if "step" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path} has no column step: CSVLogger did not write it")
+            raise ValueError(f"{path} has no column step, so CSVLogger did not write it")
         for row in reader:
             step = _number(row.pop("step"))
             for name, cell in row.items():
@@ -65,15 +64,11 @@ def plot_curves(
 
     Args:
         runs: A ``metrics.csv`` or its folder, several of them by name, or curves.
-        names: The metrics; ``None``: all that start with ``train/``. Metrics that no run has are
-            omitted.
-
-    Returns:
-        The figure.
+        names: Metrics; ``None`` selects all that start with ``train/``. Metrics that no run has
+            are omitted.
 
     Raises:
         ValueError: If no run has any of the metrics, or a file cannot be read.
-        ModuleNotFoundError: If matplotlib is missing.
     """
     given = runs if isinstance(runs, Mapping) else {"": runs}
     read = {
@@ -87,7 +82,7 @@ def plot_curves(
         wanted = [name for name in names if name in logged]
     if not wanted:
         asked = "train/..." if names is None else ", ".join(names)
-        raise ValueError(f"no run has logged {asked}; there are {', '.join(logged) or 'none'}")
+        raise ValueError(f"no run has logged {asked}; logged: {', '.join(logged) or 'none'}")
     columns = min(_COLUMNS, len(wanted))
     rows = math.ceil(len(wanted) / columns)
     figure = new_figure(3.6 * columns, 2.5 * rows)

@@ -20,11 +20,7 @@ _FEWEST_NEIGHBORS = 5
 
 
 def project(
-    points: Points,
-    projection: Projection = "auto",
-    *,
-    seed: int = 0,
-    start: Points | None = None,
+    points: Points, projection: Projection = "auto", *, seed: int = 0, start: Points | None = None
 ) -> Points:
     """Project points to the plane, without using the global random number generators.
 
@@ -34,9 +30,9 @@ def project(
             and is fast. ``"auto"`` is UMAP if it is installed, otherwise t-SNE; PCA for fewer than
             six points.
         seed: Seed of UMAP and t-SNE.
-        start: ``(N, 2)``, initial points of UMAP and t-SNE, for example those of an earlier epoch,
-            so that points move little; ``None``: the first two principal components (t-SNE), or a
-            spectral initialization (UMAP).
+        start: ``(N, 2)``, initial points of UMAP and t-SNE, for example those of an earlier epoch
+            to move points little. ``None`` uses the first two principal components for t-SNE and a
+            spectral initialization for UMAP.
 
     Returns:
         ``(N, 2)``.
@@ -51,7 +47,7 @@ def project(
     """
     check_choice("projection", projection, get_args(Projection))
     if not np.isfinite(points).all():
-        raise ValueError("points to project must be finite, got NaN or Inf")
+        raise ValueError("points must be finite, got NaN or Inf")
     if projection == "auto":
         projection = _best_for(len(points))
     if projection == "pca" or np.ptp(points, axis=0).max(initial=0.0) == 0.0:
@@ -99,7 +95,7 @@ def _umap(points: Points, seed: int, start: Points | None) -> Points:
         umap = import_module("umap")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'projection="umap" needs umap-learn: pip install \'supercm-pl[umap]\', or take "tsne"'
+            'projection="umap" requires umap-learn: pip install \'supercm-pl[umap]\', or use "tsne"'
         ) from error
     neighbors = min(15, len(points) - 1)
     init = "spectral" if start is None else start.astype(np.float32)

@@ -10,7 +10,7 @@ from supercm_pl.viz.classification import confusion_counts
 
 
 class Reservoir:
-    """A uniform random sample of one loader's samples, whose number is not known in advance.
+    """Uniform random sample from a loader of unknown length.
 
     Args:
         domain: Number of the loader.
@@ -20,10 +20,10 @@ class Reservoir:
 
     Attributes:
         seen: Number of samples added.
-        kept: Columns of the kept samples: features, assignments, labels, position in the loader,
-            and the random priority that selected them.
-        mistakes: Columns of the most confident mistakes: inputs, labels, predicted, confidence,
-            domains, position in the loader, and ``doubt``, one minus the confidence, ascending.
+        kept: Columns of the kept samples, with the random ``priority`` that selected them; ``rows``
+            are positions in the loader.
+        mistakes: Columns of the most confident mistakes, sorted by ``doubt``, one minus the
+            confidence.
         confusion: ``(K, K)`` int64, confusion counts of all labeled samples.
     """
 

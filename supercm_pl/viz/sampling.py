@@ -1,4 +1,4 @@
-"""A bounded sample of the model's outputs on validation data, for figures."""
+"""Bounded sample of the model's outputs on validation data, for figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
@@ -79,12 +78,9 @@ class ValidationSamples:
 class ValidationSampler(Callback):
     """Base callback that collects samples during validation and passes them to :meth:`use`.
 
-    Features are recorded at the input of the head, in the forward pass of the validation. Random
-    draws use separate generators, so training is the same with and without the callback. Every
-    validation uses the same random sample of all data, and keeps at most ``max_samples`` in memory.
-    With several processes, only the data of rank 0 are used.
-
-    A subclass implements :meth:`use`.
+    A forward hook records features at the input of the head. Every validation keeps the same
+    uniform random sample of at most ``max_samples``, on rank 0 only. The callback does not change
+    training: random draws use separate generators. Subclasses implement :meth:`use`.
 
     Args:
         every_n_epochs: Epochs between uses, 1 or more. The first validation is always used.
@@ -116,8 +112,8 @@ class ValidationSampler(Callback):
         """Check that the module has a clustering head."""
         if not isinstance(getattr(pl_module, "head", None), torch.nn.Module):
             raise TypeError(
-                f"{type(self).__name__} needs a module with a clustering head, such as SSLModule "
-                f"or UDAModule, got {type(pl_module).__name__}"
+                f"{type(self).__name__} requires a module with a clustering head, such as "
+                f"SSLModule or UDAModule, got {type(pl_module).__name__}"
             )
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -133,14 +129,7 @@ class ValidationSampler(Callback):
         head: torch.nn.Module = pl_module.head  # type: ignore[assignment]
         self._hook = head.register_forward_hook(self._listen)
 
-    def on_validation_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_start(self, *_: Any) -> None:
         """Discard recordings from before this batch."""
         self._seen = []
 
@@ -173,20 +162,13 @@ class ValidationSampler(Callback):
         self._last_epoch = trainer.current_epoch
         if not any(part.seen for part in parts):
             rank_zero_warn(
-                f"{type(self).__name__} saw no features: validation does not call the head, or the "
-                "module is compiled"
+                f"{type(self).__name__} recorded no features: validation does not call the head, "
+                "or the module is compiled"
             )
             return
-        head: Any = pl_module.head
-        known = bool(head.centroid_counts.sum() > 0)
-        centroids = head.centroids.detach().float().cpu().clone() if known else None
-        count = int(pl_module.num_classes)  # type: ignore[arg-type]
-        classes = Contract.of(trainer).class_names(count)
-        self.use(trainer, _joined(parts, trainer, pl_module, centroids, classes))
+        self.use(trainer, _joined(parts, trainer, pl_module))
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *_: Any) -> None:
         """Remove the forward hook."""
         self._stop()
 
@@ -206,14 +188,11 @@ class ValidationSampler(Callback):
         self._last_epoch = state_dict["last_epoch"]
 
     def _is_due(self, trainer: L.Trainer) -> bool:
-        if trainer.sanity_checking or not trainer.is_global_zero or not _is_fitting(trainer):
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not (fitting and trainer.is_global_zero):
             return False
-        last = self._last_epoch
-        return (
-            last is None
-            or self.every_n_epochs == 1
-            or trainer.current_epoch - last >= self.every_n_epochs
-        )
+        last, every = self._last_epoch, self.every_n_epochs
+        return last is None or every == 1 or trainer.current_epoch - last >= every
 
     def _listen(self, head: torch.nn.Module, arguments: tuple[Tensor, ...], output: Any) -> None:
         if not self._seen:
@@ -226,44 +205,32 @@ class ValidationSampler(Callback):
 
 
 def _joined(
-    parts: Sequence[Reservoir],
-    trainer: L.Trainer,
-    module: L.LightningModule,
-    centroids: Tensor | None,
-    classes: tuple[str, ...],
+    parts: Sequence[Reservoir], trainer: L.Trainer, module: L.LightningModule
 ) -> ValidationSamples:
-    numbers = [_row_numbers(loader) for loader in _loaders(trainer)]
-    tables = []
-    for part in parts:
+    columns: dict[str, Tensor] = {}
+    wrong: dict[str, Tensor] = {}
+    for part, loader in zip(parts, _loaders(trainer), strict=True):
         if part.seen:
             # In the order of the data, so that the points of a figure do not depend on the draw.
-            table = first(part.kept, "rows", part.size)
-            rows = _renumbered(table["rows"], numbers[part.domain])
-            domains = torch.full_like(rows, part.domain)
-            tables.append({**table, "rows": rows, "domains": domains})
-    columns = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
-    del columns["priority"]
-    wrong: dict[str, Tensor] = {}
-    for part in parts:
+            table = _renumbered(first(part.kept, "rows", part.size), loader)
+            domains = torch.full_like(table["rows"], part.domain)
+            columns = appended(columns, {**table, "domains": domains})
         if part.mistakes:
-            found = part.mistakes
-            rows = _renumbered(found["rows"], numbers[part.domain])
-            wrong = appended(wrong, {**found, "rows": rows})
+            wrong = appended(wrong, _renumbered(part.mistakes, loader))
+    del columns["priority"]
     if wrong:
         wrong = first(wrong, "doubt", parts[0].max_mistakes)
         del wrong["doubt"]
+    head: Any = module.head
+    known = bool(head.centroid_counts.sum() > 0)
     return ValidationSamples(
         **columns,
-        centroids=centroids,
-        classes=classes,
+        centroids=head.centroids.detach().float().cpu().clone() if known else None,
+        classes=Contract.of(trainer).class_names(int(module.num_classes)),  # type: ignore[arg-type]
         domain_names=_domain_names(module, len(parts)),
         confusion=torch.stack([part.confusion for part in parts]),
         mistakes=Mistakes(**wrong) if wrong else None,
     )
-
-
-def _is_fitting(trainer: L.Trainer) -> bool:
-    return trainer.state.fn == TrainerFn.FITTING
 
 
 def _loaders(trainer: L.Trainer) -> list[Any]:
@@ -273,15 +240,12 @@ def _loaders(trainer: L.Trainer) -> list[Any]:
     return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
-def _row_numbers(loader: Any) -> npt.NDArray[np.int64] | None:
-    rows = getattr(getattr(loader, "dataset", None), "rows", None)
-    return rows if isinstance(rows, np.ndarray) else None
-
-
-def _renumbered(places: Tensor, rows: npt.NDArray[np.int64] | None) -> Tensor:
-    if rows is None or int(places.max()) >= len(rows):
-        return places
-    return torch.from_numpy(rows[places.numpy()]).long()
+def _renumbered(table: dict[str, Tensor], loader: Any) -> dict[str, Tensor]:
+    """Replace positions in the loader by the data set's row numbers, if it has them."""
+    numbers, rows = getattr(getattr(loader, "dataset", None), "rows", None), table["rows"]
+    if not isinstance(numbers, np.ndarray) or int(rows.max()) >= len(numbers):
+        return table
+    return {**table, "rows": torch.from_numpy(numbers[rows.numpy()]).long()}
 
 
 def _domain_names(module: L.LightningModule, count: int) -> tuple[str, ...]:

@@ -245,10 +245,10 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"every_n_epochs must be at least 1, got 0"):
         FigureLogger(every_n_epochs=0)
     trainer = _trainer([FigureLogger()], False, 1)
-    with pytest.raises(TypeError, match=r"needs a module with a clustering head.*got BoringModel"):
+    with pytest.raises(TypeError, match=r"requires a module with a clustering.*got BoringModel"):
         trainer.fit(BoringModel())
 
 
 def test_a_trainer_without_a_logger_is_told():
-    with pytest.warns(UserWarning, match="nowhere to write"):
+    with pytest.warns(UserWarning, match="writes nothing"):
         fit_ssl(FigureLogger(projection="pca"))

@@ -119,7 +119,7 @@ def test_without_a_folder_nothing_is_written_and_the_user_is_told(folder):
     data = SSLDataModule(labels_per_class=2, steps_per_epoch=2, seed=0)
     module = SSLModule(ConvNet(1, (4,)), 10)
     trainer = quiet_trainer(max_epochs=1, callbacks=[ReportRecorder(projection="pca")])
-    with pytest.warns(UserWarning, match="ReportRecorder has nowhere to write"):
+    with pytest.warns(UserWarning, match="ReportRecorder writes nothing"):
         trainer.fit(module, data)
     assert not list(folder.rglob("*.npz"))
 

@@ -1,4 +1,4 @@
-"""Distance of source and target, and accuracy per class."""
+"""Distance between source and target features, and accuracy per class."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ _BARS = 0.8
 
 
 def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: int = 0) -> float:
-    r"""Proxy A-distance of two sets of features, from a linear classifier that separates them.
+    r"""Return the proxy A-distance of two sets of features.
 
-    With :math:`\epsilon` the mean of its error rates on held-out source and target samples,
+    .. math:: \hat d_A = 2\,(1 - 2 \epsilon)
 
-    .. math:: \hat d_A = 2\,(1 - 2 \epsilon),
-
-    from Ben-David, Blitzer, Crammer, Pereira: *Analysis of representations for domain adaptation*,
-    NeurIPS 2006, section 5. The classifier is a logistic regression on standardized features,
-    evaluated by cross-validation. Its error is balanced between domains of different sizes.
+    (Ben-David et al., *Analysis of representations for domain adaptation*, NeurIPS 2006, section
+    5). :math:`\epsilon` is the cross-validated error of a logistic regression that separates the
+    domains by standardized features, averaged over both domains.
 
     Args:
         source: ``(N_s, d)`` features.
@@ -36,8 +34,8 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
         seed: Seed of the folds.
 
     Returns:
-        A number up to 2. At 2 the classifier separates the domains without error; at 0, or by
-        chance slightly below, not at all.
+        At most 2, where the classifier makes no error. At 0, or by chance slightly below, it
+        cannot separate the domains.
 
     Raises:
         ValueError: If shapes are inconsistent, there are too few samples, or some are not finite.
@@ -60,7 +58,7 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
     check_at_least("folds", folds, 2)
     if min(len(source), len(target)) < folds:
         raise ValueError(
-            f"source and target must have {folds} rows or more, as many as folds, "
+            f"source and target must have at least {folds} rows, one for each fold, "
             f"got {len(source)} and {len(target)}"
         )
     rows = torch.cat([source.detach().cpu().double(), target.detach().cpu().double()]).numpy()
@@ -86,15 +84,11 @@ def plot_a_distance(
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If ``distances`` is empty.
-        ModuleNotFoundError: If matplotlib is missing.
     """
     if not distances:
-        raise ValueError("distances must hold one number or more, got none")
+        raise ValueError("distances must have at least one entry, got none")
     ax = new_axes() if ax is None else ax
     bars = ax.bar([plain(name) for name in distances], list(distances.values()), width=0.6)
     ax.bar_label(bars, fmt="%.2f")
@@ -113,7 +107,7 @@ def class_accuracy(assignments: Tensor, labels: Tensor) -> Tensor:
         labels: ``(N,)`` integers in ``0..K-1``.
 
     Returns:
-        ``(K,)`` in ``[0, 1]``, NaN for a class without samples.
+        ``(K,)`` in ``[0, 1]``; NaN for a class without samples.
 
     Raises:
         ValueError: If shapes or values are inconsistent.
@@ -145,12 +139,8 @@ def plot_class_accuracy(
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
 
-    Returns:
-        The axes.
-
     Raises:
         ValueError: If shapes are inconsistent.
-        ModuleNotFoundError: If matplotlib is missing.
     """
     given = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
     sizes = {tuple(values.shape) for values in given.values()}
