@@ -159,7 +159,7 @@ class SuperCMModule(ClusteringNetwork):
         return Step(**known)
 
     def setup(self, stage: str) -> None:
-        """Take from the data what a step needs: the seed and the number of unlabeled samples."""
+        """Read what a step needs of the data; a subclass that overrides it must call it."""
         super().setup(stage)
         if stage == "fit":
             # Values, not the contract: a copy of the module must not copy the data.
