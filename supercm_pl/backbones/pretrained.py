@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from importlib import import_module
 from os import PathLike
@@ -16,6 +18,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supercm_pl.checks import check_size
+
+# Packages that may use the network while a checkpoint is loaded; ``None`` where none is.
+LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None)
+
+
+@contextmanager
+def weights_follow(trust: Collection[str] = ()) -> Iterator[None]:
+    """Build networks without reading or downloading weights: those of a checkpoint come after.
+
+    Args:
+        trust: Packages that may use the network all the same.
+    """
+    token = LOADING.set(trust)
+    try:
+        yield
+    finally:
+        LOADING.reset(token)
 
 
 class PretrainedBackbone(nn.Module):

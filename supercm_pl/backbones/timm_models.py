@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from supercm_pl.backbones.pretrained import PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
 
 
 class TimmBackbone(PretrainedBackbone):
@@ -47,11 +47,12 @@ class TimmBackbone(PretrainedBackbone):
                 "weights are either downloaded or read from a file, got pretrained=True and "
                 f"weights={fspath(weights)!r}"
             )
-        if weights is not None and not Path(weights).is_file():
+        loading = LOADING.get() is not None
+        if weights is not None and not loading and not Path(weights).is_file():
             raise ValueError(f"weights must be the path of a file, got {fspath(weights)!r}")
-        model = _build(timm, name, pretrained)
+        model = _build(timm, name, pretrained and not loading)
         config = timm.data.resolve_model_data_config(model)
-        if weights is not None:
+        if weights is not None and not loading:
             classifier = model.pretrained_cfg.get("classifier") or ()
             names = (classifier,) if isinstance(classifier, str) else classifier
             load_weights(model, weights, without=names)
@@ -88,6 +89,11 @@ def _build(timm: Any, name: str, pretrained: bool) -> Any:
             raise ValueError(
                 f"timm has no weights {tag!r} of {architecture}, only {', '.join(tags) or 'none'}"
             )
+    elif (trust := LOADING.get()) is not None and "timm" not in trust:
+        raise ValueError(
+            f"the checkpoint names {name!r:.100}, which is not a network of timm's own; if you "
+            "trust it, add --trust timm to the command, or trust='timm' in Python"
+        )
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:

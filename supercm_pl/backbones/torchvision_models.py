@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from supercm_pl.backbones.pretrained import PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
 
 _NUM_CLASSES = 1000
 
@@ -63,11 +63,11 @@ class TorchvisionBackbone(PretrainedBackbone):
         named, path = _resolve(name, weights, family)
         model = _build(name, named)
         classifier, out_features = _take_off_classifier(model)
-        if path is not None:
+        if path is not None and LOADING.get() is None:
             load_weights(model, path, without=(classifier, "aux1", "aux2", "AuxLogits"))
-            if hasattr(model, "transform_input"):
-                # Inception's were trained on another normalization, which it makes itself.
-                model.transform_input = True
+        if weights is not None and hasattr(model, "transform_input"):
+            # Inception's were trained on another normalization, which it makes itself.
+            model.transform_input = True
         preset = (named or family.DEFAULT).transforms()
         super().__init__(
             model,
@@ -87,7 +87,7 @@ def _resolve(
     entry = fspath(weights).removeprefix(f"{family.__name__}.")
     if entry in family.__members__:
         return family[entry], None
-    if not Path(weights).is_file():
+    if LOADING.get() is None and not Path(weights).is_file():
         raise ValueError(
             f"weights of {name} must be one of {', '.join(family.__members__)} or the path of a "
             f"file, got {fspath(weights)!r}"
@@ -98,11 +98,16 @@ def _resolve(
 def _build(name: str, weights: Any) -> Any:
     from torchvision import models
 
+    size: dict[str, Any] = {}
+    if weights is not None and LOADING.get() is not None:
+        if name.startswith("vit_"):  # whose shape depends on them
+            size = {"image_size": weights.meta["min_size"][0]}
+        weights = None
     with warnings.catch_warnings():
         # GoogLeNet and Inception announce that they will be drawn in another way.
         warnings.filterwarnings("ignore", "The default weight initialization", FutureWarning)
         try:
-            model: Any = models.get_model(name, weights=weights)
+            model: Any = models.get_model(name, weights=weights, **size)
         except (OSError, RuntimeError) as error:
             if weights is None:
                 raise

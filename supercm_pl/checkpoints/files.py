@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
-from collections.abc import Collection, Iterator, Mapping
-from importlib import import_module
-from importlib.util import find_spec
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
 import lightning.pytorch as L
 import torch
-from lightning.fabric.utilities.cloud_io import _load
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
 
-from supercm_pl.training.ramps import Ramp
-
-# Whose networks, methods, ramps, optimizers and schedules a checkpoint may name: to build them
-# with any arguments writes no file and starts nothing.
-_TRUSTED = ("supercm_pl.", "torch.nn.", "torch.optim.")
-_INSTANTIATORS = (
-    "lightning.pytorch.cli.instantiate_module",
-    "pytorch_lightning.cli.instantiate_module",
-)
-_TRUSTED_BASES = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+from supercm_pl._lightning import load_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -39,10 +29,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Loading is restricted to tensors and plain values unless ``weights_only=False`` is said, on
     every version of PyTorch.
 
+    Args:
+        trainer: Whose callbacks forget files outside their folders when a checkpoint is loaded;
+            ``None`` leaves that to the module.
+
     Raises:
         OSError: On saving, if the file can't be written; it names the file, and the one before is
             untouched.
     """
+
+    def __init__(self, trainer: L.Trainer | None = None) -> None:
+        self._trainer = trainer
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -81,107 +78,128 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """The content of the file at ``path``."""
         weights_only = True if weights_only is None else weights_only
         loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        if weights_only:
+            _check_values(loaded)
+        if self._trainer is not None:
+            forget_other_files(self._trainer, loaded)
         return loaded
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint, the folder of a sharded one, or a link; leave everything else."""
+        file = Path(path)
+        if "://" in str(path):
+            system = get_filesystem(path)
+            if not isinstance(system, LocalFileSystem) and system.isfile(str(path)):
+                system.rm_file(str(path))
+        elif file.is_symlink() or _is_checkpoint(file):
+            file.unlink()
+        elif _is_sharded(file):
+            super().remove_checkpoint(path)
 
     def _remove_leftovers(self, target: Path) -> None:
         for leftover in target.parent.glob(f".{target.name}.????????.tmp"):
             leftover.unlink(missing_ok=True)
 
 
+def _is_checkpoint(file: Path) -> bool:
+    if not file.is_file() or not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
+
+
+def _is_sharded(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("meta.pt", ".metadata"))
+
+
 def use_atomic_checkpoints(trainer: L.Trainer) -> None:
     """Let ``trainer`` save by :class:`AtomicCheckpointIO`, unless it was given a plugin for it."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO(trainer)
 
 
-def check_class_paths(
-    checkpoint: str | Path | IO[bytes], own: Collection[str] = ()
-) -> dict[str, Any]:
-    """Refuse a checkpoint whose hyperparameters name classes that nobody vouches for.
-
-    A checkpoint of the command says which classes build the model, and with which arguments. Their
-    modules are imported, so who writes a checkpoint chooses code to run among all that is
-    installed. Trusted are the networks, methods, ramps, optimizers and schedules of this
-    package, of PyTorch, and of modules that are imported already; others must be in ``own``.
+def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) -> dict[str, Any]:
+    """The content of a checkpoint, of tensors and plain values alone.
 
     Args:
-        checkpoint: The file.
-        own: Class paths that the user trusts: those in the configuration.
-
-    Returns:
-        The hyperparameters; empty where it has none.
+        source: A path, a URL, or an open file.
+        map_location: As in ``torch.load``; ``None`` leaves tensors where they were, or puts them
+            on the CPU where this machine has no such device.
 
     Raises:
-        ValueError: If it names another one.
+        ValueError: If it is no checkpoint.
+        pickle.UnpicklingError: If it holds something else.
     """
-    content = _read(checkpoint)
-    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
-    for path in sorted(class_paths(found) - set(own)):
-        if not _is_trusted(path):
-            raise ValueError(
-                f"the checkpoint {checkpoint} wants to build {path}, which is not of supercm_pl or "
-                "PyTorch: if you trust it, name it in the configuration, or import it before you "
-                "load the checkpoint"
-            )
-    return dict(found) if isinstance(found, Mapping) else {}
+    where: Any = _where_it_was if map_location is None else map_location
+    is_local = isinstance(source, str | Path) and "://" not in str(source)
+    if is_local and not Path(str(source)).is_file():  # a pipe, for one, would be waited for
+        raise FileNotFoundError(errno.ENOENT, "No such file", str(source))
+    try:
+        if is_local:
+            # Mapped, of a large file this reads the names and shapes alone until more is used.
+            mapped = zipfile.is_zipfile(str(source)) or None
+            content = torch.load(source, map_location=where, weights_only=True, mmap=mapped)
+        else:
+            content = load_file(source, map_location=where, weights_only=True)
+        content["state_dict"].values()
+    except Exception as error:
+        if isinstance(error, OSError) or "GLOBAL" in str(error):
+            raise
+        raise ValueError(f"{source} can't be loaded: it is damaged, or not a checkpoint") from error
+    _check_values(content)
+    return dict(content)
 
 
-def class_paths(configuration: Any) -> set[str]:
-    """Every class path in a configuration, at any depth, and every text that may be one."""
-    return set(_class_paths(configuration))
+def _where_it_was(storage: Any, location: str) -> Any:
+    try:
+        return torch.serialization.default_restore_location(storage, location)  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return storage
 
 
-def _class_paths(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key in ("class_path", "_class_path"):
-                yield str(item)
-            elif key == "_instantiator":  # Lightning calls it; before 2.6.6 without a look at it
-                yield from () if item in _INSTANTIATORS else (str(item),)
-            else:
-                yield from _class_paths(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _class_paths(item)
-    elif isinstance(value, str) and _may_be_import_path(value):
-        yield value
+def _check_values(content: Any) -> None:
+    # What PyTorch lets a file name, some functions and classes among it, is not to be called.
+    seen: set[int] = set()
+    rest = [content]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            if id(value) not in seen:
+                seen.add(id(value))
+                rest += [*value, *(value.values() if isinstance(value, Mapping) else ())]
+        elif callable(value):
+            raise ValueError(f"the checkpoint holds {value!r:.100}, and not only values")
 
 
-def _may_be_import_path(text: str) -> bool:
-    # The parser takes `module.function` for a callable; names of networks have dots as well.
-    parts = text.split(".")
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+def forget_other_files(trainer: L.Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Let the callbacks of ``trainer`` remember no file outside their own folders.
+
+    Lightning removes or loads the files that a ``ModelCheckpoint`` remembers, and a resumed one
+    takes them from the checkpoint. One whose files are elsewhere begins anew.
+
+    Args:
+        trainer: About to load the state of its callbacks.
+        checkpoint: It is changed in place.
+    """
+    states = checkpoint.get("callbacks")
+    states = states if isinstance(states, dict) else {}
+    folders = [str(getattr(each, "dirpath", None) or "") for each in trainer.checkpoint_callbacks]
+    for key, state in states.items():
+        if not isinstance(state, Mapping) or "best_model_path" not in state:
+            continue
+        names = ("best_model_path", "last_model_path", "kth_best_model_path")
+        best = state.get("best_k_models") or ()
+        files = filter(None, [*(state.get(name) for name in names), *best])
+        if not all(any(_is_inside(str(f), folder) for folder in folders) for f in files):
+            states[key] = {**state, "best_model_path": "", "dirpath": None}
+
+
+def _is_inside(file: str, folder: str) -> bool:
+    if "::" in file:  # another file system within the first
         return False
-    return parts[0] in sys.modules or find_spec(parts[0]) is not None
-
-
-def _is_trusted(path: str) -> bool:
-    module_path, _, name = path.rpartition(".")
-    if path.startswith(_TRUSTED):
-        try:
-            import_module(module_path)
-        except ImportError as error:
-            # With a package missing that it needs, nobody can build it either.
-            return not f"{error.name}.".startswith(_TRUSTED)
-    found = getattr(sys.modules.get(module_path), name, None)
-    if not isinstance(found, type) or not issubclass(found, (*_TRUSTED_BASES, Ramp)):
-        return False
-    # Not what a trusted module has imported from elsewhere.
-    return not path.startswith(_TRUSTED) or f"{found.__module__}.".startswith(_TRUSTED)
-
-
-def _read(checkpoint: str | Path | IO[bytes]) -> Any:
-    if not isinstance(checkpoint, str | Path):
-        start = checkpoint.tell()
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        checkpoint.seek(start)
-        return content
-    if "://" in str(checkpoint):
-        return _load(checkpoint, map_location="cpu", weights_only=True)
-    with Path(checkpoint).open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
-    # Mapped, of a large file this reads the names and shapes alone.
-    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=is_zip or None)
+    if "://" in file:
+        return file.startswith(f"{folder}/") and ".." not in file.split("/")
+    return bool(folder) and Path(folder).resolve() in Path(file).resolve().parents
 
 
 def _system_error(error: BaseException | None) -> OSError | None:

@@ -1,16 +1,14 @@
-"""Hyperparameters in a checkpoint that `weights_only=True` can load."""
+"""Hyperparameters in a checkpoint that ``weights_only=True`` can load."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.core.mixins import hparams_mixin
 
+from supercm_pl._lightning import given_hyperparameters, hyperparameters_given
 from supercm_pl.options import is_plain
 
 
@@ -21,37 +19,21 @@ def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> 
         module: Under construction.
         frame: That of the base class's constructor.
     """
-    if frame is None or hparams_mixin._given_hyperparameters.get() is not None:
+    if frame is None or given_hyperparameters() is not None:
         # From a configuration Lightning has class paths and plain values: they rebuild all.
         module.save_hyperparameters()
         return
     # From Python there are live objects, which a file loaded with `weights_only=True` can't
     # hold. They are left out and given again: `load_from_checkpoint(path, backbone=...)`.
-    plain = {name: value for name, value in _arguments(module, frame).items() if is_plain(value)}
+    arguments = _constructor_arguments(module, frame)
+    plain = {name: value for name, value in arguments.items() if is_plain(value)}
     # Told so, Lightning does not look for arguments among the constructors' variables itself, where
     # those that are handed on by their defaults are missing.
-    token = hparams_mixin._given_hyperparameters.set(plain)
-    try:
+    with hyperparameters_given(plain):
         module.save_hyperparameters()
-    finally:
-        hparams_mixin._given_hyperparameters.reset(token)
 
 
-def keep_class_paths(hyperparameters: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Let modules that are built meanwhile keep these, which say their classes as well.
-
-    Lightning builds them from plain arguments, of which a second checkpoint could not be built.
-
-    Args:
-        hyperparameters: Those of the checkpoint of a configured run; others change nothing.
-    """
-    if "_instantiator" not in hyperparameters:
-        return nullcontext()
-    given = dict(hyperparameters)
-    return hparams_mixin._given_hyperparameters_context(given, given["_instantiator"])
-
-
-def _arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
+def _constructor_arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
     """Arguments in force of the constructor of ``module``'s own class, defaults included."""
     while (outer := frame.f_back) and _is_constructor(outer, module):
         frame = outer

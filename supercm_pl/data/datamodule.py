@@ -15,6 +15,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from supercm_pl._lightning import restricted_classmethod
+from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
@@ -293,6 +295,29 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             state["preprocess"] = self.preprocess.state_dict()
             state["preprocess_class"] = class_and_arguments(self.preprocess)
         return state
+
+    @restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Built of ``kwargs``, with the state that the checkpoint holds of such data.
+
+        With ``weights_only=False``, or an ``hparams_file``, it is Lightning's.
+        """
+        if weights_only is False or hparams_file is not None:
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, weights_only, **kwargs
+            )
+        content = read_checkpoint(checkpoint_path, map_location)
+        data = cls(**kwargs)
+        if cls.__qualname__ in content:
+            data.load_state_dict(content[cls.__qualname__])
+        return data
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of the preprocessing; reject a resumed run with another split.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from supercm_pl.backbones.pretrained import PretrainedBackbone, load_state
+from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_state
 from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import dataset_length
 from supercm_pl.data.labels import checked_classes, labels_of, numbered_classes
@@ -92,7 +92,7 @@ class BoltsEncoder(PretrainedBackbone):
         features = int(network.layer4[-1].conv1.in_channels)
         if hasattr(network, "fc"):  # never used: parameters without a gradient are an error in DDP
             network.fc = nn.Identity()
-        if weights is not None:
+        if weights is not None and LOADING.get() is None:
             path = _download(method) if weights == "imagenet" else Path(weights)
             load_state(network, _encoder_weights(path), path, without=_HEADS)
         super().__init__(

@@ -6,11 +6,9 @@ code. The network is used where a name on the Hub is said, and nowhere else.
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +18,7 @@ import torch
 from torch import Tensor
 
 from supercm_pl._version import __version__
-from supercm_pl.checkpoints.files import check_class_paths
+from supercm_pl.checkpoints.building import load_module
 from supercm_pl.training.module import SuperCMModule
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
@@ -103,11 +101,12 @@ def from_pretrained(
     *,
     revision: str | None = None,
     local_files_only: bool = False,
+    trust: str | Collection[str] = (),
     **arguments: Any,
 ) -> Any:
     """Rebuild a module from a folder of :func:`save_pretrained`, or from the Hub.
 
-    Nothing is unpickled, and classes that nobody vouches for are refused, as in
+    Nothing is unpickled, and classes that are not trusted are rejected, as in
     ``SSLModule.load_from_checkpoint``.
 
     Args:
@@ -115,6 +114,8 @@ def from_pretrained(
             downloaded once and cached.
         revision: Branch, tag or commit of the repository; name a commit to always get the same.
         local_files_only: Take a repository from the cache and never from the network.
+        trust: Packages whose classes the folder may name beside those of this package, PyTorch,
+            torchvision, timm and torchmetrics.
         arguments: Of the module's class, such as ``backbone=...``, where they are not in the
             folder, or in place of those.
 
@@ -124,7 +125,7 @@ def from_pretrained(
     Raises:
         ModuleNotFoundError: If safetensors, or huggingface_hub for a repository, is not installed.
         FileNotFoundError: If there is no such folder or repository.
-        ValueError: If the folder is of another kind, or names classes that nobody vouches for.
+        ValueError: If the folder is of another kind, or names classes that are not trusted.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -136,20 +137,10 @@ def from_pretrained(
     class_path = config.get("class_path") if isinstance(config, dict) else None
     if not isinstance(class_path, str) or not isinstance(config.get("hyper_parameters"), dict):
         raise ValueError(f"{folder / _CONFIG} does not say how the module is built")
-    # One way to load, and one place that says what is safe: that of checkpoints.
-    content = {
-        "pytorch-lightning_version": version("lightning"),
-        "state_dict": _package("safetensors.torch").load_file(folder / _WEIGHTS),
-        "hyper_parameters": config["hyper_parameters"],
-    }
-    named = {"hyper_parameters": {"class_path": class_path}}
-    check_class_paths(_InMemory(named, folder / _CONFIG))
-    home, _, name = class_path.rpartition(".")
-    kind = getattr(import_module(home), name, None)
-    if not isinstance(kind, type) or not issubclass(kind, SuperCMModule):
-        raise ValueError(f"{folder / _CONFIG} must name a SuperCMModule, got {class_path}")
-    file = _InMemory(content, folder / _CONFIG)
-    return kind.load_from_checkpoint(file, map_location="cpu", **arguments)
+    named = {**config["hyper_parameters"], "_class_path": class_path}
+    weights = _package("safetensors.torch").load_file(folder / _WEIGHTS)
+    content = {"state_dict": weights, "hyper_parameters": named}
+    return load_module(SuperCMModule, content, trust=trust, **arguments)
 
 
 def push_to_hub(
@@ -219,19 +210,6 @@ def _download(repo_id: str, revision: str | None, local_files_only: bool) -> Pat
         raise FileNotFoundError(
             f"{repo_id} is not a folder, and no repository on the Hub that can be had: {error}"
         ) from error
-
-
-class _InMemory(io.BytesIO):
-    """A checkpoint that messages call by the file that it was made of."""
-
-    def __init__(self, content: dict[str, Any], origin: Path) -> None:
-        super().__init__()
-        self._origin = origin
-        torch.save(content, self)
-        self.seek(0)
-
-    def __str__(self) -> str:
-        return str(self._origin)
 
 
 def _package(name: str) -> Any:

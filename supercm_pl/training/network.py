@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypedDict, get_args
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from supercm_pl._lightning import restricted_classmethod
 from supercm_pl.backbones.features import Bottleneck
 from supercm_pl.backbones.features import feature_size as find_feature_size
-from supercm_pl.checkpoints.files import check_class_paths
-from supercm_pl.checkpoints.hyperparameters import keep_class_paths
+from supercm_pl.checkpoints.building import load_module, read_hyperparameters
+from supercm_pl.checkpoints.files import forget_other_files, read_checkpoint
 from supercm_pl.checks import check_at_least, check_choice, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.options import hands_options_to
@@ -99,7 +99,7 @@ class ClusteringNetwork(L.LightningModule):
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
         self.head = ClusteringHead(bottleneck or size, num_classes, **options)
 
-    @_restricted_classmethod
+    @restricted_classmethod
     def load_from_checkpoint(
         cls,  # noqa: N805
         checkpoint_path: Any,
@@ -107,20 +107,30 @@ class ClusteringNetwork(L.LightningModule):
         hparams_file: Any = None,
         strict: bool | None = None,
         weights_only: bool | None = None,
+        *,
+        trust: str | Collection[str] = (),
         **kwargs: Any,
     ) -> Any:
-        """Lightning's, which unpickles nothing, and builds no class that nobody vouches for.
+        """Lightning's, but nothing is unpickled, no text is parsed, and only trusted classes built.
 
-        ``weights_only=False`` turns both off, for a checkpoint that you trust as you trust code;
-        see :func:`~supercm_pl.checkpoints.files.check_class_paths`.
+        Trusted are the classes of :func:`~supercm_pl.checkpoints.trust.resolve`, the one that is
+        loaded and those of its own package, and the packages in ``trust``, such as ``"mine"``.
+        ``weights_only=False`` turns all of this off, for a checkpoint that you trust as you trust
+        code.
         """
-        weights_only = True if weights_only is None else weights_only
-        saved = check_class_paths(checkpoint_path) if weights_only else {}
-        changed = kwargs or hparams_file is not None
-        with keep_class_paths({} if changed else saved):
+        if weights_only is False:
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
             )
+        content = read_checkpoint(checkpoint_path, map_location)
+        if hparams_file is not None:
+            content["hyper_parameters"] = read_hyperparameters(hparams_file)
+        return load_module(cls, content, strict, trust, **kwargs)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let callbacks remember no file outside the run's folders."""
+        if self._trainer is not None:
+            forget_other_files(self._trainer, checkpoint)
 
     @property
     def feature_extractor(self) -> nn.Module:

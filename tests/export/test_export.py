@@ -149,7 +149,7 @@ def test_a_strangers_preprocessing_is_not_built_unless_a_configuration_names_it(
     config = yaml.safe_load((checkpoint.parents[1] / "config.yaml").read_text())
     config["data"]["init_args"]["preprocess"] = {"class_path": "stranger.Whitening"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match=r"preprocessed.*config\.yaml"):
+    with pytest.raises(ValueError, match=r"names 'stranger\.Whitening', which is not a trusted"):
         load_classifier(tmp_path / "last.ckpt")
     assert "stranger" not in sys.modules
     found = load_classifier(tmp_path / "last.ckpt", tmp_path / "config.yaml")
@@ -265,7 +265,7 @@ def run_alone(block: str, folder: Path) -> list[str]:
         (["CKPT", "--output", "model.bin"], "must end in .pt2"),
         (["CKPT", "--classes", "a,b"], "10 classes"),
         (["CKPT", "--input_shape", "0,8"], "sizes of 1 or more"),
-        (["words.txt"], "is not a checkpoint"),
+        (["words.txt"], "not a checkpoint"),
     ],
 )
 def test_a_mistake_is_one_line(checkpoint: Path, folder: Path, words: list[str], line: str) -> None:
@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize(
     ("spoil", "error"),
     [
-        (lambda c: c.pop("state_dict"), "is not a checkpoint of supercm fit"),
+        (lambda c: c.pop("state_dict"), "damaged, or not a checkpoint"),
         (lambda c: c["hyper_parameters"].pop("_class_path"), "does not say how its model is built"),
         (lambda c: [c.pop(name) for name in ("SSLDataModule",)], "what shape inputs have"),
     ],

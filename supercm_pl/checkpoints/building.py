@@ -1,0 +1,258 @@
+"""Building the module of a checkpoint, without any class that is not trusted."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from collections import abc
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from enum import Enum
+from functools import partial
+from os import PathLike
+from pathlib import Path, PurePath
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+from lightning.pytorch.core.saving import load_hparams_from_tags_csv, load_hparams_from_yaml
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from supercm_pl._lightning import hyperparameters_given
+from supercm_pl.backbones.pretrained import weights_follow
+from supercm_pl.checkpoints.trust import resolve, trusted_names
+
+_PLAIN = (str, int, float, bool, complex, bytes, NoneType, PathLike)
+_CONTAINERS = (list, tuple, set, frozenset, Mapping, Collection)
+
+
+def hyperparameters_of(content: Any) -> dict[str, Any]:
+    """The hyperparameters in the content of a checkpoint; empty where it has none."""
+    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def read_hyperparameters(file: str | Path) -> dict[str, Any]:
+    """Those in a file that a logger of Lightning wrote, ``.yaml`` or ``.csv``."""
+    load = load_hparams_from_tags_csv if Path(file).suffix == ".csv" else load_hparams_from_yaml
+    return dict(load(file))
+
+
+def load_module(
+    base: type[Any],
+    content: dict[str, Any],
+    strict: bool | None = None,
+    trust: str | Collection[str] = (),
+    **own: Any,
+) -> Any:
+    """Build the module of a checkpoint by :func:`build_module`, and fill it.
+
+    Args:
+        base: The class whose checkpoint it is.
+        content: What :func:`~supercm_pl.checkpoints.files.read_checkpoint` gives.
+        strict: Whether names in the module and in the checkpoint must be the same; ``None`` leaves
+            that to the module.
+        trust: As in :func:`build_module`.
+        own: As in :func:`build_module`.
+    """
+    module = build_module(base, hyperparameters_of(content), trust, **own)
+    module.configure_model()
+    module.on_load_checkpoint(content)
+    state = content["state_dict"]
+    strict = module.strict_loading if strict is None else strict
+    keys = module.load_state_dict(state, strict=strict)
+    for what, names in (("lacks", keys.missing_keys), ("has unknown", keys.unexpected_keys)):
+        if names:  # not with `strict`, which raises
+            rank_zero_warn(f"the checkpoint {what} {', '.join(names):.200}")
+    devices = (value.device for value in state.values() if isinstance(value, Tensor))
+    return module.to(next(devices, torch.device("cpu")))
+
+
+def build_module(
+    base: type[Any],
+    hyperparameters: Mapping[str, Any],
+    trust: str | Collection[str] = (),
+    **own: Any,
+) -> Any:
+    """Build the module of a checkpoint, and no class that is not trusted.
+
+    No text is parsed: a mapping with ``class_path`` and ``init_args`` is an object, a text where
+    a function or class belongs is its dotted name, and all other text stays text. The class that
+    is loaded vouches for itself and for the package that defines it.
+
+    Args:
+        base: The class whose checkpoint it is; the checkpoint may name a subclass.
+        hyperparameters: Of the checkpoint.
+        trust: Further packages, or whole names of classes, that the checkpoint may name.
+        own: Arguments that the user gives in place of those of the checkpoint.
+
+    Raises:
+        ValueError: If the checkpoint names a class that is not trusted (see
+            :func:`~supercm_pl.checkpoints.trust.resolve`), one that is not a ``base``, or
+            arguments that it can't be built of.
+    """
+    home = base.__module__.partition(".")[0]
+    trusted = trusted_names(trust) | ({home} if home != "supercm_pl" else set())
+    path = hyperparameters.get("_class_path", f"{base.__module__}.{base.__qualname__}")
+    is_base = path == f"{base.__module__}.{base.__qualname__}"
+    kind = base if is_base else resolve(path, trusted)
+    if not isinstance(kind, type) or not issubclass(kind, base):
+        raise ValueError(f"the checkpoint's module must be a {base.__name__}, got {path}")
+    with weights_follow(trusted), nullcontext() if own else _keep(hyperparameters):
+        given = {name: v for name, v in known_arguments(kind, hyperparameters) if name not in own}
+        return kind(**{**_arguments(kind, given, trusted), **own})
+
+
+def known_arguments(kind: Any, hyperparameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Those of the hyperparameters that the constructor of ``kind`` takes."""
+    known, takes_others = _parameters(kind)
+    for name, value in hyperparameters.items():
+        if name in known or (takes_others and name not in ("_class_path", "_instantiator")):
+            yield name, value
+
+
+def build(value: Any, trust: Collection[str] = ()) -> Any:
+    """Build the object of a ``class_path`` with ``init_args``, as :func:`build_module` does."""
+    with weights_follow(trust):
+        return _build(value, [Any], trust)
+
+
+def _keep(hyperparameters: Mapping[str, Any]) -> AbstractContextManager[None]:
+    # Lightning's modules keep those of a configured run, which say the classes as well: from the
+    # plain arguments of the constructor no second checkpoint could be built.
+    if "_instantiator" not in hyperparameters:
+        return nullcontext()
+    instantiator = "lightning.pytorch.cli.instantiate_module"
+    return hyperparameters_given(dict(hyperparameters), instantiator)
+
+
+def _build(value: Any, hints: list[Any], trust: Collection[str]) -> Any:
+    inner = [each for hint in hints for arg in get_args(hint) for each in _alternatives(arg)]
+    if isinstance(value, Mapping):
+        if "class_path" in value:
+            return _object(value, hints, trust)
+        for kind in filter(dataclasses.is_dataclass, _classes(hints)):
+            return kind(**_arguments(kind, value, trust))
+        return {_build(k, [Any], trust): _build(v, inner or [Any], trust) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_build(item, inner or [Any], trust) for item in value]
+        origins = {get_origin(hint) or hint for hint in hints}
+        is_tuple = isinstance(value, tuple) or (tuple in origins and list not in origins)
+        return tuple(items) if is_tuple else items
+    if isinstance(value, str):
+        return _text(value, hints, trust)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise ValueError(f"hyperparameters are plain values, the checkpoint has {type(value).__name__}")
+
+
+def _object(value: Mapping[Any, Any], hints: list[Any], trust: Collection[str]) -> Any:
+    kind = resolve(value["class_path"], trust)
+    others = [value.get(name) or {} for name in ("init_args", "dict_kwargs")]
+    if value.keys() - {"class_path", "init_args", "dict_kwargs"} or not all(
+        isinstance(each, Mapping) for each in others
+    ):
+        raise ValueError(f"{value['class_path']} must have init_args, got {list(value)!r:.100}")
+    arguments = _arguments(kind, {**others[0], **others[1]}, trust)
+    returns = kind if isinstance(kind, type) else _hints(kind).get("return")
+    # What the model asks for a maker of, such as an optimizer, is made with further arguments.
+    made = [get_args(hint)[-1:] for hint in hints if get_origin(hint) is Callable]
+    makes = _classes(each for one in made for hint in one for each in _alternatives(hint))
+    if isinstance(returns, type) and issubclass(returns, (Optimizer, LRScheduler, *makes)):
+        return partial(kind, **arguments)
+    return _call(kind, arguments)
+
+
+def _arguments(kind: Any, given: Mapping[Any, Any], trust: Collection[str]) -> dict[str, Any]:
+    known, takes_others = _parameters(kind)
+    foreign = [] if takes_others else [repr(name) for name in given if name not in known]
+    if foreign:
+        raise ValueError(f"{kind.__qualname__} has no argument {', '.join(foreign):.100}")
+    return {
+        str(name): _build(value, list(_alternatives(known.get(name, Any))), trust)
+        for name, value in given.items()
+    }
+
+
+def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**arguments)
+    except (ValueError, ImportError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{kind.__qualname__} can't be built of what the checkpoint has: {error}"
+        ) from error
+
+
+def _parameters(kind: Any) -> tuple[dict[str, Any], bool]:
+    """Arguments by name, each with its type, and whether there may be others."""
+    known: dict[str, Any] = {}
+    is_class = isinstance(kind, type)
+    for call in [each.__init__ for each in kind.__mro__] if is_class else [kind]:
+        parameters = list(inspect.signature(call).parameters.values())[is_class:]
+        hints = _hints(call)
+        for each in parameters:
+            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+                known.setdefault(each.name, hints.get(each.name, Any))
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            return known, False
+        # Else they go to the constructor above.
+    return known, True
+
+
+def _hints(call: Any) -> dict[str, Any]:
+    # PyTorch imports some of the names in its types for type checkers alone.
+    names = {**vars(abc), **vars(typing), **getattr(inspect.unwrap(call), "__globals__", {})}
+    try:
+        return get_type_hints(call, names)
+    except Exception:  # what takes a function is what has to be known
+        return dict.fromkeys(getattr(call, "__annotations__", ()), Callable)
+
+
+def _text(value: str, hints: list[Any], trust: Collection[str]) -> Any:
+    for kind in _classes(hints):
+        if issubclass(kind, Enum) and value in kind.__members__:
+            return kind[value]
+        if issubclass(kind, PurePath) and str not in hints:
+            return kind(value)
+    # The same text may reach a parser again, in the configuration of the run that goes on.
+    if Any in hints:
+        if re.search(r"[:{\[\n]", value):
+            raise ValueError(f"the checkpoint has {value!r:.100} where text can't be")
+        return value
+    if all(map(_is_text, hints)) or re.fullmatch(r"[\w-]*", value):
+        return value
+    if {Callable, type} & {get_origin(hint) or hint for hint in hints}:
+        return resolve(value, trust)
+    raise ValueError(f"the checkpoint has the text {value!r:.100} in the place of an object")
+
+
+def _is_text(hint: Any) -> bool:
+    """Whether no text for this type can mean a class or a function."""
+    origin = get_origin(hint) or hint
+    if origin is Literal or origin in _PLAIN:
+        return True
+    inside = [each for arg in get_args(hint) for each in _alternatives(arg) if arg is not ...]
+    is_container = isinstance(origin, type) and issubclass(origin, _CONTAINERS)
+    return is_container and bool(inside) and all(map(_is_text, inside))
+
+
+def _classes(hints: Iterable[Any]) -> Iterator[type]:
+    return (hint for hint in hints if isinstance(hint, type) and get_origin(hint) is None)
+
+
+def _alternatives(hint: Any) -> Iterator[Any]:
+    """The types of a union, or the one type; what is not known here is ``Any``."""
+    if get_origin(hint) in (Union, UnionType, Annotated):
+        for arg in get_args(hint)[: 1 if get_origin(hint) is Annotated else None]:
+            yield from _alternatives(arg)
+    elif hint is None:
+        yield NoneType
+    else:
+        yield hint if isinstance(hint, type) or get_origin(hint) is not None else Any
