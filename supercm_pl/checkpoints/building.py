@@ -199,7 +199,9 @@ def _parameters(kind: Any) -> tuple[dict[str, Any], bool]:
         hints = _hints(call)
         for each in parameters:
             if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
-                known.setdefault(each.name, hints.get(each.name, Any))
+                # Arguments that are handed on are in the signature alone.
+                named = isinstance(each.annotation, str) or each.annotation is each.empty
+                known.setdefault(each.name, hints.get(each.name, Any if named else each.annotation))
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             return known, False
         # Else they go to the constructor above.

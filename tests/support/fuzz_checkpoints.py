@@ -161,7 +161,7 @@ _TAKES = (
     ("torch.optim.lr_scheduler.CyclicLR", "scale_fn"),
     ("torch.nn.TransformerEncoderLayer", "activation"),
     ("torch.nn.TripletMarginWithDistanceLoss", "distance_function"),
-    ("supercm_pl.uda.validators.BNM", "dist_sync_fn"),
+    ("supercm_pl.uda.validators.BatchNuclearNorm", "dist_sync_fn"),
     ("timm.models.VisionTransformer", "norm_layer"),
     ("torchvision.models.ResNet", "block"),
 )
@@ -232,7 +232,7 @@ KEYS = (
     *("datamodule_hyper_parameters", "datamodule_hparams_name", "preprocess_class", "backbone"),
     *("lr_scheduler", "optimizer", "dirpath", "weights", "name", "lr_lambda", "init_args.backbone"),
     *("backbone.class_path", "model.class_path", "best_model_path", "last_model_path", "__class__"),
-    *("kth_best_model_path", "best_k_models", "trust", "config", "cm_ramp", "regularizers"),
+    *("kth_best_model_path", "best_k_models", "trust", "config", "cm_ramp", "methods"),
 )
 
 
@@ -280,7 +280,7 @@ def mutate(tree: Any, dice: random.Random, thing: Any, site: Site) -> Any:
 
 
 FAULTY = (
-    *("backbone", "optimizer", "lr_scheduler", "cm_ramp", "regularizers", "preprocess_class"),
+    *("backbone", "optimizer", "lr_scheduler", "cm_ramp", "methods", "preprocess_class"),
     *("last_model_path", "best_model_path", "kth_best_model_path", "best_k_models", "dirpath"),
 )
 PARTS = {  # of a checkpoint, with the share of mutations that each gets
