@@ -138,7 +138,9 @@ def _build(value: Any, hints: list[Any], trust: Collection[str]) -> Any:
             return _object(value, hints, trust)
         for kind in filter(dataclasses.is_dataclass, _classes(hints)):
             return kind(**_arguments(kind, value, trust))
-        return {_build(k, [Any], trust): _build(v, inner or [Any], trust) for k, v in value.items()}
+        if any("." in str(key) for key in value):  # which a parser would take for a path of keys
+            raise ValueError(f"the checkpoint has keys with dots: {[*value]!r:.100}")
+        return {key: _build(item, inner or [Any], trust) for key, item in value.items()}
     if isinstance(value, list | tuple):
         items = [_build(item, inner or [Any], trust) for item in value]
         origins = {get_origin(hint) or hint for hint in hints}
@@ -213,8 +215,8 @@ def _hints(call: Any) -> dict[str, Any]:
     names = {**vars(abc), **vars(typing), **getattr(inspect.unwrap(call), "__globals__", {})}
     try:
         return get_type_hints(call, names)
-    except Exception:  # what takes a function is what has to be known
-        return dict.fromkeys(getattr(call, "__annotations__", ()), Callable)
+    except Exception:  # any of them may take a function, then
+        return dict.fromkeys(getattr(call, "__annotations__", ()), str | Callable)
 
 
 def _text(value: str, hints: list[Any], trust: Collection[str]) -> Any:
@@ -223,12 +225,14 @@ def _text(value: str, hints: list[Any], trust: Collection[str]) -> Any:
             return kind[value]
         if issubclass(kind, PurePath) and str not in hints:
             return kind(value)
-    # The same text may reach a parser again, in the configuration of the run that goes on.
+    # Text that a parser would not leave as it is must not reach one later, in the configuration
+    # that is saved of a run that goes on.
     if Any in hints:
         if re.search(r"[:{\[\n]", value):
             raise ValueError(f"the checkpoint has {value!r:.100} where text can't be")
         return value
-    if all(map(_is_text, hints)) or re.fullmatch(r"[\w-]*", value):
+    texts = [hint for hint in hints if _is_text(hint) and hint is not NoneType]
+    if len(texts) >= len({*hints} - {NoneType}) or (texts and re.fullmatch(r"[\w-]*", value)):
         return value
     if {Callable, type} & {get_origin(hint) or hint for hint in hints}:
         return resolve(value, trust)

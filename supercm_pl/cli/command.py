@@ -134,8 +134,8 @@ class SuperCMCLI(LightningCLI):
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         if self._saved:
-            own = self.config[self.subcommand].as_dict()
-            trust = trusted_names(own["trust"]) | named_in([own["model"], own["data"]])
+            own = named_in(self._get(self.config, "model").as_dict())
+            trust = own | trusted_names(self._option("trust"))
             self.model = build_module(SuperCMModule, self._saved, trust)
             arguments = dict(known_arguments(type(self.model), self._saved))
             built = {"class_path": self._saved["_class_path"], "init_args": arguments}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import yaml
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -37,7 +39,7 @@ class SaveRun(SaveConfigCallback):
                     "split.json of this run are not saved; name a CSVLogger before it"
                 )
             return
-        self._file = Path(folder) / self.config_filename
+        self._file = os.path.join(folder, self.config_filename)
         super().setup(trainer, pl_module, stage)
         save_split = getattr(getattr(trainer, "datamodule", None), "save_split", None)
         if stage == "fit" and save_split and trainer.is_global_zero:
@@ -46,6 +48,8 @@ class SaveRun(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write the model of the checkpoint in place of the configuration's."""
         if self.model is not None:
-            saved = yaml.safe_load(self._file.read_text(encoding="utf-8"))
-            text = yaml.safe_dump({**saved, "model": self.model}, sort_keys=False)
-            self._file.write_text(text, encoding="utf-8")
+            files = get_filesystem(self._file)
+            with files.open(self._file) as file:
+                saved = yaml.safe_load(file)
+            with files.open(self._file, "w") as file:
+                yaml.safe_dump({**saved, "model": self.model}, file, sort_keys=False)

@@ -53,15 +53,16 @@ def load_classifier(
             "Python, load it and give it to supercm_pl.export.Classifier"
         )
     settings = {} if config is None else _settings(Path(config))
-    trusted = trusted_names(trust) | named_in(settings)
-    module = load_module(SuperCMModule, content, trust=trusted)
+    trusted = trusted_names(trust)
+    own = named_in(settings.get("model"))
+    module = load_module(SuperCMModule, content, trust=trusted | own)
     state = _data_state(content)
     shape = input_shape or state.get("input_shape")
     if shape is None:
         raise ValueError(f"{path} does not say what shape inputs have: give it, such as 3,32,32")
     names = classes or state.get("classes") or [str(k) for k in range(module.num_classes)]
-    known = settings.get("data", {}).get("init_args", {}).get("preprocess")
-    preprocess = _preprocess(path, state, known, trusted)
+    named = (settings.get("data", {}).get("init_args") or {}).get("preprocess")
+    preprocess = _preprocess(path, state, named, trusted)
     return Classifier(module, names, shape, preprocess=preprocess, uint8=uint8)
 
 
@@ -81,17 +82,17 @@ def _data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _preprocess(
-    path: Path, state: Mapping[str, Any], known: Any, trust: Collection[str]
+    path: Path, state: Mapping[str, Any], named: Any, trust: frozenset[str]
 ) -> nn.Module | None:
     if "preprocess" not in state:
         return None
-    known = known or state.get("preprocess_class")
+    known = named or state.get("preprocess_class")
     known = {"class_path": known} if isinstance(known, str) else known
     if not isinstance(known, Mapping) or "class_path" not in known:
         raise ValueError(
             f"{path} does not say how its inputs were preprocessed: give the run's config.yaml"
         )
-    preprocess = build(known, trust)
+    preprocess = build(known, trust | named_in(named))
     if not isinstance(preprocess, nn.Module):
         raise ValueError(f"the preprocessing of {path} must be a module, got {known['class_path']}")
     preprocess.load_state_dict(state["preprocess"])

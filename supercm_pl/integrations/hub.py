@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from supercm_pl._version import __version__
-from supercm_pl.checkpoints.building import load_module
+from supercm_pl.checkpoints.building import hyperparameters_of, load_module
+from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.training.module import SuperCMModule
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
@@ -185,9 +186,9 @@ def _parts(
     if isinstance(model, SuperCMModule):
         kind = type(model)
         return f"{kind.__module__}.{kind.__qualname__}", dict(model.hparams), model.state_dict()
-    content = torch.load(model, map_location="cpu", weights_only=True)
-    hyper_parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(hyper_parameters, dict) or "_class_path" not in hyper_parameters:
+    content = read_checkpoint(fspath(model), "cpu")
+    hyper_parameters = hyperparameters_of(content)
+    if "_class_path" not in hyper_parameters:
         raise ValueError(
             f"{model} does not say how its module is built, as the checkpoints of supercm fit do: "
             "load it, and give the module"

@@ -34,7 +34,7 @@ from torch import nn
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.checkpoints.files import AtomicCheckpointIO
-from supercm_pl.cli import main as supercm_main
+from supercm_pl.cli.main import main as supercm_main
 from supercm_pl.data import ZCA
 from supercm_pl.export import load_classifier
 from supercm_pl.integrations.hub import from_pretrained, save_pretrained
@@ -57,7 +57,9 @@ trainer:
 model:
   class_path: supercm_pl.SSLModule
   init_args:
-    backbone: {class_path: supercm_pl.backbones.MLP, init_args: {in_features: 64}}
+    backbone:
+      class_path: supercm_pl.backbones.MLP
+      init_args: {in_features: 64, hidden_features: [8]}
     methods:
       - class_path: supercm_pl.ssl.methods.MeanTeacher
         init_args: {ramp: {class_path: supercm_pl.training.ramps.SigmoidRampUp}}
