@@ -283,15 +283,6 @@ def test_the_version_comes_without_the_wait_for_pytorch() -> None:
     assert re.fullmatch(r"supercm \d+\.\d+\.\d+\S*\nFalse\n", done.stdout)
 
 
-def test_the_installed_command_tells_a_mistake_in_one_line() -> None:
-    done = supercm_process("fit", "--config", "small.yaml", "--model.cm_wieght", "1")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
-        "supercm: error: unknown key model.cm_wieght; did you mean model.cm_weight?\n"
-    )
-
-
 def test_two_processes_train_as_one_run(folder: Path) -> None:
     words = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_steps", "6")
     done = supercm_process("fit", "--config", "small.yaml", *words)

@@ -292,61 +292,34 @@ class Recorder(Callback):
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         self.in_validation.append(pl_module.head.classifier.weight.detach().clone())
 
-    def average(self, decay: float) -> torch.Tensor:
-        value = self.after_steps[0]
-        for weight in self.after_steps[1:]:
-            value = decay * value + (1 - decay) * weight
-        return value
 
-
-def averaged_run(
-    folder: str, checkpoint: Path | None = None, decay: float = 0.9
-) -> tuple[Recorder, dict[str, Any], SuperCMCLI]:
-    change = reduced("ssl/paper/cifar10")
+def test_evaluation_and_checkpoint_have_averaged_weights_and_the_last_counts() -> None:
+    change = dict(reduced("ssl/paper/cifar10"))
     given = content("ssl/paper/cifar10")["trainer"]["callbacks"]
-    averaging = {**given[0], "init_args": {**given[0]["init_args"], "decay": decay}}
-    saving = {"every_n_train_steps": 2, "save_top_k": -1, "save_last": True, "dirpath": folder}
-    callbacks = [averaging, {**given[1], "init_args": saving}]
-    change = {
-        **change,
-        "trainer": {**change["trainer"], "max_steps": 4, "callbacks": callbacks},
-        "data": {"init_args": {**change["data"]["init_args"], "val_size": 10}},
-    }
-    cli = built("ssl/paper/cifar10", "ssl/paper/mean_teacher", change=change)
-    recorder = Recorder()
+    averaging = {**given[0], "init_args": {**given[0]["init_args"], "decay": 0.9}}
+    often = {"every_n_train_steps": 2, "save_top_k": -1, "save_last": True, "dirpath": "run"}
+    saving = {**given[1], "init_args": often}
+    trainer = {"max_steps": 4, "callbacks": [averaging, saving]}
+    change["trainer"] = {**change["trainer"], **trainer}
+    change["data"] = {"init_args": {**change["data"]["init_args"], "val_size": 10}}
+    cli, recorder = built("ssl/paper/cifar10", "ssl/paper/mean_teacher", change=change), Recorder()
     cli.trainer.callbacks.insert(0, recorder)
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    return recorder, torch.load(f"{folder}/last.ckpt", weights_only=True), cli
-
-
-def test_evaluation_and_checkpoint_have_the_averaged_weights() -> None:
-    recorder, saved, cli = averaged_run("run")
-    name = "head.classifier.weight"
-    expected = recorder.average(0.9)
-    torch.testing.assert_close(recorder.in_validation[-1], expected)
-    torch.testing.assert_close(saved["state_dict"][name], expected)
-    torch.testing.assert_close(cli.model.head.classifier.weight.detach(), expected)  # for the test
-    torch.testing.assert_close(saved["current_model_state"][name], recorder.after_steps[-1])
-    assert not torch.equal(expected, recorder.after_steps[-1])
-
-
-def test_what_cannot_be_averaged_is_that_of_the_last_step() -> None:
-    _, saved, cli = averaged_run("run")
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    expected, *later = recorder.after_steps
+    for weight in later:
+        expected = 0.9 * expected + 0.1 * weight
+    saved = torch.load("run/last.ckpt", weights_only=True)
     state, current = saved["state_dict"], saved["current_model_state"]
+    name = "head.classifier.weight"
+    torch.testing.assert_close(recorder.in_validation[-1], expected)
+    torch.testing.assert_close(state[name], expected)
+    torch.testing.assert_close(cli.model.head.classifier.weight.detach(), expected)  # for the test
+    torch.testing.assert_close(current[name], later[-1])
+    assert not torch.equal(expected, later[-1])
+    # What cannot be averaged is that of the last step.
     whole = [name for name, value in current.items() if not value.is_floating_point()]
     assert {"head.centroid_counts", "head.centroid_updates"} <= set(whole)
     buffers = [name for name, _ in cli.model.named_buffers() if name in state]
     assert all(torch.equal(state[name], current[name]) for name in (*whole, *buffers))
     assert int(state["head.centroid_counts"].sum()) == 4 * 4  # steps of four labeled images
     assert torch.equal(cli.model.head.centroid_counts, state["head.centroid_counts"])
-
-
-@pytest.mark.filterwarnings("ignore:The dirpath has changed from")
-def test_a_resumed_run_has_the_same_averages() -> None:
-    _, expected, _ = averaged_run("whole")
-    (half,) = Path("whole").glob("*step=2.ckpt")
-    _, resumed, _ = averaged_run("resumed", checkpoint=half)
-    assert resumed["global_step"] == expected["global_step"] == 4
-    for part in ("state_dict", "current_model_state", "averaging_state"):
-        for name, value in expected[part].items():
-            assert torch.equal(resumed[part][name], value), (part, name)

@@ -13,6 +13,7 @@ from torch import nn
 
 from supercm_pl import ClusteringHead, SSLModule, UDAModule
 from supercm_pl.backbones import MLP
+from supercm_pl.callbacks import NonFiniteLoss
 from supercm_pl.data import (
     ZCA,
     AffineNoise,
@@ -181,11 +182,14 @@ def optimizer() -> torch.optim.Optimizer:
         (lambda: WarmupCosineLR(optimizer(), 0, "x"), "total_steps must be an int, got 'x'"),
         (lambda: WarmupCosineLR(optimizer(), 10, 5), "must be at most the total_steps, 5, got 10"),
         (lambda: WarmupCosineLR(optimizer(), 0, 5, "x"), "final_factor must be a number, got 'x'"),
+        (lambda: NonFiniteLoss("ignore"), "action must be one of 'stop', 'skip', got 'ignore'"),
+        (lambda: NonFiniteLoss(check_every_n_steps=0), "check_every_n_steps must be at least 1"),
+        (lambda: NonFiniteLoss("skip", max_consecutive=0), "max_consecutive must be at least 1"),
         (lambda: InverseDecayLR(optimizer(), NAN), "gamma must be finite, got nan"),
         (lambda: InverseDecayLR(optimizer(), 1, INF), "power must be finite, got inf"),
     ],
 )
-def test_ramps_and_schedules(call: Callable[[], Any], message: str) -> None:
+def test_ramps_schedules_and_callbacks(call: Callable[[], Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
 

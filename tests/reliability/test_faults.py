@@ -204,16 +204,3 @@ def test_the_count_is_logged_and_goes_on_after_a_restart(tmp_path: Path) -> None
             max_steps=9,
         )
     assert again.skipped == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"action": "ignore"}, "action must be one of 'stop', 'skip', got 'ignore'"),
-        ({"check_every_n_steps": 0}, "check_every_n_steps must be at least 1, got 0"),
-        ({"max_consecutive": 0}, "max_consecutive must be at least 1, got 0"),
-    ],
-)
-def test_bad_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        NonFiniteLoss(**options)

@@ -591,10 +591,3 @@ def test_it_is_built_from_yaml():
         data = parser.instantiate_classes(parser.parse_args([f"--data={value}"])).data
         assert data.input_shape == (3, 20, 18)
         assert all(isinstance(part, Source) for part in data.sources)
-
-
-def test_other_digits_by_resized_sources():
-    source = Resized(Digits(), size=10)
-    target = DatasetSource(TensorDataset(torch.zeros(40, 1, 28, 28), torch.arange(40) % 10))
-    data = UDADataModule(source, Resized(target, size=10, crop=20))
-    assert data.input_shape == (1, 10, 10)

@@ -67,6 +67,7 @@ def test_no_range_is_the_identity():
     assert torch.allclose(still()(images), images, atol=1e-5)
     assert torch.equal(FlipCrop(0, flip=0.0)(images), images)
     assert GaussianNoise(0.0)(images) is images
+    assert torch.equal(Cutout(0.0)(images), images)
 
 
 def test_rotation_is_in_radians_about_the_centre():
