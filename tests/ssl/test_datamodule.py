@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from supercm_pl import SSLDataModule
-from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, GaussianNoise, Split
+from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Split
+from tests.support.generators import untouched_generators
 from tests.support.images import paint
 from tests.support.linear import Linear, assert_resumed, every_step, same_weights, trainer
 
@@ -133,11 +134,6 @@ def test_streams_draw_from_their_own_rows_and_labels_fit():
     assert held == set(data.split.val)
 
 
-def test_the_labeled_samples_can_be_unlabeled_ones_too():
-    split = digits(unlabeled_includes_labeled=True).split
-    assert set(split.labeled) < set(split.unlabeled)
-
-
 def test_unlabeled_samples_of_the_source_join_the_others():
     x, y = arrays()
     extra = np.full((30, 1, 4, 4), 7, dtype=np.float32)
@@ -180,11 +176,6 @@ def test_bytes_become_floats_on_the_device():
     x, y = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
     assert x.max() <= 1
-
-
-def test_vectors_are_welcome():
-    data = from_arrays(shape=(5,), weak=GaussianNoise(0.1))
-    assert first_batch(data)["unlabeled"].shape == (128, 5)
 
 
 def test_from_folder(tmp_path):
@@ -271,15 +262,12 @@ def test_augmentation_is_a_function_of_seed_and_step_and_leaves_the_generators_a
             return x + torch.rand(len(x), 1, 1, 1) + random.random() + np.random.rand()  # noqa: NPY002
 
     data = digits(weak=Any())
-    torch.manual_seed(0)
-    one = plain_batch(data)
-    expected = torch.rand(2)
-    torch.manual_seed(1)
+    with untouched_generators():
+        one = plain_batch(data)
+    torch.rand(1)
     two = plain_batch(data)
     assert torch.equal(one["unlabeled"], two["unlabeled"])
     assert torch.equal(one["labeled"][0], two["labeled"][0])
-    torch.manual_seed(0)
-    assert torch.equal(torch.rand(2), expected)
     other = plain_batch(digits(weak=Any(), seed=2))
     assert not torch.equal(one["unlabeled"], other["unlabeled"])
 
@@ -410,13 +398,6 @@ def test_a_saved_split_settles_everything(tmp_path):
     assert again.split == data.split == Split.load(tmp_path / "split.json")
 
 
-def test_labeled_rows_from_a_list_or_a_text_file(tmp_path):
-    (tmp_path / "rows.txt").write_text("3\n1\n2\n")
-    for indices in ([3, 1, 2], tmp_path / "rows.txt"):
-        data = from_arrays(labels_per_class=None, labeled_indices=indices)
-        assert data.split.labeled.tolist() == [1, 2, 3]
-
-
 @pytest.mark.bad_input
 def test_the_split_of_other_data_is_refused(tmp_path):
     digits().save_split(tmp_path / "split.json")
@@ -454,7 +435,7 @@ def test_test_and_predict_without_test_data():
 
 @pytest.mark.bad_input
 def test_predict_from_a_folder_is_for_images(tmp_path):
-    with pytest.raises(ValueError, match=r"1 or 3 channels, this one has inputs of shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"of 1 or 3 channels predict .* takes \(5,\)"):
         from_arrays(shape=(5,), predict_path=tmp_path).predict_dataloader()
     with pytest.raises(ValueError, match=r"predict_path folder .* has no images"):
         from_arrays(predict_path=tmp_path).predict_dataloader()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
@@ -127,16 +127,6 @@ def test_the_default_is_digits_to_digits_m():
     assert y.shape == (64,)
 
 
-def test_batches_are_paired_in_any_ratio():
-    for source, target in ((3, 21), (16, 4)):
-        data = digits(source_batch_size=source, target_batch_size=target)
-        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-        x, y = batch["source"]
-        assert x.shape == (source, 3, 16, 16)
-        assert (y.shape, y.dtype) == ((source,), torch.int64)
-        assert batch["target"].shape == (target, 3, 16, 16)
-
-
 def test_parts_are_disjoint_and_labels_fit():
     data = UDADataModule(domain(1), domain(2), source_batch_size=54, target_batch_size=54)
     first, second, *_ = data.train_dataloader(), *data.train_dataloader()
@@ -150,18 +140,6 @@ def test_parts_are_disjoint_and_labels_fit():
     assert source_val[1].bincount().tolist() == [2, 2, 2]  # stratified
     for train, val in ((rows(x), rows(source_val[0])), (rows(second["target"]), rows(target_val))):
         assert sorted([*train.tolist(), *val.tolist()]) == list(range(60))
-
-
-def test_streams_are_shuffled_anew_in_each_cycle():
-    data = UDADataModule(
-        domain(1), domain(2), source_val_size=0, target_batch_size=20, source_batch_size=60
-    )
-    orders = [
-        rows(batch["source"][0]).tolist()
-        for _, batch in zip(range(3), data.train_dataloader(), strict=False)
-    ]
-    assert all(sorted(order) == list(range(60)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
 
 
 def test_several_sources_are_joined_with_their_numbers():
@@ -239,12 +217,6 @@ def test_a_few_target_samples_keep_their_labels(options):
     assert "54 source · 6 labeled target · 49 target · " in data.describe()
 
 
-def test_labeled_rows_from_a_file(tmp_path):
-    (tmp_path / "rows.txt").write_text("3\n1\n4\n")
-    data = UDADataModule(domain(1), domain(2), labeled_target_indices=tmp_path / "rows.txt")
-    assert data.target_split.labeled.tolist() == [1, 3, 4]
-
-
 def test_only_the_labels_of_the_named_rows_are_read():
     x = torch.from_numpy(arrays(2)[0])
     target = Held(Sealed(x, {3: 1, 8: 2, 9: 0}))
@@ -290,19 +262,6 @@ def test_poisoned_target_labels_change_nothing_but_for_those_that_are_named(tmp_
     assert honest.seen == fooled.seen
     assert honest.validated == fooled.validated
     assert same_weights(honest, fooled)
-
-
-def test_training_does_not_open_the_test_data(tmp_path):
-    class Shut(TensorDataset):
-        def __getitem__(self, index):
-            raise AssertionError("the test data were looked at")
-
-    clean = DigitsM().load()
-    test = Shut(clean.test.inputs, clean.test.targets)
-    data = digits(target=Held(clean.train, clean.classes, test=test), resize=16)
-    fit(tmp_path, data, max_epochs=1)
-    with pytest.raises(AssertionError, match="looked at"):
-        trainer(tmp_path).test(Linear(3 * 16 * 16), datamodule=data, verbose=False)
 
 
 # Evaluation.

@@ -158,12 +158,6 @@ def test_snd_is_that_of_a_loop_whatever_the_block(temperature, block_size, monke
     assert_equals(feed(SND(temperature)).compute(), total / 50)
 
 
-def test_snd_of_identical_rows_is_the_log_of_the_number_of_neighbors():
-    validator = SND()
-    validator.update(torch.zeros(9, 2), torch.full((9, 2), 0.5), domain="target")
-    assert_equals(validator.compute(), math.log(8))
-
-
 @pytest.mark.parametrize("loss", ["zero_one", "cross_entropy"])
 def test_iwcv_and_dev_are_negative_weighted_risks(loss):
     weights = density_weights(SOURCE.double().numpy(), TARGET.double().numpy())
@@ -194,15 +188,6 @@ def test_a_sure_wrong_source_row_has_a_finite_cross_entropy():
     assignments = torch.eye(NUM_CLASSES)[(SOURCE_LABELS + 1) % NUM_CLASSES]
     value = feed(IWCV("cross_entropy"), source_assignments=assignments).compute()
     assert value.isfinite()
-
-
-def test_dev_is_the_plain_risk_where_all_weights_are_the_same():
-    class SameWeights(DEV):
-        def _risk(self, weights, losses):
-            return super()._risk(np.ones_like(weights), losses)
-
-    wrong = (SOURCE_ASSIGNMENTS.argmax(dim=1) != SOURCE_LABELS).float().mean().item()
-    assert_equals(feed(SameWeights()).compute(), -wrong)
 
 
 @pytest.mark.parametrize("centroids", ["cumulative", "learnable"])

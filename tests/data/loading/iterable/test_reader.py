@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from supercm_pl.data import PairedLoader, Part
 from supercm_pl.data.datasets import Samples, TensorData
 from supercm_pl.data.loading.iterable.reader import IterableData, IterableSamples
+from tests.support.generators import untouched_generators
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
@@ -238,19 +239,8 @@ def test_a_caller_who_counts_gets_the_state_of_what_is_done():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_global_generators_are_left_alone(workers):
-    def draws():
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-    for _ in range(2):
-        random.seed(0)
-        np.random.seed(0)
-        torch.manual_seed(0)
-        expected = draws()
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    list(loader(Shuffled(), num_workers=workers))
-    assert draws() == expected
+    with untouched_generators():
+        list(loader(Shuffled(), num_workers=workers))
 
 
 def test_libraries_that_share_out_their_items_are_known():
