@@ -13,9 +13,6 @@ def feature_size(backbone: nn.Module) -> int:
     It is ``backbone.out_features`` (this package, ``nn.Linear``) or ``backbone.num_features``
     (timm); for an ``nn.Sequential``, that of the last module that has one.
 
-    Args:
-        backbone: Any module that maps inputs to ``(N, d)`` features.
-
     Raises:
         ValueError: If the dimension is unknown. Then pass ``feature_size`` to the module.
 
@@ -34,8 +31,8 @@ def feature_size(backbone: nn.Module) -> int:
             except ValueError:
                 continue
     raise ValueError(
-        f"can't tell the number of features of backbone {type(backbone).__name__}: give it an "
-        "integer attribute `out_features`, or pass `feature_size=...` to the module"
+        f"backbone {type(backbone).__name__} has an unknown number of features: give it an integer "
+        "attribute `out_features`, or pass `feature_size=...` to the module"
     )
 
 

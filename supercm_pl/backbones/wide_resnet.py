@@ -59,16 +59,13 @@ class WideResNet(nn.Module):
             group_channels = 16 * 2**group * width
             for unit in range((depth - 4) // 6):
                 first = unit == 0
+                stride = 2 if first and group else 1
                 body = nn.Sequential(
-                    _convolution(channels, group_channels, 3, stride=2 if first and group else 1),
+                    _convolution(channels, group_channels, 3, stride),
                     activation(group_channels),
                     _convolution(group_channels, group_channels, 3),
                 )
-                shortcut = (
-                    _convolution(channels, group_channels, 1, stride=2 if group else 1)
-                    if first
-                    else None
-                )
+                shortcut = _convolution(channels, group_channels, 1, stride) if first else None
                 # Only the first unit also activates the input of its shortcut.
                 units.append(_Residual(activation(channels), body, shortcut, first and group == 0))
                 channels = group_channels

@@ -1,4 +1,4 @@
-"""Checks of data by scikit-learn's conventions, for all of its supported versions."""
+"""Data checks by scikit-learn's conventions, for all supported versions of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ except ImportError:  # scikit-learn before 1.6
 
 
 def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which samples have a label other than the number -1, shape (N,).
+    """Return which of the N samples have a label, that is other than the number -1.
 
     Raises:
         ValueError: If -1 is a string.
@@ -30,8 +30,8 @@ def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(y != -1, dtype=bool)
     if (y == np.asarray("-1").astype(y.dtype.kind)).any():
         raise ValueError(
-            "y has a string dtype and holds '-1'. For string classes beside unlabeled samples, "
-            "use dtype object, with the number -1 for these"
+            "y must not contain the string '-1', got a string dtype; for string classes with "
+            "unlabeled samples, use dtype object and the number -1"
         )
     return np.ones(len(y), dtype=bool)
 

@@ -1,4 +1,4 @@
-"""Predictions of a model that is taken out of its run: of folders, files and arrays."""
+"""Predictions of folders, files and arrays, outside a run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from supercm_pl.data.sources.folder import images_to_predict
 
 
 class Predictions(NamedTuple):
-    """What a model says of ``N`` inputs.
+    """Predictions for ``N`` inputs.
 
     Attributes:
-        ids: Each input's path below the folder, its file's path, or its number.
-        classes: The name of each input's most probable class.
+        ids: ``N`` paths below the folder, file paths, or numbers.
+        classes: Name of each input's most probable class.
         probabilities: ``(N, K)`` on the CPU.
     """
 
@@ -33,7 +33,7 @@ class Predictions(NamedTuple):
 
         Args:
             path: The file; its folder is created if needed.
-            names: Of the ``K`` classes.
+            names: Names of the ``K`` classes.
         """
         file = PredictionWriter(Path(path), names)
         file.write(self.ids, self.probabilities)
@@ -43,14 +43,14 @@ class Predictions(NamedTuple):
 def inputs_by_row(
     inputs: Any, input_shape: tuple[int, ...]
 ) -> tuple[list[str], Callable[[Indices], Tensor]]:
-    """The ids of inputs, and what gives some of them by their rows.
+    """Return the ids of inputs, and a function that loads inputs by row number.
 
     Args:
         inputs: A folder or a file; a list of files; or an array or tensor of inputs.
-        input_shape: Of one input; images in files are brought to it.
+        input_shape: Shape of one input, to which images of files are converted.
 
     Raises:
-        ValueError: If a folder holds no image, or inputs have another shape.
+        ValueError: If a folder has no image, or inputs have another shape.
     """
     images = inputs
     if isinstance(inputs, str | PathLike):

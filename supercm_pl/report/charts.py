@@ -32,7 +32,7 @@ _MOST_NUMBERS = 20
 
 def escaped(text: object) -> str:
     """Escape text for HTML and for Plotly's labels."""
-    # File names may contain bytes that are not valid text.
+    # File names may contain invalid UTF-8.
     readable = str(text).replace("\x00", "").encode("utf-8", "replace").decode()
     # Plotly would typeset text between dollar signs.
     return html.escape(readable).replace("$", "&#36;")
@@ -51,14 +51,10 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
         return None
     columns = min(_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[escaped(name) for name in names],
-        vertical_spacing=0.32 / rows,
-        horizontal_spacing=0.07,
-    )
-    told: set[int] = set()
+    spacing = {"vertical_spacing": 0.32 / rows, "horizontal_spacing": 0.07}
+    titles = list(map(escaped, names))
+    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **spacing)
+    in_legend: set[int] = set()
     for place, name in enumerate(names):
         for number, run in enumerate(runs):
             if name not in run.curves:
@@ -71,11 +67,11 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
                 marker={"size": 4},
                 name=escaped(run.name),
                 legendgroup=str(number),
-                showlegend=len(runs) > 1 and number not in told,
+                showlegend=len(runs) > 1 and number not in in_legend,
                 line={"color": COLORS[number % len(COLORS)], "width": 1.5},
                 hovertemplate="step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
             )
-            told.add(number)
+            in_legend.add(number)
             figure.add_trace(trace, row=place // columns + 1, col=place % columns + 1)
     figure.update_annotations(font_size=13)
     figure.update_layout(
@@ -93,13 +89,10 @@ def confusion_chart(snapshot: Snapshot, domain: int) -> Figure:
     counts = snapshot.confusion[domain]
     names = [escaped(name) for name in snapshot.classes]
     shares = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell = "{} taken for {}: {} ({:.0f} %)".format
     hover = [
-        [
-            f"{names[row]} taken for {names[column]}: {counts[row, column]} "
-            f"({shares[row, column]:.0f} %)"
-            for column in range(len(names))
-        ]
-        for row in range(len(names))
+        [cell(name, *column) for column in zip(names, counts[row], shares[row], strict=True)]
+        for row, name in enumerate(names)
     ]
     written = [[f"{share:.0f}" if share else "" for share in row] for row in shares]
     heatmap = graph_objects.Heatmap(
@@ -133,5 +126,5 @@ def _importance(name: str) -> tuple[int, str]:
 
 
 def look(height: int) -> dict[str, Any]:
-    """Apply the layout that all charts share."""
+    """Return the layout that all charts share."""
     return {"template": "plotly_white", "height": height, "font": {"size": 12}}

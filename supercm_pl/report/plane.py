@@ -30,15 +30,10 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
     traces.append(graph_objects.Scatter(**_stars(last)))
     frames = []
     for number, snapshot in enumerate(snapshots):
-        moved = [trace for by in colorings for trace in _points(snapshot, by)]
-        moved.append(_stars(snapshot))
-        frames.append(
-            graph_objects.Frame(
-                name=str(number),
-                data=[graph_objects.Scatter(**_position(trace)) for trace in moved],
-                traces=list(range(len(traces))),
-            )
-        )
+        moved = [*(trace for by in colorings for trace in _points(snapshot, by)), _stars(snapshot)]
+        data = [graph_objects.Scatter(**_position(trace)) for trace in moved]
+        indices = list(range(len(traces)))
+        frames.append(graph_objects.Frame(name=str(number), data=data, traces=indices))
     figure = graph_objects.Figure(data=traces, frames=frames)
     # A range fitted to the chart's first width would not change when the window is resized.
     axis = {"visible": False, "range": [-1.08, 1.08], "constrain": "domain"}
@@ -55,14 +50,12 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
 
 def _slider(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     several = len({snapshot.epoch for snapshot in snapshots}) < len(snapshots)
+    options = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}}
     steps = [
         {
             "label": f"step {snapshot.step}" if several else f"epoch {snapshot.epoch}",
             "method": "animate",
-            "args": [
-                [str(number)],
-                {"mode": "immediate", "frame": {"duration": 0, "redraw": True}},
-            ],
+            "args": [[str(number)], options],
         }
         for number, snapshot in enumerate(snapshots)
     ]
@@ -90,8 +83,8 @@ def _buttons(last: Snapshot, colorings: Sequence[str]) -> dict[str, Any]:
 
 
 def _placed(snapshot: Snapshot) -> tuple[Array, Array]:
-    # The scale of a projection is arbitrary and varies between epochs; a change would look like
-    # a movement. Each projection is scaled to the square from -1 to 1, with its proportions.
+    # The scale of a projection is arbitrary, and a change between epochs would look like movement.
+    # Each projection is scaled to the square from -1 to 1, with its proportions.
     both = np.concatenate([snapshot.points, snapshot.centroids])
     low, high = both.min(axis=0), both.max(axis=0)
     placed = (both - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)
@@ -106,11 +99,12 @@ def _colorings(snapshot: Snapshot) -> list[str]:
 
 
 def _groups(snapshot: Snapshot, by: str) -> Array:
-    return {
+    groups = {
         "class": snapshot.labels,
         "assignment": snapshot.predicted,
         "domain": snapshot.domains,
-    }[by]
+    }
+    return groups[by]
 
 
 def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
@@ -120,7 +114,7 @@ def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
 
 
 def _points(snapshot: Snapshot, by: str) -> list[dict[str, Any]]:
-    # Every frame has a trace for each group, even an empty one: frames refer to trace numbers.
+    # Frames refer to trace numbers, so empty groups have traces too.
     groups, hover, points = _groups(snapshot, by), _hover(snapshot), _placed(snapshot)[0]
     traces = []
     for group, name in _group_names(snapshot, by).items():

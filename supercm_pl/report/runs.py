@@ -1,4 +1,4 @@
-"""Reading the folder of a run."""
+"""Reader of a run's folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Run:
     Attributes:
         name: The last two parts of the folder's path.
         config: The text of ``config.yaml``, or ``None``.
-        settings: The same by dotted path, such as ``model.init_args.cm_weight``.
+        settings: Its values by dotted path, such as ``model.init_args.cm_weight``.
         curves: The metrics of ``metrics.csv``.
         split: Number of samples in each part, from ``split.json``.
         snapshots: Records of :class:`~supercm_pl.callbacks.ReportRecorder`, by step; at most 60,
@@ -40,13 +40,7 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run's folder.
-
-    Args:
-        folder: The logger's folder, such as ``runs/ssl_digits/version_0``.
-
-    Returns:
-        The contents.
+    """Read the logger's folder of a run, such as ``runs/ssl_digits/version_0``.
 
     Raises:
         ValueError: If it is not the folder of a run, or a file in it cannot be read.
@@ -57,9 +51,9 @@ def read_run(folder: str | Path) -> Run:
     config, metrics, recorded = folder / "config.yaml", folder / "metrics.csv", folder / FOLDER
     if not (config.is_file() or metrics.is_file() or recorded.is_dir()):
         inside = sorted(path.name for path in folder.glob("version_*"))
-        hint = f"; name one of {', '.join(inside)} in it" if inside else ""
+        hint = f"; use one of its folders {', '.join(inside)}" if inside else ""
         raise ValueError(
-            f"{folder} is no run: it has neither config.yaml nor metrics.csv nor {FOLDER}/{hint}"
+            f"{folder} is not a run: it has no config.yaml, metrics.csv or {FOLDER}/{hint}"
         )
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     return Run(
@@ -83,7 +77,7 @@ def _settings(text: str) -> dict[str, str]:
     try:
         return dict(_flat(yaml.safe_load(text)))
     except yaml.YAMLError:
-        return {}  # the page shows its text anyway
+        return {}  # the page shows the text anyway
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The record of one validation, as a file."""
+"""Record of one validation, as a file."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Snapshot:
             # Opened here, because numpy leaves a damaged file open.
             with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 if str(file["format"]) != _FORMAT:
-                    raise ValueError(f"its format is {str(file['format'])!r}, not {_FORMAT!r}")
+                    raise ValueError(f"format must be {_FORMAT!r}, got {str(file['format'])!r}")
                 columns = {field.name: file[field.name] for field in fields(cls)}
             columns["epoch"], columns["step"] = int(columns["epoch"]), int(columns["step"])
             snapshot = cls(**columns)
@@ -105,9 +105,8 @@ class Snapshot:
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise ValueError(
-                    f"{name} has shape {getattr(self, name).shape}, and {shape} was expected"
-                )
+                found = getattr(self, name).shape
+                raise ValueError(f"{name} must have shape {shape}, got {found}")
         numbers = {
             "labels": (self.labels, classes),
             "predicted": (self.predicted, classes),
@@ -118,6 +117,6 @@ class Snapshot:
         }
         for name, (values, bound) in numbers.items():
             if len(values) and not -1 <= values.min() <= values.max() < bound:
-                raise ValueError(f"{name} must lie below {bound}")
+                raise ValueError(f"{name} must be in -1..{bound - 1}")
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 (M, H, W, C), got {self.images.shape}")

@@ -244,7 +244,7 @@ def test_a_failed_download_tells_what_to_do(monkeypatch):
     with pytest.raises(
         FileNotFoundError,
         match=r"IMAGENET1K_V1 of resnet18 from https://.*/(resnet18-\w+\.pth) to .*\1 \(.*"
-        r"no network.*give its path as weights=",
+        r"no network.*pass its path as weights=",
     ):
         TorchvisionBackbone("resnet18", "DEFAULT")
 
@@ -299,5 +299,5 @@ def test_timm_names_what_is_wrong(arguments, message):
 
 def test_without_timm_the_error_tells_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match="TimmBackbone needs timm: pip install timm"):
+    with pytest.raises(ModuleNotFoundError, match="TimmBackbone requires timm: pip install timm"):
         TimmBackbone("resnet18")

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from supercm_pl.clustering import clustering_loss
 from supercm_pl.estimator import SuperCMClassifier
-from supercm_pl.estimator.training import Walk, build_network, train
+from supercm_pl.estimator.fitting import Walk, build_network, train
 from tests.support.generators import untouched_generators
 
 UNLABELED_IS_NO_CLASS = {
@@ -130,13 +130,13 @@ NAN, INF, X = math.nan, math.inf, few_labels()[0]
         ({"max_steps": 2.5}, X, "max_steps must be an instance of"),
         ({"hidden_features": (8, 0)}, X, "hidden_features == 0, must be >= 1"),
         ({"hidden_features": 8}, X, "hidden_features must be a sequence"),
-        ({"cm_weight": -1.0}, X, "cm_weight == -1.0, must be >= 0"),
+        ({"cm_weight": -1.0}, X, "cm_weight must be at least 0, got -1.0"),
         ({"cm_weight": NAN}, X, "cm_weight must be finite, got nan"),
         ({"cm_weight": INF}, X, "cm_weight must be finite, got inf"),
-        ({"learning_rate": 0.0}, X, "learning_rate == 0.0, must be > 0"),
+        ({"learning_rate": 0.0}, X, "learning_rate must be greater than 0, got 0.0"),
         ({"learning_rate": INF}, X, "learning_rate must be finite, got inf"),
         ({"learning_rate": 1e30}, X, "the loss is nan at step 1: learning_rate 1e.30 is too hi"),
-        ({"noise": "0.1"}, X, "noise must be an instance of"),
+        ({"noise": "0.1"}, X, "noise must be a number, got '0.1'"),
         ({"noise": NAN}, X, "noise must be finite, got nan"),
         ({"n_neighbors": -1}, X, "n_neighbors == -1, must be >= 0"),
         ({"standardize": "yes"}, X, "standardize must be an instance of"),

@@ -171,7 +171,7 @@ def test_a_model_of_ones_own_python_run(tmp_path: Path) -> None:
 def test_onnx_takes_a_later_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.4.1"))
     classifier = Classifier(SSLModule(MLP(4, (8,)), num_classes=2), ["a", "b"], (4,))
-    with pytest.raises(ImportError, match=r"PyTorch 2\.5 or later is needed, got 2\.4\.1"):
+    with pytest.raises(ImportError, match=r"requires PyTorch 2\.5 or later, got 2\.4\.1"):
         export_onnx(classifier, tmp_path / "last.onnx")
 
 
@@ -264,7 +264,7 @@ def run_alone(block: str, folder: Path) -> list[str]:
         (["none.ckpt"], "No such file"),
         (["CKPT", "--output", "model.bin"], "must end in .pt2"),
         (["CKPT", "--classes", "a,b"], "10 classes"),
-        (["CKPT", "--input_shape", "0,8"], "sizes of 1 or more"),
+        (["CKPT", "--input_shape", "0,8"], "input_shape must be at least 1, got 0"),
         (["words.txt"], "not a checkpoint"),
     ],
 )

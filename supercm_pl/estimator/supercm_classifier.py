@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,14 @@ from sklearn.base import (
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import (
-    check_consistent_length,
-    check_random_state,
-    check_scalar,
-    column_or_1d,
-)
+from sklearn.utils import check_consistent_length, check_random_state, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from supercm_pl.checks import check_not_negative, check_positive
 from supercm_pl.clustering import CentroidMode
 from supercm_pl.estimator._validation import encode_labels, is_labeled, validate_data
-from supercm_pl.estimator.training import Network, Walk, build_network, train
+from supercm_pl.estimator.fitting import Network, Walk, build_network, train
 
 __all__ = ["SuperCMClassifier"]
 
@@ -49,30 +45,25 @@ class SuperCMClassifier(
 
     It trains a small network with L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025).
     CM is the clustering loss, whose centroids are the class means of the labeled features. As in
-    scikit-learn's semi-supervised estimators, ``y`` is -1 for samples without a label, so -1 cannot
-    be a class. String classes need an array of dtype ``object``, which can also contain -1. If all
-    samples have a label, the classifier is supervised.
+    scikit-learn's semi-supervised estimators, ``y`` is -1 for unlabeled samples. For string classes
+    with unlabeled samples, use an array of dtype ``object``.
 
-    A fit takes about a second on one core. It takes longer beyond about 20,000 samples, because the
-    neighbor search is brute force. The same ``random_state`` and data give the same result; global
-    random numbers and the number of threads do not change.
+    A fit takes about a second on one core, and longer beyond about 20,000 samples, because the
+    neighbor search is brute force. Results depend only on ``random_state`` and the data.
 
     Args:
         hidden_features: Layer widths of an `MLP`; the last is the number of features d. If empty,
-            the features are the (standardized) inputs, and the classifier is linear.
+            the classifier is linear in the (standardized) inputs.
         cm_weight: β ≥ 0, weight of the clustering loss.
         alpha: Dirichlet concentration > 0, one number or one per class. Values above 1 favor
-            classes of equal size, which prevents that two classes share a cluster. Use 1 if class
-            sizes differ by a factor of three or more.
+            classes of equal size; use 1 if sizes differ by a factor of three or more.
         centroids: Centroid mode: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
         temperature: T > 0, the divisor of the logits in the softmax.
         standardize: Scale every column to mean 0 and standard deviation 1, and clip it to ±3.
-        n_neighbors: Neighbors of a sample, including itself, from which a random walk chooses its
-            next step; 0 disables walks. Training moves each sample a random fraction of the way
-            to the end of its walk.
+        n_neighbors: Neighbors of a sample, including itself, for the random walks by which training
+            augments it (see `Walk`); 0 disables walks.
         walk_length: Steps of a walk, 1 or more. Longer walks spread labels further.
-        noise: Standard deviation of the Gaussian noise added to the (standardized) inputs in
-            training.
+        noise: Standard deviation ≥ 0 of Gaussian noise added to the (standardized) inputs.
         learning_rate: Maximum learning rate of Adam, > 0; it decays to zero by half a cosine.
         max_steps: Number of steps, 1 or more.
         labeled_batch_size: Labeled samples per step, 1 or more.
@@ -198,39 +189,24 @@ class SuperCMClassifier(
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """Predict the class of each sample.
-
-        Args:
-            X: Shape (N, n_features).
-
-        Returns:
-            Shape (N,), elements of `classes_`.
-        """
-        best = self.predict_proba(X).argmax(axis=1)
+        """Predict the classes, shape (N,), of samples ``X``, shape (N, n_features)."""
+        best = self.predict_proba(X).argmax(axis=1)  # first, as it checks that this is fitted
         classes: NDArray[Any] = self.classes_[best]
         return classes
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
-        """Predict class probabilities, the assignments to the clusters.
+        """Predict the assignments, shape (N, K), of samples ``X``, shape (N, n_features).
 
-        Args:
-            X: Shape (N, n_features).
-
-        Returns:
-            Shape (N, K), in the order of `classes_`; rows sum to 1.
+        Columns are in the order of `classes_`; rows sum to 1.
         """
         network, inputs, _ = self._checked(X)
         with torch.no_grad():
             return np.asarray(network(inputs).assignments.numpy(), dtype=np.float64)
 
     def transform(self, X: ArrayLike) -> NDArray[np.floating[Any]]:  # noqa: N803
-        """Return the features of each sample.
+        """Return the features, shape (N, d), of samples ``X``, shape (N, n_features).
 
-        Args:
-            X: Shape (N, n_features).
-
-        Returns:
-            Shape (N, d), float32 if ``X`` is float32, otherwise float64.
+        They are float32 if ``X`` is float32, otherwise float64.
         """
         network, inputs, dtype = self._checked(X)
         with torch.no_grad():
@@ -242,9 +218,7 @@ class SuperCMClassifier(
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy on the labeled samples; samples with -1 are ignored.
-
-        `GridSearchCV` and `cross_val_score` therefore work with partly labeled data.
+        """Return the accuracy on labeled samples, so that `GridSearchCV` can use partial labels.
 
         Raises:
             ValueError: If no sample has a label.
@@ -269,14 +243,9 @@ class SuperCMClassifier(
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         check_scalar(self.n_neighbors, "n_neighbors", Integral, min_val=0)
         check_scalar(self.standardize, "standardize", (bool, np.bool_))
-        for name in ("cm_weight", "noise"):
-            check_scalar(getattr(self, name), name, Real, min_val=0)
-        for name in ("cm_weight", "noise", "learning_rate"):
-            if isinstance(getattr(self, name), Real) and not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
-        check_scalar(
-            self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
-        )
+        check_not_negative("cm_weight", self.cm_weight)
+        check_not_negative("noise", self.noise)
+        check_positive("learning_rate", self.learning_rate)
 
     def _inputs(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
         if self.scaler_ is None:
@@ -306,6 +275,6 @@ class SuperCMClassifier(
         return {
             "preserves_dtype": list(_FLOATS),
             "_xfail_checks": {
-                "check_classifiers_classes": "takes -1 for a class, which says unlabeled here"
+                "check_classifiers_classes": "uses -1 as a class, which means unlabeled here"
             },
         }

@@ -1,4 +1,4 @@
-"""Training of a small network on in-memory vectors, in plain PyTorch on the CPU."""
+"""Training of a small network on vectors in memory, in plain PyTorch on the CPU."""
 
 from __future__ import annotations
 
@@ -21,12 +21,7 @@ _WARMUP_SHARE = 1 / 30
 
 
 class Network(nn.Module):
-    """A backbone and a clustering head.
-
-    Args:
-        backbone: Maps (N, n_features) to (N, d).
-        head: Clustering head for features of size d.
-    """
+    """A backbone that maps (N, n_features) to (N, d), and a clustering head."""
 
     def __init__(self, backbone: nn.Module, head: ClusteringHead) -> None:
         super().__init__()
@@ -43,9 +38,8 @@ class Walk:
     r"""Augmentation that moves a sample toward nearby samples.
 
     A random walk over the graph of nearest neighbors leads from x_i to x_j. The augmented sample is
-    x_i + u (x_j − x_i) + σ ε, with u uniform in [0, 1] and ε standard normal. With one step and
-    σ = 0, this is SMOTE (Chawla et al., JAIR 2002); longer walks spread labels like label
-    propagation.
+    x_i + u (x_j − x_i) + σ ε, with u uniform in [0, 1] and ε standard normal. One step with σ = 0
+    is SMOTE (Chawla et al., JAIR 2002); longer walks resemble label propagation.
 
     Args:
         inputs: Shape (N, n_features).
@@ -97,9 +91,7 @@ def build_network(
     alpha: float | Sequence[float] | Tensor,
     seed: int,
 ) -> Network:
-    """Build a float32 network whose initial weights are a function of the seed.
-
-    The global random number generators do not change.
+    """Build a float32 network whose initial weights depend only on the seed.
 
     Args:
         num_inputs: Size of an input vector.
@@ -108,7 +100,7 @@ def build_network(
         centroids: As in `ClusteringHead`.
         temperature: As in `ClusteringHead`.
         alpha: As in `ClusteringHead`.
-        seed: 0 or more.
+        seed: 0 or more; the global random number generators do not change.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, which would also seed every accelerator.
@@ -144,15 +136,14 @@ def train(
         walk: Augmentation; its generator also draws the batches.
         labels: Shape (N,), int64 in 0..K-1, or -1 for no label.
         cm_weight: β ≥ 0.
-        learning_rate: Maximum learning rate of Adam; the schedule is a warm-up and half a cosine.
+        learning_rate: Maximum learning rate of Adam, after a warm-up and before half a cosine.
         max_steps: Number of steps.
-        labeled_batch_size: Labeled samples per step. If there are fewer, they are repeated with
-            different augmentation.
+        labeled_batch_size: Labeled samples per step; too few are repeated, augmented differently.
         unlabeled_batch_size: Unlabeled samples per step, at most all. If all samples are labeled,
-            the step has as many more labeled samples.
+            as many labeled ones are added.
 
     Returns:
-        The loss of each step, shape (max_steps,).
+        Loss of each step, shape (max_steps,).
     """
     labeled, unlabeled = (labels >= 0).nonzero().flatten(), (labels < 0).nonzero().flatten()
     num_labeled = labeled_batch_size
