@@ -12,15 +12,14 @@ from supercm_pl.checks import check_size, check_sizes
 class ConvNet(nn.Module):
     """Blocks of convolution, batch norm and SiLU, with 2×2 max pooling between blocks.
 
-    For images from 8×8 to 64×64, and training within a minute on a laptop. Global average pooling
-    follows the last block.
+    For images from 8×8 to 64×64. Global average pooling follows the last block.
 
     Args:
         in_channels: Channels of the images.
         widths: Channels of each block.
         layers_per_block: 3×3 convolutions per block.
-        out_features: Feature dimension ``d`` of a final linear layer; ``None`` omits the layer, and
-            ``d`` is the last of ``widths``. Clusters form more reliably in few dimensions.
+        out_features: Feature dimension ``d`` of a final linear layer, or ``None`` to omit it. Few
+            dimensions help clusters to form.
 
     Raises:
         ValueError: If a number is below 1 or ``widths`` is empty; in the forward pass, if images

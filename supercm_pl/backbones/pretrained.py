@@ -19,16 +19,16 @@ from torch import Tensor, nn
 
 from supercm_pl.checks import check_size
 
-# Packages that may use the network while a checkpoint is loaded; ``None`` where none is.
+# Packages that may use the network while a checkpoint loads; ``None`` at other times.
 LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None)
 
 
 @contextmanager
 def weights_follow(trust: Collection[str] = ()) -> Iterator[None]:
-    """Build networks without reading or downloading weights: those of a checkpoint come after.
+    """Build networks without reading or downloading weights, because a checkpoint follows.
 
     Args:
-        trust: Packages that may use the network all the same.
+        trust: Packages that may still use the network.
     """
     token = LOADING.set(trust)
     try:

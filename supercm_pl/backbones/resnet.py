@@ -11,9 +11,8 @@ from supercm_pl.checks import check_size
 class ResNet18(nn.Module):
     """ResNet-18 for 32×32 images: a 3×3 stem without pooling, then two residual blocks per stage.
 
-    He et al., *Deep Residual Learning for Image Recognition* (2016). 32×32 images are reduced to
-    4×4; the ImageNet network, with a 7×7 stem of stride 2 and max pooling, would reduce them to one
-    pixel. For the latter, and for pretrained weights, use :class:`TorchvisionBackbone`.
+    He et al., *Deep Residual Learning for Image Recognition* (2016). For larger images and
+    pretrained weights, use the ImageNet variant, :class:`TorchvisionBackbone`.
 
     Args:
         in_channels: Channels of the images.

@@ -12,19 +12,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from supercm_pl.checks import check_choice
+from supercm_pl.viz import classification, domain_shift
 from supercm_pl.viz.axes import new_figure
-from supercm_pl.viz.classification import (
-    draw_confusion,
-    plot_confidence,
-    plot_reliability,
-    reliability,
-)
-from supercm_pl.viz.domain_shift import (
-    class_accuracy,
-    plot_a_distance,
-    plot_class_accuracy,
-    proxy_a_distance,
-)
 from supercm_pl.viz.embedding import Embedding, plot_embeddings
 from supercm_pl.viz.projection import Projection
 from supercm_pl.viz.sampling import ValidationSampler, ValidationSamples
@@ -133,22 +122,24 @@ def _confusion(samples: ValidationSamples) -> Figure | None:
     parts = zip(samples.domain_names, samples.confusion, strict=True)
 
     def draw(name: str, counts: Tensor, ax: Axes) -> None:
-        draw_confusion(counts, names=samples.classes, title=f"{name} (% of class)", ax=ax)
+        classification.draw_confusion(
+            counts, names=samples.classes, title=f"{name} (% of class)", ax=ax
+        )
 
     return _side_by_side([part for part in parts if int(part[1].sum())], draw, 5.0, 5.0)
 
 
 def _confidence(samples: ValidationSamples) -> Figure | None:
     def draw(name: str, part: tuple[Tensor, Tensor | None], ax: Axes) -> None:
-        plot_confidence(*part, title=f"{name}: assignment confidence", ax=ax)
+        classification.plot_confidence(*part, title=f"{name}: assignment confidence", ax=ax)
 
     return _side_by_side(_by_domain(samples).items(), draw, 4.2, 3.2)
 
 
 def _reliability(samples: ValidationSamples) -> Figure | None:
     def draw(name: str, part: tuple[Tensor, Tensor], ax: Axes) -> None:
-        title = f"{name}: calibration error {float(reliability(*part).error):.3f}"
-        plot_reliability(*part, title=title, ax=ax)
+        title = f"{name}: calibration error {float(classification.reliability(*part).error):.3f}"
+        classification.plot_reliability(*part, title=title, ax=ax)
 
     return _side_by_side(_labeled(samples).items(), draw, 4.2, 4.0)
 
@@ -160,10 +151,14 @@ def _domains(samples: ValidationSamples) -> Figure | None:
     figure = new_figure(9.0, 3.6)
     left, right = figure.subplots(1, 2, width_ratios=[1, 3])
     between = " – ".join(samples.domain_names[:2])
-    plot_a_distance({between: proxy_a_distance(first, second)}, title="domains", ax=left)
-    accuracies = {name: class_accuracy(*part) for name, part in _labeled(samples).items()}
+    domain_shift.plot_a_distance(
+        {between: domain_shift.proxy_a_distance(first, second)}, title="domains", ax=left
+    )
+    accuracies = {
+        name: domain_shift.class_accuracy(*part) for name, part in _labeled(samples).items()
+    }
     if accuracies:
-        plot_class_accuracy(accuracies, names=samples.classes, ax=right)
+        domain_shift.plot_class_accuracy(accuracies, names=samples.classes, ax=right)
     else:
         right.set_axis_off()
     return figure

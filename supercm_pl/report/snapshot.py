@@ -91,14 +91,10 @@ class Snapshot:
     def _check(self) -> None:
         count, classes, domains = len(self.points), len(self.classes), len(self.domain_names)
         mistakes = len(self.images)
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             "points": (count, 2),
             "centroids": (len(self.centroids), 2),
-            "labels": (count,),
-            "predicted": (count,),
-            "confidence": (count,),
-            "domains": (count,),
-            "rows": (count,),
+            **dict.fromkeys(("labels", "predicted", "confidence", "domains", "rows"), (count,)),
             "confusion": (domains, classes, classes),
             "mistaken": (mistakes, 4),
             "mistake_confidence": (mistakes,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -13,28 +14,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MISSING = "figures require matplotlib: pip install 'supercm-pl[plot]'"
-
 WITHOUT_LABEL = "#bbbbbb"
 
 
 def new_axes(**options: Any) -> Axes:
     """Return the axes of a new pyplot figure, which notebooks show automatically."""
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(_MISSING) from error
-    ax: Axes = pyplot.subplots(layout="constrained", **options)[1]
+    ax: Axes = _matplotlib("pyplot").subplots(layout="constrained", **options)[1]
     return ax
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Return a figure that is not registered with pyplot, so it is freed when unused; in inches."""
+    size = (width, height)
+    figure: Figure = _matplotlib("figure").Figure(figsize=size, layout="constrained")
+    return figure
+
+
+def _matplotlib(module: str) -> Any:
     try:
-        from matplotlib.figure import Figure
+        return import_module(f"matplotlib.{module}")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(_MISSING) from error
-    return Figure(figsize=(width, height), layout="constrained")
+        message = "figures require matplotlib: pip install 'supercm-pl[plot]'"
+        raise ModuleNotFoundError(message) from error
 
 
 def color(group: int) -> str:

@@ -43,7 +43,7 @@ class Mistakes:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSamples:
-    """Data for figures, detached and on the CPU.
+    """Sampled validation data, detached and on the CPU.
 
     Attributes:
         features: ``(N, d)`` float32.
