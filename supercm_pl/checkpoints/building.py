@@ -1,4 +1,4 @@
-"""Building the module of a checkpoint, without any class that is not trusted."""
+"""Rebuilding the module of a checkpoint from trusted classes only."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _CONTAINERS = (list, tuple, set, frozenset, Mapping, Collection)
 
 
 def hyperparameters_of(content: Any) -> dict[str, Any]:
-    """The hyperparameters in the content of a checkpoint; empty where it has none."""
+    """Return the hyperparameters of a checkpoint; empty if it has none."""
     found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else {}
 
 
 def read_hyperparameters(file: str | Path) -> dict[str, Any]:
-    """Those in a file that a logger of Lightning wrote, ``.yaml`` or ``.csv``."""
+    """Read hyperparameters from a file of a Lightning logger, ``.yaml`` or ``.csv``."""
     load = load_hparams_from_tags_csv if Path(file).suffix == ".csv" else load_hparams_from_yaml
     return dict(load(file))
 
@@ -50,13 +50,13 @@ def load_module(
     trust: str | Collection[str] = (),
     **own: Any,
 ) -> Any:
-    """Build the module of a checkpoint by :func:`build_module`, and fill it.
+    """Build the module of a checkpoint by :func:`build_module`, and load its state.
 
     Args:
-        base: The class whose checkpoint it is.
-        content: What :func:`~supercm_pl.checkpoints.files.read_checkpoint` gives.
-        strict: Whether names in the module and in the checkpoint must be the same; ``None`` leaves
-            that to the module.
+        base: As in :func:`build_module`.
+        content: Result of :func:`~supercm_pl.checkpoints.files.read_checkpoint`.
+        strict: Require the same names in module and checkpoint; ``None``: the module's
+            ``strict_loading``.
         trust: As in :func:`build_module`.
         own: As in :func:`build_module`.
     """
@@ -67,7 +67,7 @@ def load_module(
     strict = module.strict_loading if strict is None else strict
     keys = module.load_state_dict(state, strict=strict)
     for what, names in (("lacks", keys.missing_keys), ("has unknown", keys.unexpected_keys)):
-        if names:  # not with `strict`, which raises
+        if names:  # with `strict`, loading has raised
             rank_zero_warn(f"the checkpoint {what} {', '.join(names):.200}")
     devices = (value.device for value in state.values() if isinstance(value, Tensor))
     return module.to(next(devices, torch.device("cpu")))
@@ -79,22 +79,22 @@ def build_module(
     trust: str | Collection[str] = (),
     **own: Any,
 ) -> Any:
-    """Build the module of a checkpoint, and no class that is not trusted.
+    """Build the module of a checkpoint from trusted classes only.
 
-    No text is parsed: a mapping with ``class_path`` and ``init_args`` is an object, a text where
-    a function or class belongs is its dotted name, and all other text stays text. The class that
-    is loaded vouches for itself and for the package that defines it.
+    No text is parsed. A mapping with ``class_path`` and ``init_args`` is an object. Where a class
+    or function is required, text is its dotted name. All other text remains text. ``base`` is
+    trusted, and so is the package that defines it.
 
     Args:
-        base: The class whose checkpoint it is; the checkpoint may name a subclass.
-        hyperparameters: Of the checkpoint.
-        trust: Further packages, or whole names of classes, that the checkpoint may name.
-        own: Arguments that the user gives in place of those of the checkpoint.
+        base: Class of the module; the checkpoint may name a subclass.
+        hyperparameters: Those of the checkpoint.
+        trust: Further packages, or full names of classes, that the checkpoint may name.
+        own: Arguments that replace those of the checkpoint.
 
     Raises:
         ValueError: If the checkpoint names a class that is not trusted (see
-            :func:`~supercm_pl.checkpoints.trust.resolve`), one that is not a ``base``, or
-            arguments that it can't be built of.
+            :func:`~supercm_pl.checkpoints.trust.resolve`) or not a ``base``, or has invalid
+            arguments for it.
     """
     home = base.__module__.partition(".")[0]
     trusted = trusted_names(trust) | ({home} if home != "supercm_pl" else set())
@@ -109,7 +109,7 @@ def build_module(
 
 
 def known_arguments(kind: Any, hyperparameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Those of the hyperparameters that the constructor of ``kind`` takes."""
+    """Yield the hyperparameters that are arguments of the constructor of ``kind``."""
     known, takes_others = _parameters(kind)
     for name, value in hyperparameters.items():
         if name in known or (takes_others and name not in ("_class_path", "_instantiator")):
@@ -117,14 +117,14 @@ def known_arguments(kind: Any, hyperparameters: Mapping[str, Any]) -> Iterator[t
 
 
 def build(value: Any, trust: Collection[str] = ()) -> Any:
-    """Build the object of a ``class_path`` with ``init_args``, as :func:`build_module` does."""
+    """Build an object from its ``class_path`` and ``init_args``, as :func:`build_module` does."""
     with weights_follow(trust):
         return _build(value, [Any], trust)
 
 
 def _keep(hyperparameters: Mapping[str, Any]) -> AbstractContextManager[None]:
-    # Lightning's modules keep those of a configured run, which say the classes as well: from the
-    # plain arguments of the constructor no second checkpoint could be built.
+    # A configured run saves class paths. The module must save them again: its own arguments are
+    # objects, which no checkpoint can hold.
     if "_instantiator" not in hyperparameters:
         return nullcontext()
     instantiator = "lightning.pytorch.cli.instantiate_module"
@@ -138,7 +138,7 @@ def _build(value: Any, hints: list[Any], trust: Collection[str]) -> Any:
             return _object(value, hints, trust)
         for kind in filter(dataclasses.is_dataclass, _classes(hints)):
             return kind(**_arguments(kind, value, trust))
-        if any("." in str(key) for key in value):  # which a parser would take for a path of keys
+        if any("." in str(key) for key in value):  # to a parser, this would be a nested key
             raise ValueError(f"the checkpoint has keys with dots: {[*value]!r:.100}")
         return {key: _build(item, inner or [Any], trust) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -162,7 +162,7 @@ def _object(value: Mapping[Any, Any], hints: list[Any], trust: Collection[str]) 
         raise ValueError(f"{value['class_path']} must have init_args, got {list(value)!r:.100}")
     arguments = _arguments(kind, {**others[0], **others[1]}, trust)
     returns = kind if isinstance(kind, type) else _hints(kind).get("return")
-    # What the model asks for a maker of, such as an optimizer, is made with further arguments.
+    # The model itself calls what builds an optimizer or the like, and adds arguments.
     made = [get_args(hint)[-1:] for hint in hints if get_origin(hint) is Callable]
     makes = _classes(each for one in made for hint in one for each in _alternatives(hint))
     if isinstance(returns, type) and issubclass(returns, (Optimizer, LRScheduler, *makes)):
@@ -188,12 +188,12 @@ def _call(kind: Any, arguments: Mapping[str, Any]) -> Any:
         raise
     except Exception as error:
         raise ValueError(
-            f"{kind.__qualname__} can't be built of what the checkpoint has: {error}"
+            f"{kind.__qualname__} can't be built from the arguments in the checkpoint: {error}"
         ) from error
 
 
 def _parameters(kind: Any) -> tuple[dict[str, Any], bool]:
-    """Arguments by name, each with its type, and whether there may be others."""
+    """Return the types of the arguments by name, and whether other arguments are accepted."""
     known: dict[str, Any] = {}
     is_class = isinstance(kind, type)
     for call in [each.__init__ for each in kind.__mro__] if is_class else [kind]:
@@ -201,21 +201,20 @@ def _parameters(kind: Any) -> tuple[dict[str, Any], bool]:
         hints = _hints(call)
         for each in parameters:
             if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
-                # Arguments that are handed on are in the signature alone.
+                # Options of another class are in the signature, but not in the annotations.
                 named = isinstance(each.annotation, str) or each.annotation is each.empty
                 known.setdefault(each.name, hints.get(each.name, Any if named else each.annotation))
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             return known, False
-        # Else they go to the constructor above.
     return known, True
 
 
 def _hints(call: Any) -> dict[str, Any]:
-    # PyTorch imports some of the names in its types for type checkers alone.
+    # PyTorch imports some names in its annotations only for type checkers.
     names = {**vars(abc), **vars(typing), **getattr(inspect.unwrap(call), "__globals__", {})}
     try:
         return get_type_hints(call, names)
-    except Exception:  # any of them may take a function, then
+    except Exception:  # unknown types: each argument may be a text or a function
         return dict.fromkeys(getattr(call, "__annotations__", ()), str | Callable)
 
 
@@ -225,22 +224,21 @@ def _text(value: str, hints: list[Any], trust: Collection[str]) -> Any:
             return kind[value]
         if issubclass(kind, PurePath) and str not in hints:
             return kind(value)
-    # Text that a parser would not leave as it is must not reach one later, in the configuration
-    # that is saved of a run that goes on.
+    # A resumed run saves its configuration. Reject text that a parser would later change.
     if Any in hints:
         if re.search(r"[:{\[\n]", value):
-            raise ValueError(f"the checkpoint has {value!r:.100} where text can't be")
+            raise ValueError(f"the checkpoint has {value!r:.100} where such text is not allowed")
         return value
     texts = [hint for hint in hints if _is_text(hint) and hint is not NoneType]
     if len(texts) >= len({*hints} - {NoneType}) or (texts and re.fullmatch(r"[\w-]*", value)):
         return value
     if {Callable, type} & {get_origin(hint) or hint for hint in hints}:
         return resolve(value, trust)
-    raise ValueError(f"the checkpoint has the text {value!r:.100} in the place of an object")
+    raise ValueError(f"the checkpoint has the text {value!r:.100} where an object is required")
 
 
 def _is_text(hint: Any) -> bool:
-    """Whether no text for this type can mean a class or a function."""
+    """Whether text for this type is never the name of a class or function."""
     origin = get_origin(hint) or hint
     if origin is Literal or origin in _PLAIN:
         return True
@@ -254,7 +252,7 @@ def _classes(hints: Iterable[Any]) -> Iterator[type]:
 
 
 def _alternatives(hint: Any) -> Iterator[Any]:
-    """The types of a union, or the one type; what is not known here is ``Any``."""
+    """Yield the types of a union, or the type itself; unknown kinds of types become ``Any``."""
     if get_origin(hint) in (Union, UnionType, Annotated):
         for arg in get_args(hint)[: 1 if get_origin(hint) is Annotated else None]:
             yield from _alternatives(arg)

@@ -1,4 +1,4 @@
-"""Checkpoints that are never half a file, and that run no code of who wrote them."""
+"""Atomic writing of checkpoints, and reading that executes no code from them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from supercm_pl._lightning import load_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is whole.
+    """Writes checkpoints atomically, and loads only tensors and plain values.
 
-    Whenever the process is killed, or the disk is full, the file of that name is either the one
-    before or the new one. Lightning's own way writes to the folder for temporary files, which on
-    another file system means to copy into place; and makes the whole file in memory first.
+    A checkpoint is written to a temporary file in the same folder, which is then renamed. If the
+    process is killed or the disk is full, the previous file is unchanged. Lightning writes to the
+    system's temporary folder, which may be on another file system, and first builds the whole file
+    in memory.
 
-    Loading is restricted to tensors and plain values unless ``weights_only=False`` is said, on
-    every version of PyTorch.
+    Loading is restricted unless ``weights_only=False``, with every version of PyTorch.
 
     Args:
-        trainer: Whose callbacks forget files outside their folders when a checkpoint is loaded;
-            ``None`` leaves that to the module.
+        trainer: When it loads a checkpoint, its callbacks forget files outside their folders;
+            ``None``: only modules of this package do this.
 
     Raises:
-        OSError: On saving, if the file can't be written; it names the file, and the one before is
-            untouched.
+        OSError: On saving, if the file can't be written.
     """
 
     def __init__(self, trainer: L.Trainer | None = None) -> None:
@@ -44,26 +43,26 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write to ``path``; one with a protocol such as ``s3://`` is left to Lightning."""
+        """Write to ``path``; Lightning writes to URLs such as ``s3://``."""
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Hidden, and with another suffix: nobody takes what a killed process left for a checkpoint.
+        # A hidden name with another suffix: an incomplete file is never taken for a checkpoint.
         temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
         try:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
-                os.fsync(file.fileno())  # else the new name may outlive a crash and the data not
+                os.fsync(file.fileno())  # or a crash may keep the new name, but not the data
             temporary.replace(target)
         except Exception as error:
             temporary.unlink(missing_ok=True)
             cause = _system_error(error)
             if cause is None:
                 raise
-            kept = "; the one before is whole" if target.exists() else ""
+            kept = "; the previous one is unchanged" if target.exists() else ""
             raise OSError(
                 cause.errno, f"{cause.strerror}: can't write the checkpoint{kept}", str(target)
             ) from error
@@ -75,7 +74,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         map_location: Any = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """The content of the file at ``path``."""
+        """Read a checkpoint."""
         weights_only = True if weights_only is None else weights_only
         loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
         if weights_only:
@@ -85,7 +84,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint, the folder of a sharded one, or a link; leave everything else."""
+        """Remove a checkpoint, the folder of a sharded one, or a link, and nothing else."""
         file = Path(path)
         if "://" in str(path):
             system = get_filesystem(path)
@@ -113,30 +112,31 @@ def _is_sharded(folder: Path) -> bool:
 
 
 def use_atomic_checkpoints(trainer: L.Trainer) -> None:
-    """Let ``trainer`` save by :class:`AtomicCheckpointIO`, unless it was given a plugin for it."""
+    """Use :class:`AtomicCheckpointIO` in ``trainer``, unless it has another checkpoint plugin."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO(trainer)
 
 
 def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) -> dict[str, Any]:
-    """The content of a checkpoint, of tensors and plain values alone.
+    """Read a checkpoint, which must contain only tensors and plain values.
 
     Args:
         source: A path, a URL, or an open file.
-        map_location: As in ``torch.load``; ``None`` leaves tensors where they were, or puts them
-            on the CPU where this machine has no such device.
+        map_location: As in ``torch.load``; ``None``: the device from which a tensor was saved, or
+            the CPU if this machine does not have that device.
 
     Raises:
-        ValueError: If it is no checkpoint.
-        pickle.UnpicklingError: If it holds something else.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a checkpoint, or contains a class or function.
+        pickle.UnpicklingError: If it contains other objects.
     """
     where: Any = _where_it_was if map_location is None else map_location
     is_local = isinstance(source, str | Path) and "://" not in str(source)
-    if is_local and not Path(str(source)).is_file():  # a pipe, for one, would be waited for
+    if is_local and not Path(str(source)).is_file():  # reading a pipe could block forever
         raise FileNotFoundError(errno.ENOENT, "No such file", str(source))
     try:
         if is_local:
-            # Mapped, of a large file this reads the names and shapes alone until more is used.
+            # Memory-mapped: of a large file, only the tensors in use are read.
             mapped = zipfile.is_zipfile(str(source)) or None
             content = torch.load(source, map_location=where, weights_only=True, mmap=mapped)
         else:
@@ -158,7 +158,7 @@ def _where_it_was(storage: Any, location: str) -> Any:
 
 
 def _check_values(content: Any) -> None:
-    # What PyTorch lets a file name, some functions and classes among it, is not to be called.
+    # PyTorch allows a file to name some functions and classes. They must never be called.
     seen: set[int] = set()
     rest = [content]
     while rest:
@@ -168,18 +168,18 @@ def _check_values(content: Any) -> None:
                 seen.add(id(value))
                 rest += [*value, *(value.values() if isinstance(value, Mapping) else ())]
         elif callable(value):
-            raise ValueError(f"the checkpoint holds {value!r:.100}, and not only values")
+            raise ValueError(f"a checkpoint must contain only plain values, got {value!r:.100}")
 
 
 def forget_other_files(trainer: L.Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Let the callbacks of ``trainer`` remember no file outside their own folders.
+    """Remove files outside the checkpoint folders of ``trainer`` from the states of its callbacks.
 
-    Lightning removes or loads the files that a ``ModelCheckpoint`` remembers, and a resumed one
-    takes them from the checkpoint. One whose files are elsewhere begins anew.
+    A ``ModelCheckpoint`` restores the paths of its files from the checkpoint, and later removes or
+    loads them. If one of them is outside every checkpoint folder of this run, its state is reset.
 
     Args:
-        trainer: About to load the state of its callbacks.
-        checkpoint: It is changed in place.
+        trainer: The trainer that loads the checkpoint.
+        checkpoint: Changed in place.
     """
     states = checkpoint.get("callbacks")
     states = states if isinstance(states, dict) else {}
@@ -195,7 +195,7 @@ def forget_other_files(trainer: L.Trainer, checkpoint: Mapping[str, Any]) -> Non
 
 
 def _is_inside(file: str, folder: str) -> bool:
-    if "::" in file:  # another file system within the first
+    if "::" in file:  # a chained URL of fsspec, which may point anywhere
         return False
     if "://" in file:
         return file.startswith(f"{folder}/") and ".." not in file.split("/")
@@ -203,7 +203,7 @@ def _is_inside(file: str, folder: str) -> bool:
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    # PyTorch's writer says that the disk is full by an error of its own, raised from the system's.
+    # On a full disk, PyTorch raises its own error from the error of the system.
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error if isinstance(error, OSError) and error.errno is not None else None

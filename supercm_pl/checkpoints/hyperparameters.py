@@ -1,4 +1,4 @@
-"""Hyperparameters in a checkpoint that ``weights_only=True`` can load."""
+"""Hyperparameters that checkpoints can hold with ``weights_only=True``."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from supercm_pl.options import is_plain
 
 
 def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> None:
-    """Save the arguments of ``module``'s constructor as Lightning's own method does.
+    """Save the constructor arguments of ``module`` as hyperparameters, as Lightning does.
 
     Args:
-        module: Under construction.
-        frame: That of the base class's constructor.
+        module: Module under construction.
+        frame: Frame of the base class's constructor.
     """
     if frame is None or given_hyperparameters() is not None:
-        # From a configuration Lightning has class paths and plain values: they rebuild all.
+        # From a configuration, Lightning has class paths and plain values of all arguments.
         module.save_hyperparameters()
         return
-    # From Python there are live objects, which a file loaded with `weights_only=True` can't
-    # hold. They are left out and given again: `load_from_checkpoint(path, backbone=...)`.
+    # From Python, arguments may be objects, which `weights_only=True` rejects. They are left out,
+    # and passed again on loading: `load_from_checkpoint(path, backbone=...)`.
     arguments = _constructor_arguments(module, frame)
     plain = {name: value for name, value in arguments.items() if is_plain(value)}
-    # Told so, Lightning does not look for arguments among the constructors' variables itself, where
-    # those that are handed on by their defaults are missing.
+    # By itself, Lightning reads the local variables of the constructors, and misses the defaults of
+    # options that one class passes on to another.
     with hyperparameters_given(plain):
         module.save_hyperparameters()
 
 
 def _constructor_arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
-    """Arguments in force of the constructor of ``module``'s own class, defaults included."""
+    """Return the arguments of the constructor of ``module``'s own class, with defaults."""
     while (outer := frame.f_back) and _is_constructor(outer, module):
         frame = outer
     names, _, variadic, values = inspect.getargvalues(frame)

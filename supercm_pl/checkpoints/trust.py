@@ -1,4 +1,4 @@
-"""Which classes and functions a checkpoint may name."""
+"""The classes and functions that a checkpoint may name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 _BASES = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-# Schedules of a weight, which are classes of their own kind.
+# Ramps of loss weights have a base class of their own.
 _RAMPS = "supercm_pl.training.ramps"
-# The public classes of these modules, built with numbers and text, read no file, compile nothing
-# and call nothing. torch.fx, torch.jit and timm's wrappers do, and so do torchmetrics' networks.
+# Constructors of public classes in these modules, called with numbers and text, read no file,
+# compile nothing and call no function. Those in torch.fx, torch.jit, timm's wrappers and
+# torchmetrics' networks do.
 _LISTED = (
     *("torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torchvision.models", "timm.models"),
     *("torchmetrics.classification", "torchmetrics.clustering", "torchmetrics.regression"),
@@ -22,12 +23,12 @@ _LISTED = (
 
 
 def trusted_names(trust: str | Collection[str]) -> frozenset[str]:
-    """Names of packages and classes, from a collection or separated by commas."""
+    """Parse names of packages and classes: a collection, or text separated by commas."""
     return frozenset(filter(None, trust.split(",") if isinstance(trust, str) else trust))
 
 
 def named_in(configuration: Any) -> frozenset[str]:
-    """Every dotted name in the user's own configuration, which thereby trusts it."""
+    """Collect every dotted name in the user's own configuration, which makes it trusted."""
     return frozenset(_names(configuration))
 
 
@@ -44,18 +45,19 @@ def _names(value: Any) -> Iterator[str]:
 
 
 def resolve(path: object, trust: Collection[str] = ()) -> Any:
-    """Import the class or function of a dotted name that a checkpoint gives.
+    """Import the class or function that a checkpoint names.
 
-    A name is accepted if it is a public class of this package, or of the listed modules of
-    PyTorch, torchvision, timm and torchmetrics; or if ``trust`` has it or its package. The class
-    must also be defined there: what a trusted module imports from elsewhere is rejected.
+    Accepted are modules (``nn.Module``), optimizers, schedules and ramps that are public classes of
+    this package or of the listed modules of PyTorch, torchvision, timm and torchmetrics; and any
+    class or function that ``trust`` contains, or whose package it contains. It must also be defined
+    there: names that a module imports from elsewhere are rejected, unless ``trust`` contains them.
 
     Args:
         path: The dotted name.
-        trust: Packages, and whole names of classes, that the user trusts.
+        trust: Packages, and full names of classes, that the user trusts.
 
     Raises:
-        ValueError: If the name is not accepted; nothing was imported for it.
+        ValueError: If the name is not accepted. Nothing outside trusted packages is imported.
     """
     parts = path.split(".") if isinstance(path, str) else []
     if len(parts) > 1 and all(part.isidentifier() for part in parts):
@@ -74,7 +76,7 @@ def _trusted(path: str, trust: Collection[str]) -> Any:
     try:
         found = pkgutil.resolve_name(path)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"the checkpoint names {path}, which can't be had: {error}") from error
+        raise ValueError(f"can't import {path}, which the checkpoint names: {error}") from error
     home = f"{getattr(found, '__module__', None)}."
     return found if path in trust or home.startswith(tuple(f"{n}." for n in trust)) else None
 

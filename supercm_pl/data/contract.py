@@ -1,4 +1,4 @@
-"""What the data and the module of a run tell each other."""
+"""Requirements of a module, and facts about its data, in one object."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from supercm_pl.data.views import Views
 
 @dataclass(frozen=True)
 class Contract:
-    """What the data and the module of a run tell each other; both read it in ``setup``.
+    """The requirements of a module, and the facts about its data; both read it in ``setup``.
 
-    Either side may be missing or come from another library. Its values are then the defaults.
+    Either side may be missing or come from another library; its values are then the defaults.
 
     Args:
         module: May have ``required_views``, a mapping from part to views, each with the names of
@@ -29,12 +29,12 @@ class Contract:
 
     @classmethod
     def of(cls, trainer: Any) -> Contract:
-        """The contract between the module and the data module of a trainer, if there is one."""
+        """Create the contract of the module and the data module of a trainer, if there is one."""
         module = getattr(trainer, "lightning_module", None)
         return cls(module, getattr(trainer, "datamodule", None))
 
     def required_views(self, part: str) -> Views:
-        """The views of a part that the module needs; the weak view if it does not tell."""
+        """The views of a part that the module requires; by default the weak view."""
         views: Mapping[str, Views] = getattr(self.module, "required_views", {})
         return views.get(part, {"weak": ()})
 
@@ -47,18 +47,18 @@ class Contract:
 
     @property
     def seed(self) -> int | None:
-        """The seed of the data, else that of ``seed_everything``."""
+        """The seed of the data module, else that of ``seed_everything``."""
         seed = getattr(self.data, "run_seed", None)
         return global_seed() if seed is None else int(seed)
 
     @property
     def num_unlabeled(self) -> int | None:
-        """Number of unlabeled samples; ``None`` if the data do not tell or have no length."""
+        """Number of unlabeled samples; ``None`` if unknown or without a length."""
         number: int | None = getattr(self.data, "num_unlabeled", None)
         return number
 
     def class_names(self, count: int) -> tuple[str, ...]:
-        """The names of ``count`` classes; their numbers if the data do not name as many."""
+        """The names of ``count`` classes; their numbers unless the data have as many names."""
         names = getattr(self.data, "classes", None) or ()
         return tuple(map(str, names if len(names) == count else range(count)))
 

@@ -1,4 +1,4 @@
-"""The data module that both tasks share: loaders, views, and augmentation on the device."""
+"""Base of the data modules: loaders, views, and augmentation on the device."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     images, and the global random number generators stay untouched.
 
     Args:
-        sources: All that the run reads; the last one has the test data.
+        sources: Sources of the run; the last one has the test data.
         weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
             inputs unchanged.
         strong: Transform that makes the strong view; required by some methods.
@@ -80,8 +80,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         keep_on_device: Copy training data that are tensors in memory to the device once, and draw
             samples there; no effect on the CPU. ``None``: with ``num_workers=0``, if all of them
             fit in a quarter of the device's free memory.
-        seed: Of split, order and augmentation, 0 or more; ``None``: that of ``seed_everything``,
-            else 0.
+        seed: Seed of split, order and augmentation, 0 or more; ``None``: that of
+            ``seed_everything``, else 0.
         predict_path: Folder of images for ``predict``; ``None``: the test data.
 
     Raises:
@@ -202,7 +202,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             self._domains = self.open_domains()
 
     def __str__(self) -> str:
-        # Lightning's own would make every loader.
+        # Lightning's method would create every loader.
         return f"{type(self).__name__}(seed={self.seed})"
 
     def setup(self, stage: str | None = None) -> None:
@@ -213,7 +213,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             rank_zero_info(self.describe())
             self._described = True
         if stage == "fit" and self.trainer is not None and not self.has_val_data:
-            # Lightning warns of an empty loader, and would validate on nothing at the end of it.
+            # Lightning warns about an empty loader, and would run an empty validation.
             self.trainer.limit_val_batches = 0
 
     def train_dataloader(self) -> PairedLoader:
@@ -242,9 +242,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             steps_per_epoch=self.steps_per_epoch,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
-            # Lightning's own count is right in every checkpoint, at the end of an epoch and in the
-            # middle of a step as well. A count of batches handed out is not restored there, or is
-            # one too high.
+            # Lightning's count is right in every checkpoint, also at the end of an epoch and in the
+            # middle of a step. A count of batches handed out would be missing, or one too high.
             completed=None if self.trainer is None else self._completed_batches,
         )
 
@@ -279,7 +278,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Turn ``uint8`` into floats, and augment a training batch."""
         if isinstance(batch, dict) and POSITION in batch:
             return self._augmented(batch)
-        # Inputs alone, or first, or by that name; labels stay as they are.
+        # A tensor, a sequence that starts with inputs, or a mapping; labels do not change.
         if isinstance(batch, Mapping):
             return {**batch, "inputs": self._evaluated(batch["inputs"])}
         if isinstance(batch, Tensor):
@@ -288,7 +287,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return (self._evaluated(inputs), *others)
 
     def state_dict(self) -> dict[str, Any]:
-        """The split's digest for a resumed run, and what the model needs without its data."""
+        """Return the digest of the split, and preprocessing, classes and shape for later use."""
         state: dict[str, Any] = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
         state |= {"classes": list(self.classes), "input_shape": list(self.input_shape)}
         if self._is_fitted() and self.preprocess is not None:
@@ -305,9 +304,9 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         weights_only: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Built of ``kwargs``, with the state that the checkpoint holds of such data.
+        """Build from ``kwargs``, and load the state of this class from the checkpoint.
 
-        With ``weights_only=False``, or an ``hparams_file``, it is Lightning's.
+        With ``weights_only=False`` or an ``hparams_file``, load as Lightning does.
         """
         if weights_only is False or hparams_file is not None:
             return super().load_from_checkpoint(

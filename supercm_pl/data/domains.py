@@ -33,18 +33,18 @@ def open_domains(
     """Open all domains and choose their splits: the sources, then a ``TargetDomain``.
 
     Args:
-        sources: Of labeled samples.
-        target: Whose labels are hidden.
+        sources: Sources of labeled samples.
+        target: Source of the target, whose labels are hidden.
         resize: Height and width for the images of all domains; ``None`` keeps their sizes.
         labeled: The labeled samples of the target, as in
             :func:`~supercm_pl.data.splits.target_split.split_target`.
         source_val_size: Samples held out of each source.
         target_val_size: Samples held out of the target, or ``"all"`` unlabeled ones.
         oracle: Validate the target with labels.
-        seed: Of the splits.
+        seed: Seed of the splits.
 
     Raises:
-        ValueError: If the domains do not match, or do not allow what is asked for.
+        ValueError: If domains do not match, or the requested samples are not available.
     """
     opened = {
         "source" if len(sources) == 1 else f"source {i}": source.load()
@@ -111,14 +111,14 @@ class DomainSamples(Samples):
 
 
 def _numbers(own: Sequence[str], shared: Sequence[str]) -> Indices:
-    """The number of each own class among the shared ones, ``(K,)``."""
+    """Return the number of each own class among the shared classes, ``(K,)``."""
     return np.array([shared.index(name) for name in own], dtype=np.int64)
 
 
 def _fit(data: SourceData, reshape: Reshape) -> SourceData:
     """Training data in the common shape; evaluation sets follow when they are used."""
     unlabeled = data.unlabeled
-    if unlabeled is not None and not is_iterable(unlabeled):  # which has the shape already
+    if unlabeled is not None and not is_iterable(unlabeled):  # iterable data have the shape
         unlabeled = reshaped(unlabeled, reshape)
     return replace(data, train=reshaped(data.train, reshape), unlabeled=unlabeled)
 
@@ -128,4 +128,4 @@ def _check_every_class(sources: Sequence[Domain], classes: Sequence[str]) -> Non
     absent = [repr(name) for k, name in enumerate(classes) if not (train == k).any()]
     if absent:
         told = ", ".join(absent[:10])
-        raise ValueError(f"there are no source samples to train on of the classes {told}")
+        raise ValueError(f"there are no source samples to train on for the classes {told}")

@@ -1,4 +1,4 @@
-"""From a checkpoint of ``supercm fit`` to what can be exported."""
+"""Loading of checkpoints for prediction and export."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ def load_classifier(
     uint8: bool = False,
     trust: str | Collection[str] = (),
 ) -> Classifier:
-    """Rebuild the model of a checkpoint that ``supercm fit`` wrote, with what its data did before.
+    """Rebuild the model and the preprocessing of a checkpoint that ``supercm fit`` wrote.
 
-    Nothing is unpickled. The file alone is enough: it says how the model is built, how inputs are
-    preprocessed, what classes are called and what shape inputs have. Only a preprocessing of your
-    own needs ``trust``, or the configuration that names it.
+    Nothing is unpickled. The file contains the arguments of the model and of the preprocessing, the
+    names of the classes and the input shape. Your own classes require ``trust``, or the
+    configuration that names them.
 
     Args:
         checkpoint: The file.
-        config: The run's ``config.yaml``, whose classes are trusted.
-        classes: Names of the classes; ``None`` takes those of the data.
-        input_shape: Of one input; ``None`` takes that of the data.
-        uint8: Let the model take bytes from 0 to 255 in place of floats in ``[0, 1]``.
-        trust: Packages whose classes the checkpoint may name beside those of this package, PyTorch,
-            torchvision, timm and torchmetrics.
+        config: The ``config.yaml`` of the run; the classes of its model and preprocessing are
+            trusted.
+        classes: Names of the classes; ``None``: those of the data.
+        input_shape: Shape of one input; ``None``: that of the data.
+        uint8: The model takes ``uint8`` from 0 to 255 instead of floats in ``[0, 1]``.
+        trust: Further packages whose classes the checkpoint may name.
 
     Raises:
-        ValueError: If the file is not a checkpoint, names classes that are not trusted, or does
-            not say what shape inputs have or how they are preprocessed.
+        ValueError: If the file is not a checkpoint, names classes that are not trusted, or lacks
+            the input shape or the class of the preprocessing.
         OSError: If a file can't be read.
     """
     path = Path(checkpoint)
     content = read_checkpoint(path, "cpu")
     if "_class_path" not in hyperparameters_of(content):
         raise ValueError(
-            f"{path} does not say how its model is built, as the checkpoints of supercm fit do: in "
-            "Python, load it and give it to supercm_pl.export.Classifier"
+            f"{path} has no class path, since it was not written by supercm fit: load it in "
+            "Python, and pass the module to supercm_pl.export.Classifier"
         )
     settings = {} if config is None else _settings(Path(config))
     trusted = trusted_names(trust)
@@ -59,7 +59,7 @@ def load_classifier(
     state = _data_state(content)
     shape = input_shape or state.get("input_shape")
     if shape is None:
-        raise ValueError(f"{path} does not say what shape inputs have: give it, such as 3,32,32")
+        raise ValueError(f"{path} has no input shape: pass it, such as 3,32,32")
     names = classes or state.get("classes") or [str(k) for k in range(module.num_classes)]
     named = (settings.get("data", {}).get("init_args") or {}).get("preprocess")
     preprocess = _preprocess(path, state, named, trusted)
@@ -71,12 +71,12 @@ def _settings(file: Path) -> dict[str, Any]:
 
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
-        raise ValueError(f"{file} is not a configuration of a run: it has no data")
+        raise ValueError(f"{file} is not the configuration of a run: it has no data")
     return settings
 
 
 def _data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    # Lightning saves what a data module gives by the name of its class.
+    # Lightning saves the state of a data module under the name of its class.
     states = (state for state in content.values() if isinstance(state, dict))
     return next((state for state in states if "fingerprint" in state), {})
 
@@ -90,7 +90,7 @@ def _preprocess(
     known = {"class_path": known} if isinstance(known, str) else known
     if not isinstance(known, Mapping) or "class_path" not in known:
         raise ValueError(
-            f"{path} does not say how its inputs were preprocessed: give the run's config.yaml"
+            f"{path} has no class path of its preprocessing: pass the config.yaml of the run"
         )
     preprocess = build(known, trust | named_in(named))
     if not isinstance(preprocess, nn.Module):

@@ -54,7 +54,7 @@ class SSLDataModule(SuperCMDataModule):
     ``labeled_indices``; or none, if the source has an unlabeled data set, to label all the others.
 
     Args:
-        source: Where the samples come from; ``None``: :class:`~supercm_pl.data.Digits`.
+        source: Source of the samples; ``None``: :class:`~supercm_pl.data.Digits`.
         labels_per_class: Labeled samples of each class.
         num_labels: Labeled samples in all, spread over the classes as evenly as these allow.
         labeled_fraction: Share of the training samples that are labeled, such as ``0.01`` or
@@ -70,12 +70,12 @@ class SSLDataModule(SuperCMDataModule):
         labeled_batch_size: Labeled samples of a step on each device. A smaller set repeats within a
             batch; over a run, its samples are drawn equally often, within one.
         unlabeled_batch_size: Unlabeled samples of a step on each device; likewise.
-        **options: Those of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
+        **options: Options of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If an argument is out of range; when the data are loaded, if they do not allow
-            what is asked for.
+        ValueError: If an argument is out of range; on loading, if the requested samples are not
+            available.
 
     Example:
         >>> data = SSLDataModule(labels_per_class=2, seed=0)
@@ -179,7 +179,7 @@ class SSLDataModule(SuperCMDataModule):
         data = self.source.load()
         if data.unlabeled is None and not self._labeled:
             raise ValueError(
-                "say which samples are labeled, by one of labels_per_class, num_labels, "
+                "choose the labeled samples by one of labels_per_class, num_labels, "
                 "labeled_fraction, labeled_indices, such as labels_per_class=4"
             )
         labels = read_labels(data.train, len(data.classes), "training")
@@ -236,4 +236,4 @@ def _warn_of_absent(classes: Indices, names: Sequence[str]) -> None:
     if len(classes):
         told = ", ".join(repr(names[k]) for k in classes[:10])
         more = " and more" if len(classes) > 10 else ""
-        rank_zero_warn(f"no sample is labeled of the classes {told}{more}", category=RuntimeWarning)
+        rank_zero_warn(f"no samples are labeled in classes {told}{more}", category=RuntimeWarning)

@@ -1,4 +1,4 @@
-"""Ramps: how the weight of a loss grows over training.
+"""Ramps: the growth of a loss weight over training.
 
 A ramp is a function of training progress, not of a private counter, so a resumed run continues
 where it stopped.
@@ -18,7 +18,7 @@ class Ramp(ABC):
 
     @abstractmethod
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress``, the fraction of optimizer steps already taken."""
+        """Return the factor at ``progress``, the fraction of optimizer steps already taken."""
 
 
 class RampUp(Ramp):
@@ -35,7 +35,7 @@ class RampUp(Ramp):
         self.end = check_interval("end", end, "(0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress``."""
+        """Return the factor at ``progress``."""
         return self._shape(min(progress / self.end, 1.0))
 
     def __repr__(self) -> str:
@@ -43,7 +43,7 @@ class RampUp(Ramp):
 
     @abstractmethod
     def _shape(self, fraction: float) -> float:
-        """The factor at the fraction of ``end`` that has passed, in ``[0, 1]``."""
+        """Return the factor after a fraction of ``end``, in ``[0, 1]``."""
 
 
 class LinearRampUp(RampUp):
@@ -111,5 +111,5 @@ class AdversarialRampUp(Ramp):
         self.gamma = check_positive("gamma", gamma)
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress``."""
+        """Return the factor at ``progress``."""
         return 2.0 / (1.0 + math.exp(-self.gamma * progress)) - 1.0

@@ -60,9 +60,9 @@ class UDADataModule(SuperCMDataModule):
     replaces them, keeps its own order, and must already have the common shape.
 
     Args:
-        source: Where the labeled samples come from, one source or several; ``None``:
+        source: One or several sources of labeled samples; ``None``:
             :class:`~supercm_pl.data.Digits` at 16×16.
-        target: Where the target samples come from; ``None``: :class:`~supercm_pl.data.DigitsM`.
+        target: Source of the target samples; ``None``: :class:`~supercm_pl.data.DigitsM`.
         target_labels_per_class: Target samples of each class that keep their labels.
         num_target_labels: Target samples in all that keep their labels, spread over the classes.
         labeled_target_indices: Rows of its training data that keep their labels, or a text file.
@@ -76,12 +76,12 @@ class UDADataModule(SuperCMDataModule):
         source_batch_size: Source samples of a step on each device.
         target_batch_size: Target samples of a step on each device.
         labeled_target_batch_size: Labeled target samples of a step on each device.
-        **options: Those of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
+        **options: Options of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If an argument is out of range; when the data are loaded, if they do not allow
-            what is asked for.
+        ValueError: If an argument is out of range; on loading, if the requested samples are not
+            available.
 
     Example:
         >>> data = UDADataModule(seed=0)
@@ -232,7 +232,7 @@ class UDADataModule(SuperCMDataModule):
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Source batches ``(x, y)``, then target batches ``x``; with ``oracle`` ``(x, y)``.
 
-        The list is empty if there are no validation samples at all.
+        Without validation samples, the list is empty.
         """
         if not self.has_val_data:
             return []

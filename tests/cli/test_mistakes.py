@@ -102,7 +102,7 @@ DATA = [
         "unknown key data.labels_per_clas (change.yaml, line 1); did you mean ",
     ),
     ("labels_per_class: 2.5", "data.labels_per_class must be int, got 2.5"),
-    ("labels_per_class: null", "say which samples are labeled, by one of labels_per_class"),
+    ("labels_per_class: null", "choose the labeled samples by one of labels_per_class"),
     ("weak: flip", "data.weak: there is no class flip; did you mean supercm_pl.data.FlipCrop?"),
     (
         of("weak", "data.FlipCrop", "padding: 8"),

@@ -292,8 +292,8 @@ def test_what_does_not_fit_is_refused() -> None:
     ("spoil", "error"),
     [
         (lambda c: c.pop("state_dict"), "damaged, or not a checkpoint"),
-        (lambda c: c["hyper_parameters"].pop("_class_path"), "does not say how its model is built"),
-        (lambda c: [c.pop(name) for name in ("SSLDataModule",)], "what shape inputs have"),
+        (lambda c: c["hyper_parameters"].pop("_class_path"), "has no class path"),
+        (lambda c: [c.pop(name) for name in ("SSLDataModule",)], "has no input shape"),
     ],
 )
 def test_a_checkpoint_that_lacks_something_is_named(
@@ -309,7 +309,7 @@ def test_a_checkpoint_that_lacks_something_is_named(
 @pytest.mark.bad_input
 def test_a_configuration_of_something_else_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("model: {}\n")
-    with pytest.raises(ValueError, match=r"other\.yaml is not a configuration of a run"):
+    with pytest.raises(ValueError, match=r"other\.yaml is not the configuration of a run"):
         load_classifier(checkpoint, tmp_path / "other.yaml")
 
 

@@ -190,7 +190,7 @@ def fitted(*configs: str) -> SuperCMCLI:
 
 
 # The few images of a stand-in need not have labels of all classes.
-@pytest.mark.filterwarnings("ignore:no sample is labeled of the classes:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:no samples are labeled in classes:RuntimeWarning")
 @pytest.mark.parametrize(("data_set", "method"), COMBINED)
 def test_a_method_trains_on_a_data_set(data_set: str, method: str) -> None:
     cli = fitted(data_set, method)

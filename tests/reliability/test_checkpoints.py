@@ -136,7 +136,7 @@ def test_a_write_that_the_system_refuses_leaves_the_checkpoint_before(
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
     small_files()
-    with pytest.raises(OSError, match="the one before is whole") as caught:
+    with pytest.raises(OSError, match="the previous one is unchanged") as caught:
         AtomicCheckpointIO().save_checkpoint(BIG, path)
     assert caught.value.errno == errno.EFBIG
     assert caught.value.filename == str(path)

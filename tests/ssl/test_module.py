@@ -128,7 +128,7 @@ def test_a_method_adds_its_weighted_loss_and_is_logged():
 def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
     module = build(methods=[Gap()])
     with pytest.raises(
-        ValueError, match=r'no unlabeled view "strong", which gap needs; it has \[.weak.\]'
+        ValueError, match=r'no unlabeled view "strong", required by gap; it has \[.weak.\]'
     ):
         module.training_step(Blobs().batches[0])
 

@@ -501,7 +501,7 @@ def test_classes_that_differ_are_listed(source, target, message):
 def test_a_class_without_a_source_sample():
     x = torch.zeros(8, 1)
     source = Held(TensorData(x, torch.arange(8) % 2))
-    with pytest.raises(ValueError, match="no source samples to train on of the classes 'c'"):
+    with pytest.raises(ValueError, match="no source samples to train on for the classes 'c'"):
         UDADataModule(source, Held(TensorData(x, torch.arange(8) % 3))).load()
 
 

@@ -37,7 +37,7 @@ class ResidentSamples:
 
 
 class PositionSamples(Samples):
-    """The positions of samples instead of themselves: batches ``(B,)`` int64."""
+    """Positions instead of samples: batches ``(B,)`` int64."""
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(TensorData(torch.empty(len(samples), 0)))
@@ -71,7 +71,7 @@ def resident_parts(
     elsewhere = [repr(name) for name in parts if name not in kept]
     if keep and elsewhere:
         raise ValueError(
-            "keep_on_device=True needs training data that are tensors in memory, and those of "
+            "keep_on_device=True requires training data that are tensors in memory, and "
             f"{' and '.join(elsewhere)} are not: leave it out"
         )
     if device is None or not _has_own_memory(device):

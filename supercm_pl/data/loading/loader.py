@@ -50,8 +50,8 @@ class PairedLoader:
         num_workers: Processes that fetch batches; 0 fetches in this one.
         pin_memory: Put batches into pinned memory.
         prefetch_factor: Batches that each worker reads ahead; ``None``: PyTorch's default.
-        world_size: ``W``; ``None`` asks ``torch.distributed``.
-        rank: This rank; ``None`` asks ``torch.distributed``.
+        world_size: ``W``; ``None``: that of ``torch.distributed``.
+        rank: This rank; ``None``: that of ``torch.distributed``.
         completed: Returns the batches that the caller has finished in the whole run, if the caller
             counts them and ends the epochs, as Lightning does. Epochs then start at this count, and
             it is the position in a state.
@@ -124,7 +124,7 @@ class PairedLoader:
         )
         self._position = 0
         self._done_in_epoch = 0
-        self._to_skip = 0  # batches of the interrupted epoch that a loaded state has behind it
+        self._to_skip = 0  # batches of the interrupted epoch that are done, from a loaded state
 
     @property
     def position(self) -> int:
@@ -175,7 +175,7 @@ class PairedLoader:
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue with that step."""
+        """Continue at the step of a saved state."""
         self._position = state_dict["position"]
         self._done_in_epoch = self._to_skip = state_dict["done_in_epoch"]
         for name, saved in state_dict.get("iterable", {}).items():

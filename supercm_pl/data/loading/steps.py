@@ -1,4 +1,4 @@
-"""What each step takes from each part, and how it is fetched, in this process or in a worker."""
+"""The samples of each step, and fetching them in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def row_order(
 
 
 class StepKeys(NamedTuple):
-    """What a step takes from each part: for ``Samples``, positions ``(B,)``."""
+    """The keys of a step by part: for ``Samples``, positions ``(B,)``."""
 
     position: int
     rank: int
@@ -78,9 +78,9 @@ class StepSampler(Sampler[Any]):
 class StepDataset(Dataset[Any]):
     """The batches of all parts for a step.
 
-    ``fetched`` are what fetches a key, by part; ``numbered`` parts add the numbers of their samples
-    to the batch. A worker returns an error about the data as its result: if it were raised there,
-    PyTorch would bury its message in a traceback.
+    ``fetched`` maps parts to objects that fetch a key; ``numbered`` parts add the numbers of their
+    samples to the batch. A worker returns errors about the data as its result, because PyTorch
+    would hide the message of a raised error in a traceback.
     """
 
     def __init__(self, fetched: Mapping[str, Any], seed: int, numbered: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""The labeled, unlabeled and validation rows of a target, whose other labels are not read."""
+"""Labeled, unlabeled and validation samples of a target, whose other labels are not read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def split_target(
         Labels ``(N,)`` of ``train``, 0 except for the labeled rows, and the split.
 
     Raises:
-        ValueError: If the data do not allow what is asked for.
+        ValueError: If the requested samples are not available.
     """
     size, chosen = dataset_length(data.train), dict(labeled)
     rows = np.arange(size if chosen else 0)
@@ -89,7 +89,7 @@ def check_held_out(name: str, value: Size) -> None:
 
 
 def size_of(value: Size, size: int, name: str) -> int:
-    """How many of ``size`` samples a size is; not all of them."""
+    """Convert a size to a number of samples, fewer than ``size``."""
     share = not isinstance(value, int) and value != 0.0
     number = round(parse_fraction(value, name) * size) if share else int(value)
     if number and number >= size:

@@ -105,7 +105,7 @@ def test_ada_match_sees_strong_views_of_the_source():
     batch = Domains().batches[0]
     (source, labels), target = batch["source"], batch["target"]
     weak_only = {"source": (source["weak"], labels), "target": target}
-    with pytest.raises(ValueError, match='no source view "strong", which ada_match needs'):
+    with pytest.raises(ValueError, match='no source view "strong", required by ada_match'):
         module.training_step(weak_only)
 
 

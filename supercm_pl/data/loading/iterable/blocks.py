@@ -12,7 +12,7 @@ from supercm_pl.data.loading.iterable.resume_state import ResumeState
 
 
 class BlockKey(NamedTuple):
-    """What a step takes: a block, for a rank, and a state from which it may be read."""
+    """The block of a step, its rank, and a state from which it can be read."""
 
     block: int
     rank: int
@@ -55,7 +55,7 @@ class Blocks:
         return position % self._lanes if self._samples.sharded else 0
 
     def key(self, position: int, world_size: int, rank: int) -> BlockKey:
-        """What a step takes; in the main process."""
+        """Return the key of a step; called in the main process."""
         hint = self._hints.pop(position % self._lanes, None)
         if self._samples.sharded:
             return BlockKey(position // self._lanes, rank, hint)
@@ -66,7 +66,7 @@ class Blocks:
         if self._reader is None:
             size, seed, name, keep = self._reader_options
             worker = get_worker_info()
-            # Ranks and workers that share the items out themselves must all see the same ones.
+            # Without a sharded data set, all ranks and workers must draw the same items.
             shard = (key.rank, 0 if worker is None else worker.id) if self._samples.sharded else ()
             self._reader = Reader(self._samples, size, seed, (name, *shard), keep)
         return self._reader.fetch(key.block, key.hint)

@@ -22,14 +22,13 @@ _END = object()
 
 
 class IterableData(IterableDataset[Any]):
-    """An ``IterableDataset``, and whether it shares its items out to ranks and workers itself.
+    """An ``IterableDataset``, and whether it shards over ranks and workers itself.
 
     Args:
         dataset: Its items are inputs or ``(input, label)``; labels are dropped.
-        sharded: ``True``: the data set gives each worker of each rank its own share, by
-            ``torch.distributed`` and ``get_worker_info``. ``False``: it gives every worker all
-            items, of which each keeps its share, so that each reads everything. ``None``: ``True``
-            for data sets of LitData and WebDataset.
+        sharded: ``True``: the data set itself shards by ``torch.distributed`` and
+            ``get_worker_info``. ``False``: every worker reads all items and keeps its share.
+            ``None``: ``True`` for data sets of LitData and WebDataset.
     """
 
     # Behind `IterableDataset[Any]`, jsonargparse would not find the data set's arguments.
@@ -50,7 +49,7 @@ class IterableSamples(IterableData):
     """The inputs of an ``IterableDataset``, in its own order, pass after pass.
 
     Args:
-        dataset: Where they come from.
+        dataset: The data set.
         like: One input ``(1, ...)`` whose shape and type they must have; ``None``: any.
     """
 
@@ -64,7 +63,7 @@ class IterableSamples(IterableData):
         self.like = like
 
     def detect_ranks(self) -> None:
-        """Let a data set that looked for ranks when it was built, as LitData's does, look again."""
+        """Detect ranks again in a data set that did so when it was built, such as LitData's."""
         environment = getattr(self.dataset, "distributed_env", None)
         if environment is not None and hasattr(type(environment), "detect"):
             self.dataset.distributed_env = type(environment).detect()
@@ -144,9 +143,7 @@ class Reader:
         if item is _END:
             if not self._state["taken"]:
                 shard = " for one of the workers: use fewer" if self._samples.sharded else ""
-                raise ValueError(
-                    f"the data set of the part {self._path[0]!r} gives no items{shard}"
-                )
+                raise ValueError(f"the data set of the part {self._path[0]!r} has no items{shard}")
             self._begin(self._state["turn"] + 1)
             return self._next()
         self._state["number"] += 1

@@ -265,8 +265,8 @@ class Ragged(Numbers):
 @pytest.mark.parametrize(
     ("data", "workers", "message"),
     [
-        (Empty(), 0, "'unlabeled' gives no items"),
-        (Empty(), 2, "'unlabeled' gives no items"),
+        (Empty(), 0, "'unlabeled' has no items"),
+        (Empty(), 2, "'unlabeled' has no items"),
         (Ragged(), 0, "inputs must have one shape, but sample"),
         (Ragged(), 2, "inputs must have one shape, but sample"),
         (IterableData(Sharing(1), True), 3, "no items for one of the workers: use fewer"),
