@@ -97,8 +97,8 @@ def rows_per_rank(*counts: int, device: torch.device) -> tuple[float | Tensor, .
         device: Device of the samples; it is not synchronized.
 
     Returns:
-        The averages, above 0 even if no rank has a sample: scalar tensors, the same on every rank,
-        or floats with one process or without a process group.
+        The averages, above 0 even if no rank has a sample. They are scalar tensors, the same on
+        every rank, or floats with one process or without a process group.
 
     Example:
         >>> rows_per_rank(4, 0, device=torch.device("cpu"))
