@@ -136,9 +136,7 @@ class NonFiniteLoss(L.Callback):
         if (batch_idx + 1) % every == 0 or trainer.is_last_batch:
             self._stop_if_broken(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Reject a checkpoint with non-finite values."""
         if not trainer.training:
             return
