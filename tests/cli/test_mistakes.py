@@ -97,10 +97,7 @@ MODEL = [
     ("backbone: {init_args: {in_channels: 3}}", "images must have shape (N, 3, H, W) with H"),
 ]
 DATA = [
-    (
-        "labels_per_clas: 2",
-        "unknown key data.labels_per_clas (change.yaml, line 1); did you mean ",
-    ),
+    ("labels_per_clas: 2", "unknown key data.labels_per_clas (change.yaml, line 1); did you mean "),
     ("labels_per_class: 2.5", "data.labels_per_class must be int, got 2.5"),
     ("labels_per_class: null", "choose the labeled samples by one of labels_per_class"),
     ("weak: flip", "data.weak: there is no class flip; did you mean supercm_pl.data.FlipCrop?"),
@@ -117,10 +114,7 @@ DATA = [
     ("predict_path: 3", "data.predict_path must be str, got 3"),
 ]
 OTHER = [
-    (
-        "trainer:\n  max_stepss: 2\n",
-        "unknown key trainer.max_stepss (change.yaml, line 2); did yo",
-    ),
+    ("trainer:\n  max_stepss: 2\n", "unknown key trainer.max_stepss (change.yaml, line 2); did yo"),
     ("trainr: {max_steps: 2}", "unknown key trainr (change.yaml, line 1); did you mean trainer?"),
     ("model: {init_arg: {cm_weight: 0}}", "unknown key model.init_arg.cm_weight (change.yaml, lin"),
     ("trainer: {max_steps: [1]}", "trainer.max_steps must be int, got [1]"),

@@ -143,27 +143,11 @@ def test_unlabeled_inputs_of_a_step(unlabeled: Any, error: type[Exception], mess
 @pytest.mark.parametrize(
     ("views", "error", "message"),
     [
-        (
-            {"strong": U[:3]},
-            ValueError,
-            "views must have the same number of samples, .*weak 8, strong 3",
-        ),
+        ({"strong": U[:3]}, ValueError, "views must have the same number .*weak 8, strong 3"),
         ({"strong": None}, TypeError, 'unlabeled view "strong" must be a tensor .* got NoneType'),
-        (
-            {"strong": U[:, :3]},
-            ValueError,
-            r'"weak" \(4,\) on cpu, unlabeled "strong" \(3,\)',
-        ),
-        (
-            {"index": torch.arange(8.0)},
-            TypeError,
-            r'view "index" must be .*float32 .*\(8,',
-        ),
-        (
-            {"index": torch.arange(3)},
-            ValueError,
-            "views must have the same number of samples, .*index 3",
-        ),
+        ({"strong": U[:, :3]}, ValueError, r'"weak" \(4,\) on cpu, unlabeled "strong" \(3,\)'),
+        ({"index": torch.arange(8.0)}, TypeError, r'view "index" must be .*float32 .*\(8,'),
+        ({"index": torch.arange(3)}, ValueError, "views must have the same number .*index 3"),
         ({"index": torch.zeros(8, 1).int()}, TypeError, r'view "index" must be .*shape \(8, 1\)'),
     ],
 )
@@ -242,3 +226,48 @@ def test_form_of_a_source_validation_batch() -> None:
 def test_a_batch_to_predict(batch: Any, found: str) -> None:
     with pytest.raises(TypeError, match=f'a batch to predict must be .* "inputs", got {found}'):
         ssl().predict_step(batch)
+
+
+class Odd(nn.Module):
+    """A backbone that does something to its features that it must not."""
+
+    out_features = 8
+
+    def __init__(self, spoil: Any) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 8)
+        self.spoil = spoil
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.spoil(self.layer(inputs))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda f: f[:3], ValueError, "backbone must return a row .* of 14 inputs, got 3"),
+        (lambda f: f[:, :5], ValueError, r"must have shape \(N, in_features=8\), got \(14, 5\)"),
+        (lambda f: f[:, None], ValueError, r"\(N, in_features=8\), got \(14, 1, 8\)"),
+        (lambda f: f.flatten(), ValueError, r"\(N, in_features=8\), got \(112,\)"),
+        (lambda f: (f, f), TypeError, "features must be a tensor, got tuple"),
+        (lambda f: {"features": f}, TypeError, "features must be a tensor, got dict"),
+        (lambda f: f.long(), TypeError, "features must be a floating-point tensor, got torch.int"),
+    ],
+)
+def test_features_of_a_backbone(spoil: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ssl(backbone=Odd(spoil)).training_step({"labeled": (X, Y), "unlabeled": U})
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (2, 1, 5), (4,), (2, 0)])
+def test_inputs_of_a_perceptron(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="inputs must have 4 values per sample, the in_features"):
+        MLP(4, (8,))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [(ssl, r"\"labeled\": \(x, y\)"), (uda, r"\"source\": \(x, y\)")]
+)
+def test_a_batch_of_another_form_is_described(module: Any, names: str) -> None:
+    with pytest.raises(TypeError, match=rf"{names}.*got a mapping with \['other'\]"):
+        module().training_step({"other": (X, Y)})

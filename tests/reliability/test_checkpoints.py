@@ -17,11 +17,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from supercm_pl.checkpoints.files import (
-    AtomicCheckpointIO,
-    read_checkpoint,
-    use_atomic_checkpoints,
-)
+from supercm_pl.checkpoints.files import AtomicCheckpointIO, read_checkpoint, use_atomic_checkpoints
 from tests.support.command import supercm
 from tests.support.runs import data, every_step, fit, module
 

@@ -197,16 +197,3 @@ def test_the_same_file_in_two_folders_is_found(other: str, tmp_path: Path) -> No
     for number, name in enumerate(("cat", "dog")):
         noise(seed=50 + number).save(tmp_path / other / name / "0.png")
     FolderSource(folder, **options, duplicates="error").load()
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"damaged": "ignore"}, "damaged must be one of 'error', 'skip', got 'ignore'"),
-        ({"duplicates": "warn"}, "duplicates must be one of 'allow', 'error', got 'warn'"),
-    ],
-)
-def test_bad_options(option: dict[str, str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
-        FolderSource(tmp_path, **option)

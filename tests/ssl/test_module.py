@@ -133,12 +133,6 @@ def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
         module.training_step(Blobs().batches[0])
 
 
-@pytest.mark.bad_input
-def test_a_batch_of_another_form_is_described():
-    with pytest.raises(TypeError, match=r"\"labeled\": \(x, y\).*got list"):
-        build().training_step([torch.zeros(2, 4), torch.zeros(2)])
-
-
 @pytest.mark.parametrize("centroids", ["cumulative", "ema", "batch", "learnable"])
 def test_learns_in_every_centroid_mode_and_logs_by_the_documented_names(centroids):
     data = Blobs(steps=30)

@@ -89,7 +89,3 @@ def test_the_teacher_follows_the_model_and_comes_back():
     assert mine.updates.item() == theirs.updates.item() == 2
     torch.testing.assert_close(theirs(x), mine(x), rtol=0, atol=0)
     assert (mine(x) - module(x)).abs().max() > 0
-
-
-def test_the_labeled_pass_has_no_unlabeled_samples_but_for_supercm():
-    assert ICT.views == ()

@@ -75,10 +75,7 @@ class Saved(IterableDataset):
 def loader(dataset, labeled=5, unlabeled_batch=4, steps_per_epoch=6, **options):
     samples = Samples(TensorData(torch.arange(labeled)[:, None]), targets=np.arange(labeled))
     return PairedLoader(
-        {
-            "labeled": Part(samples, 2),
-            "unlabeled": Part(IterableSamples(dataset), unlabeled_batch),
-        },
+        {"labeled": Part(samples, 2), "unlabeled": Part(IterableSamples(dataset), unlabeled_batch)},
         steps_per_epoch=steps_per_epoch,
         **options,
     )
