@@ -1,4 +1,4 @@
-"""LightningCLI with this package's modules; ``fit`` ends with a test, ``predict`` writes a CSV."""
+"""The Lightning commands: ``fit``, which ends with a test, ``validate``, ``test``, ``predict``."""
 
 from __future__ import annotations
 
@@ -16,40 +16,39 @@ import lightning.pytorch as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-import supercm_pl
+# `--help` lists the classes that are imported.
+from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule  # noqa: F401
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.checkpoints.building import build_module, hyperparameters_of, known_arguments
 from supercm_pl.checkpoints.files import read_checkpoint, use_atomic_checkpoints
 from supercm_pl.checkpoints.trust import named_in, trusted_names
+from supercm_pl.cli.arguments import config_files, without_option
+from supercm_pl.cli.config_files import check_keys
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.errors.suggestions import nearest_file
 from supercm_pl.cli.parser import SuperCMArgumentParser
 from supercm_pl.cli.save_run import SaveRun
-from supercm_pl.cli.words import check_keys, without_option
 from supercm_pl.training.module import SuperCMModule
 
-# What Lightning understands for `--ckpt_path` beside a path.
+# Values of `--ckpt_path` that Lightning accepts besides a path.
 _CHECKPOINT_NAMES = ("best", "last", "hpc")
-_MODULES = ("SSLModule", "SSLDataModule", "UDAModule", "UDADataModule")
 
 
 class SuperCMCLI(LightningCLI):
-    """The commands ``fit``, ``validate``, ``test`` and ``predict`` of any model and data.
+    """The commands ``fit``, ``validate``, ``test`` and ``predict`` for any model and data.
 
-    ``model.num_classes`` is taken from the data where these know it, and may be given all the same.
+    ``model.num_classes`` defaults to the number of classes of the data, if known.
 
     Args:
-        started: The reading of ``time.monotonic()`` from which the closing table counts; ``None``
-            is now.
+        started: Start of the command by ``time.monotonic()``, for the closing table; ``None``
+            means now.
     """
 
     def __init__(self, started: float | None = None) -> None:
         self.started = time.monotonic() if started is None else started
-        _drop_tips()
-        for name in _MODULES:  # what is imported is what --help lists
-            getattr(supercm_pl, name)
+        _silence_tips()
         options = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             SuperCMModule,
@@ -59,34 +58,21 @@ class SuperCMCLI(LightningCLI):
             save_config_callback=SaveRun,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            # `model.optimizer` is the one place of the optimizer, so that a checkpoint knows it.
+            # The optimizer is set by `model.optimizer` only, so that checkpoints contain it.
             auto_configure_optimizers=False,
             parser_class=SuperCMArgumentParser,
             parser_kwargs={**options, **{name: dict(options) for name in self.subcommands()}},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what Lightning does not have."""
-        parser.add_argument(
-            "--output",
-            type=str,
-            default="predictions.csv",
-            help="The CSV file that predict writes.",
-        )
-        parser.add_argument(
-            "--test_after_fit", type=bool, default=True, help="Whether fit ends with a test."
-        )
-        parser.add_argument(
-            "--quiet",
-            action="store_true",
-            help="Print warnings, errors and the closing table alone.",
-        )
-        parser.add_argument(
-            "--trust",
-            type=str,
-            default="",
-            help="Packages, separated by commas, whose classes a checkpoint may name.",
-        )
+        """Add the options of this package's commands."""
+        add = parser.add_argument
+        add("--output", type=str, default="predictions.csv", help="CSV file written by predict.")
+        add("--test_after_fit", type=bool, default=True, help="Whether fit ends with a test.")
+        quiet = "Print only warnings, errors and the closing table."
+        add("--quiet", action="store_true", help=quiet)
+        trust = "Comma-separated packages whose classes a checkpoint may name."
+        add("--trust", type=str, default="", help=trust)
         parser.link_arguments(
             "data", "model.init_args.num_classes", self._count_classes, apply_on="instantiate"
         )
@@ -95,37 +81,37 @@ class SuperCMCLI(LightningCLI):
         self, klass: type, subcommand: str, **kwargs: Any
     ) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        # A checkpoint can come from anybody: nothing in it is ever unpickled unless asked for.
+        # Checkpoints are untrusted: nothing is unpickled unless the user requests it.
         parser.set_defaults({"weights_only": True})
         if subcommand in ("validate", "test"):
-            parser.set_defaults({"verbose": False})  # the closing table says it
+            parser.set_defaults({"verbose": False})  # the closing table shows the metrics
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and see to it that there is a checkpoint where one is needed."""
-        check_keys(sys.argv[1:])
+        """Parse the arguments and check that a required checkpoint exists."""
+        check_keys(config_files(sys.argv[1:]))
         super().parse_arguments(parser, args)
         self.subcommand = self.config["subcommand"]
         _set_verbosity(quiet=self._get(self.config, "quiet"))
         path = self._get(self.config, "ckpt_path")
         named = path in _CHECKPOINT_NAMES
-        # Lightning would go on with random weights where it finds no checkpoint by a name.
+        # If Lightning finds no checkpoint by such a name, it continues with random weights.
         if self.subcommand != "fit" and (path is None or named):
             raise ValueError(
-                f"{self.subcommand} needs the weights of a run: name the file with --ckpt_path, "
-                "such as runs/ssl_digits/version_0/checkpoints/last.ckpt"
+                f"{self.subcommand} requires a checkpoint: pass --ckpt_path, such as "
+                "runs/ssl_digits/version_0/checkpoints/last.ckpt"
             )
         if path and not named and "://" not in path and not Path(path).is_file():
             raise ValueError(f"there is no checkpoint {path}{nearest_file(path)}")
 
     def _parse_ckpt_path(self) -> None:
-        # It can come from anybody: Lightning would have its text parsed as a configuration is.
+        # Untrusted: Lightning would parse its text as a configuration.
         path = self._get(self.config, "ckpt_path")
         found = hyperparameters_of(read_checkpoint(path)) if path and Path(path).is_file() else {}
         self._saved = found if "_class_path" in found else {}
 
     def instantiate_classes(self) -> None:
-        """Build data, model and trainer; the model is that of the checkpoint, if it says which."""
+        """Build data, model and trainer; a checkpoint that names its model decides the model."""
         config = self.config.clone()
         model = config[self.subcommand].pop("model") if self._saved else self._get(config, "model")
         arguments = self._saved or model.get("init_args", {})
@@ -144,14 +130,12 @@ class SuperCMCLI(LightningCLI):
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Build the trainer, with the callbacks of the command."""
+        """Build the trainer with the callbacks of the command."""
         self._check_classes()
         trainer = self._option("trainer")
         if trainer.accumulate_grad_batches < 1:  # Lightning divides by it
-            raise ValueError(
-                "trainer.accumulate_grad_batches must be 1 or more, got "
-                f"{trainer.accumulate_grad_batches}"
-            )
+            got = trainer.accumulate_grad_batches
+            raise ValueError(f"trainer.accumulate_grad_batches must be 1 or more, got {got}")
         callbacks: list[L.Callback] = []
         if self._option("quiet"):
             trainer.enable_progress_bar = trainer.enable_model_summary = False
@@ -167,8 +151,7 @@ class SuperCMCLI(LightningCLI):
                     callbacks.append(own())
         if self.subcommand == "predict":
             callbacks.append(PredictionCSV(self._option("output")))
-            # There is nothing to log: no folder for it.
-            kwargs["logger"] = False
+            kwargs["logger"] = False  # nothing to log, so no folder
             self.save_config_callback = None
         self.trainer_defaults = {"callbacks": callbacks}
         built = super().instantiate_trainer(**kwargs)
@@ -177,32 +160,25 @@ class SuperCMCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train."""
-        with self._saying_how_to_go_on():
+        with self._reporting_interruption():
             self.trainer.fit(**kwargs)
 
     def predict(self, **kwargs: Any) -> None:
-        """Predict, keeping nothing in memory."""
+        """Predict without keeping the predictions in memory."""
         self.trainer.predict(**{**kwargs, "return_predictions": False})
 
     def after_fit(self) -> None:
-        """Test: the checkpoint that a callback chose by what it monitors, else the last weights.
+        """Test the best checkpoint of a callback that monitors a metric, else the last weights.
 
-        The last weights are their average where a callback averages.
+        The last weights are averaged ones if a callback averages weights.
         """
-        metrics: dict[str, Any] = {
-            name: value
-            for name, value in self.trainer.callback_metrics.items()
-            if name.startswith("val/")
-        }
+        measured = self.trainer.callback_metrics
+        metrics = {name: value for name, value in measured.items() if name.startswith("val/")}
         logs = self.trainer.log_dir if self.trainer.loggers else None
         chosen, by = self._chosen_checkpoint()
-        facts = {
-            "checkpoint": chosen or last_checkpoint(self.trainer),
-            "chosen by": by,
-            "logs": logs,
-        }
+        saved = chosen or last_checkpoint(self.trainer)
         if self._option("test_after_fit") and getattr(self.datamodule, "has_test_data", True):
-            with self._saying_how_to_go_on():
+            with self._reporting_interruption():
                 self.trainer.test(
                     self.model,
                     datamodule=self.datamodule,
@@ -211,26 +187,24 @@ class SuperCMCLI(LightningCLI):
                     weights_only=True,
                 )
             metrics.update(self.trainer.callback_metrics)
-        self._close(metrics, **facts)
+        self._close(metrics, checkpoint=saved, chosen_by=by, logs=logs)
 
     def after_validate(self) -> None:
         """Print the metrics."""
         self._close(self.trainer.callback_metrics)
 
-    def after_test(self) -> None:
-        """Print the metrics."""
-        self._close(self.trainer.callback_metrics)
+    after_test = after_validate
 
     def after_predict(self) -> None:
-        """Print where the predictions are."""
+        """Print the path of the predictions."""
         self._close({}, predictions=self._option("output"))
 
     def _check_classes(self) -> None:
         counted = self._count_classes(self.datamodule)
         if self._given_classes not in (None, counted):
             raise ValueError(
-                f"model.num_classes is {self._given_classes}, but the data have {counted} classes: "
-                "leave it out of the configuration"
+                f"model.num_classes is {self._given_classes}, but the data has {counted} classes: "
+                "remove it from the configuration"
             )
         arguments = self._get(self.config, "model").get("init_args", {})
         if "num_classes" in arguments:
@@ -252,36 +226,31 @@ class SuperCMCLI(LightningCLI):
         return None, None
 
     @contextmanager
-    def _saying_how_to_go_on(self) -> Iterator[None]:
+    def _reporting_interruption(self) -> Iterator[None]:
         try:
             yield
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
+        except SystemExit as stop:  # raised by Lightning for Ctrl-C and SIGTERM
             if not self.trainer.interrupted:
                 raise
             if self.trainer.is_global_zero:
-                self._say_how_to_go_on()
-            # As shells report them; Lightning's own 0 would call an ended run a finished one.
+                print(self._resume_hint(), file=sys.stderr)
+            # The status that shells use; Lightning's is 0, as if the run had finished.
             number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
             sys.exit(128 + number)
 
-    def _say_how_to_go_on(self) -> None:
+    def _resume_hint(self) -> str:
         saved = last_checkpoint(self.trainer)
         line = f"supercm: stopped at step {self.trainer.global_step:,}"
         if saved is None:
-            line += "; no checkpoint was saved yet"
-        else:
-            words = ["supercm", *without_option(sys.argv[1:], "--ckpt_path")]
-            line += f"; go on with\n  {shlex.join([*words, '--ckpt_path', short_path(saved)])}"
-        print(line, file=sys.stderr)
+            return f"{line}; no checkpoint was saved yet"
+        words = ["supercm", *without_option(sys.argv[1:], "--ckpt_path")]
+        return f"{line}; resume with\n  {shlex.join([*words, '--ckpt_path', short_path(saved)])}"
 
     def _close(self, metrics: dict[str, Any], **places: str | None) -> None:
         if self.trainer.is_global_zero:
             seconds = time.monotonic() - self.started
-            found = {
-                name: place if name == "chosen by" else short_path(place)
-                for name, place in places.items()
-                if place
-            }
+            # `short_path` leaves text that is not a path unchanged.
+            found = {name.replace("_", " "): short_path(x) for name, x in places.items() if x}
             closing_table(f"supercm {self.subcommand}", metrics, seconds, found)
 
 
@@ -290,8 +259,8 @@ def _set_verbosity(quiet: bool) -> None:
         logging.getLogger(library).setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def _drop_tips() -> None:
-    # Advertisements, accelerators that nobody asked for, and what this command says itself.
+def _silence_tips() -> None:
+    # Advertisements, unused accelerators, and what this command prints itself.
     unwanted = (
         "Tip:",
         "TPU available: False",
@@ -302,8 +271,5 @@ def _drop_tips() -> None:
         "Detected KeyboardInterrupt",
     )
 
-    def is_wanted(record: logging.LogRecord) -> bool:
-        return not any(text in record.getMessage() for text in unwanted)
-
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    log.filters[:] = [is_wanted]
+    log.filters[:] = [lambda record: not any(text in record.getMessage() for text in unwanted)]

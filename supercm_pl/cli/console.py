@@ -1,27 +1,19 @@
-"""What the command prints: progress, and the closing table."""
+"""Console output: progress and the closing table."""
 
 from __future__ import annotations
 
 import sys
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.utilities import rank_zero_info
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 _METRICS = {
     "acc": "accuracy",
@@ -33,14 +25,14 @@ _METRICS = {
 
 
 def progress_bar() -> ProgressBar:
-    """A live bar where the terminal can show one, else plain lines."""
+    """Return a live bar for a terminal, plain lines for anything else."""
     return LiveBar() if sys.stdout.isatty() else ProgressLines()
 
 
 class _StepProgress(ProgressBar):
-    """Progress of a whole run, in optimizer steps; of an evaluation, in batches.
+    """Progress of a run in optimizer steps, or of an evaluation in batches.
 
-    Metrics are fetched from the device only when something is shown.
+    Metrics are read from the device only when they are shown.
     """
 
     def __init__(self, interval: float) -> None:
@@ -51,67 +43,40 @@ class _StepProgress(ProgressBar):
 
     @abstractmethod
     def show(self, done: int, total: float, metrics: str) -> None:
-        """Show that ``done`` of ``total`` (infinite where unknown) is done."""
+        """Show ``done`` out of ``total``, which is infinite if unknown."""
 
     def finish(self) -> None:
-        """Nothing more will be shown of this stage."""
+        """End the display of a stage."""
 
     def disable(self) -> None:
-        """Show nothing, as Lightning asks of every rank but the first."""
+        """Show nothing: Lightning calls this on every rank except the first."""
         self._enabled = False
 
     def enable(self) -> None:
         """Show again."""
         self._enabled = True
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Start the clock."""
         self._begin("fit", trainer.global_step)
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Show progress where it is time for it."""
+    def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Start the clock, unless this validation is part of training."""
+        if not self._stage:
+            self._begin("validate", totals=trainer.num_val_batches)
+
+    def on_test_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Start the clock."""
+        self._begin("test", totals=trainer.num_test_batches)
+
+    def on_predict_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Start the clock."""
+        self._begin("predict", totals=trainer.num_predict_batches)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Show progress if it is due."""
         if self._is_due():
             self._show_training(trainer, pl_module)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the end."""
-        if self._enabled:
-            self._show_training(trainer, pl_module)
-        self._end()
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock, where this is not part of training."""
-        if not self._stage:
-            self._begin("validate", 0)
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Show progress, where this is not part of training."""
-        if self._stage == "validate" and self._is_due():
-            self.show(batch_idx + 1, trainer.num_val_batches[dataloader_idx], "")
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End, where this is not part of training."""
-        if self._stage == "validate":
-            self._end()
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
-        self._begin("test", 0)
 
     def on_test_batch_end(
         self,
@@ -122,44 +87,33 @@ class _StepProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Show progress where it is time for it."""
-        if self._is_due():
-            self.show(batch_idx + 1, trainer.num_test_batches[dataloader_idx], "")
+        """Show progress if it is due, unless this validation is part of training."""
+        if self._stage != "fit" and self._is_due():
+            self.show(batch_idx + 1, self._totals[dataloader_idx], "")
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End."""
+    on_validation_batch_end = on_predict_batch_end = on_test_batch_end
+
+    def on_validation_end(self, *_: Any) -> None:
+        """End the stage, unless this validation is part of training."""
+        if self._stage == "validate":
+            self._end()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the final state."""
+        if self._enabled:
+            self._show_training(trainer, pl_module)
         self._end()
 
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
-        self._begin("predict", 0)
-
-    def on_predict_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Show progress where it is time for it."""
-        if self._is_due():
-            self.show(batch_idx + 1, trainer.num_predict_batches[dataloader_idx], "")
-
-    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End."""
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """End the stage."""
         self._end()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        """Leave the terminal as it was."""
+    def on_exception(self, *_: Any) -> None:
+        """Restore the terminal."""
         self._end()
 
-    def _begin(self, stage: str, first: int) -> None:
-        self._stage = stage
-        self._first = first
+    def _begin(self, stage: str, first: int = 0, totals: Sequence[float] = ()) -> None:
+        self._stage, self._first, self._totals = stage, first, totals
         self._started = self._shown = time.monotonic()
 
     def _end(self) -> None:
@@ -175,7 +129,7 @@ class _StepProgress(ProgressBar):
     def _show_training(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = dict(self.get_metrics(trainer, pl_module))
         loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None:  # waits for the device, at the pace of this display
+        if loss is not None:  # synchronizes with the device, once per update
             metrics = {"train/loss": float(loss), **metrics}
         # Not the logger's version, which is an integer.
         named = [f"{name} {value:.3f}" for name, value in metrics.items() if type(value) is float]
@@ -183,10 +137,10 @@ class _StepProgress(ProgressBar):
 
 
 class ProgressLines(_StepProgress):
-    """A line of progress every few seconds, and at the end of training: for logs and pipes.
+    """A line every few seconds and at the end of training, for logs and pipes.
 
     Args:
-        interval: Seconds between two lines, ``>= 0``.
+        interval: Seconds between lines, ``>= 0``.
     """
 
     def __init__(self, interval: float = 5.0) -> None:
@@ -208,24 +162,24 @@ class LiveBar(_StepProgress):
     """One bar for the whole run, in a terminal.
 
     Args:
-        interval: Seconds between two updates, ``>= 0``.
+        interval: Seconds between updates, ``>= 0``.
     """
 
     def __init__(self, interval: float = 0.2) -> None:
         super().__init__(interval)
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._bar: progress.Progress | None = None
+        self._task = progress.TaskID(0)
 
     def show(self, done: int, total: float, metrics: str) -> None:
-        """Move the bar."""
+        """Update the bar."""
         if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[metrics]}"),
+            self._bar = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(bar_width=24),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[metrics]}"),
             )
             self._task = self._bar.add_task(self._stage, completed=self._first, metrics="")
             self._bar.start()
@@ -233,35 +187,35 @@ class LiveBar(_StepProgress):
         self._bar.update(self._task, completed=done, total=known, metrics=metrics)
 
     def finish(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
 class ModelLine(ModelSummary):
-    """The size of the model in a line, in place of a table."""
+    """The size of the model in one line, instead of Lightning's table."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print it."""
+        """Print the line."""
         sizes = {True: 0, False: 0}
         for parameter in pl_module.parameters():
             sizes[parameter.requires_grad] += parameter.numel()
-        frozen = f" and {sizes[False]:,} frozen ones" if sizes[False] else ""
+        frozen = f" and {sizes[False]:,} frozen" if sizes[False] else ""
         name = type(pl_module).__name__
-        rank_zero_info(f"{name} with {sizes[True]:,} trainable parameters{frozen}")
+        rank_zero_info(f"{name} with {sizes[True]:,} trainable{frozen} parameters")
 
 
 def closing_table(
     title: str, metrics: Mapping[str, Any], seconds: float, places: Mapping[str, str]
 ) -> None:
-    """Print the metrics, a column for each stage, and where things are.
+    """Print the metrics, one column per stage, and the paths of the run.
 
     Args:
-        title: Above the names.
-        metrics: Values by logged name, such as ``"test/acc"``.
-        seconds: How long it took.
-        places: Paths by what is there; they are never cut.
+        title: Heading of the first column.
+        metrics: Values by name, such as ``"test/acc"``.
+        seconds: Duration of the command.
+        places: Paths by label; they are never truncated.
 
     Example:
         >>> closing_table("supercm fit", {"test/acc": 0.9, "val/acc": 0.8}, 1.5, {"logs": "runs/0"})
@@ -276,46 +230,42 @@ def closing_table(
         stage, _, metric = name.rpartition("/")
         cells.setdefault(metric, {})[stage] = f"{float(value):.4f}"
     stages = sorted({stage for row in cells.values() for stage in row})
-    rows = [
-        (_label(name), [cells[name].get(stage, "") for stage in stages])
-        for name in sorted(cells, key=_place)
-    ]
+    rows = [(title, stages)]
+    for metric in sorted(cells, key=_rank):
+        rows.append((_label(metric), [cells[metric].get(stage, "") for stage in stages]))
     rows.append(("seconds", [f"{seconds:.1f}"]))
-    width = max(len(label) for label in (title, *places, *(label for label, _ in rows)))
-    head = _line(title, stages, width)
+    width = max(len(label) for label in (*places, *(label for label, _ in rows)))
+    head, *lines = [
+        f"{label:<{width}}{''.join(f'{value:>9}' for value in values)}".rstrip()
+        for label, values in rows
+    ]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(head, style="bold")
-    console.print("─" * len(head))
-    for label, values in rows:
-        console.print(_line(label, values, width))
-    for label, place in places.items():
-        console.print(f"{label:<{width}}  {place}")
-
-
-def _place(metric: str) -> tuple[bool, int, str]:
-    """What is known first, in the order above, target before source; then all else by name."""
-    measure, domain = _measure(metric)
-    known = list(_METRICS).index(measure) if measure in _METRICS else len(_METRICS)
-    return measure not in _METRICS, known, {"target": "", "source": "~"}.get(domain, domain)
-
-
-def _label(metric: str) -> str:
-    measure, domain = _measure(metric)
-    if measure not in _METRICS:
-        return metric
-    return f"{_METRICS[measure]}, {domain.replace('_', ' ')}" if domain else _METRICS[measure]
-
-
-def _measure(metric: str) -> tuple[str, str]:
-    domain, _, measure = metric.rpartition("_")
-    return (measure, domain) if measure in _METRICS else (metric, "")
+    lines += [f"{label:<{width}}  {place}" for label, place in places.items()]
+    console.print("\n".join(["─" * len(head), *lines]))
 
 
 def short_path(path: str | Path) -> str:
-    """``path`` from here where it lies below, else whole."""
+    """``path`` relative to the working directory if it is inside, else unchanged."""
     path = Path(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _line(label: str, values: list[str], width: int) -> str:
-    return "".join([f"{label:<{width}}", *(f"{value:>9}" for value in values)]).rstrip()
+def _rank(metric: str) -> tuple[float, str]:
+    """Known metrics in their order, target before source; then the others as logged."""
+    measure, domain = _measure(metric)
+    if not measure:
+        return len(_METRICS), ""
+    return list(_METRICS).index(measure), {"target": "", "source": "~"}.get(domain, domain)
+
+
+def _label(metric: str) -> str:
+    measure, domain = _measure(metric)
+    label = _METRICS.get(measure, metric)
+    return f"{label}, {domain.replace('_', ' ')}" if measure and domain else label
+
+
+def _measure(metric: str) -> tuple[str, str]:
+    """Known metric and domain of a name, both empty if the metric is not known."""
+    domain, _, measure = metric.rpartition("_")
+    return (measure, domain) if measure in _METRICS else ("", "")

@@ -1,8 +1,9 @@
-"""The ``supercm`` command; help and version come without the wait for PyTorch's import."""
+"""The ``supercm`` command. Help and version do not import PyTorch."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import warnings
@@ -12,49 +13,47 @@ from contextlib import contextmanager
 from supercm_pl._version import __version__
 
 _HELP = """\
-supercm: train, test and use classifiers that learn from few labels, by SuperCM in PyTorch Lightning
+supercm: semi-supervised learning and domain adaptation with SuperCM, in PyTorch Lightning
 
   supercm fit --config FILE                        train, then test the last weights
-  supercm validate --config FILE --ckpt_path CKPT  measure on the validation data
-  supercm test --config FILE --ckpt_path CKPT      measure on the test data
-  supercm predict --config FILE --ckpt_path CKPT   write class and probabilities to --output
-  supercm predict CKPT FOLDER                      the same of images, with a checkpoint alone
-  supercm report RUN_DIR [RUN_DIR ...]             write one HTML page on one run or several
-  supercm export CKPT --format torch|onnx          write a file that runs without this package
+  supercm validate --config FILE --ckpt_path CKPT  compute the metrics of the validation data
+  supercm test --config FILE --ckpt_path CKPT      compute the metrics of the test data
+  supercm predict --config FILE --ckpt_path CKPT   write classes and probabilities to --output
+  supercm predict CKPT FOLDER                      the same for images, without a configuration
+  supercm report RUN_DIR [RUN_DIR ...]             write an HTML report on one or more runs
+  supercm export CKPT --format torch|onnx          write a model that runs without this package
 
-  --config A --config B          the second file changes what it names of the first
-  --model.cm_weight 0.2          any argument of model, data and trainer by its name
+  --config A --config B          B overrides A
+  --model.cm_weight 0.2          set any argument of the model, data or trainer
   --optimizer SGD --optimizer.lr 0.1
-  --quiet                        no progress: warnings, errors and the closing table alone
-  --print_config                 show the whole configuration and stop
-  fit --ckpt_path CKPT           go on with a run that was stopped
-  fit --help, fit --model.help supercm_pl.SSLModule    every option, or those of a class
+  --quiet                        print only warnings, errors and the closing table
+  --print_config                 print the complete configuration and exit
+  fit --ckpt_path CKPT           resume a run
+  fit --help, fit --model.help supercm_pl.SSLModule    list every option, or those of a class
 
-A mistake ends with one line on standard error and status 2; SUPERCM_DEBUG=1 shows the traceback.
+A usage error prints one line on standard error and exits with status 2. SUPERCM_DEBUG=1 shows
+the traceback.
 """
-_COMMANDS = ("fit", "validate", "test", "predict")
-# Commands that are not LightningCLI's: where their `main` is.
-_EXTRA = {"export": "supercm_pl.cli.commands.export", "report": "supercm_pl.cli.commands.report"}
-_PREDICT_ALONE = "supercm_pl.cli.commands.predict"  # `predict CKPT FOLDER`, without a configuration
-# For `--optimizer SGD`: the optimizer is an argument of the model, so that a checkpoint knows it.
-_SHORT_FORMS = ("optimizer", "lr_scheduler")
+_COMMANDS = ("fit", "validate", "test", "predict", "export", "report")
+# `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
+_SHORT_FORM = re.compile(r"^--(?=(optimizer|lr_scheduler)($|[.=]))")
 
-# Warnings that say nothing to who runs the command, each with the reason why.
+# Warnings of no use to the user of the command, each with the reason.
 _NOISE = (
     # Lightning and torchmetrics use what newer versions of PyTorch and jsonargparse deprecate.
     r".*isinstance\(treespec, LeafSpec\)",
     r"Sparse invariant checks are implicitly disabled",
     r"(?s).*JsonargparseDeprecationWarning",
     r"(?s).*(add_instantiator|instantiate_classes|skip_none).* deprecated in v4",
-    # A run that goes on from a checkpoint, or tests one, writes to a folder of its own.
+    # A run that resumes or tests a checkpoint writes to a folder of its own.
     r"The dirpath has changed from",
-    # A checkpoint of a run with averaged weights holds the average: nothing else is wanted.
+    # Checkpoints of a run with averaged weights contain the average, which is what to load.
     r"You're using the WeightAveraging callback, but loading a checkpoint outside the 'fit' stage",
-    # Of `source_val_size: 0`; the line that describes the data says so.
+    # Caused by `source_val_size: 0`; the line that describes the data reports it.
     r"Total length of `\w+` across ranks is zero",
-    # Short runs and runs with short epochs are logged at their end as well.
+    # Short epochs are logged at their end as well.
     r"The number of training batches .* is smaller than the logging interval",
-    # Data in memory are read faster without workers, which is why the default has none.
+    # In-memory data loads faster without workers, hence the default of none.
     r"The '\w+' does not have many workers",
 )
 
@@ -63,90 +62,83 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command.
 
     Args:
-        args: Words after the command's name; ``None`` takes them from ``sys.argv``.
+        args: Arguments after the command's name; ``None`` reads ``sys.argv``.
 
     Raises:
-        SystemExit: With status 2 and one line on standard error for a mistake of the user's, 130
-            where the user stops it. Success returns.
+        SystemExit: With status 2 and one line on standard error for a usage error, or status 130
+            if the user interrupts the command.
     """
-    started = time.monotonic()  # before the imports: they count for who waits
-    words = [_long_form(word) for word in (sys.argv[1:] if args is None else args)]
+    started = time.monotonic()  # includes the imports
+    given = sys.argv[1:] if args is None else args
+    words = [_SHORT_FORM.sub("--model.", word) for word in given]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_HELP, end="")
     elif words[0] == "--version":
         print(f"supercm {__version__}")
-    elif words[0] in _EXTRA:
-        _run_extra(_EXTRA[words[0]], words)
-    elif words[0] == "predict" and words[1:] and not words[1].startswith("-"):
-        _run_extra(_PREDICT_ALONE, words)
     elif words[0] not in _COMMANDS:
         _stop(_unknown_command(words[0]))
     else:
-        _run(words, started)
+        try:
+            with _without_noise():
+                _run(words, started)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 def _run(words: list[str], started: float) -> None:
+    command, *arguments = words
+    if command == "export":
+        from supercm_pl.cli.commands.export import export
+
+        export(arguments)
+    elif command == "report":
+        from supercm_pl.cli.commands.report import report
+
+        report(arguments)
+    elif command == "predict" and arguments and not arguments[0].startswith("-"):
+        from supercm_pl.cli.commands.predict import predict
+
+        predict(arguments)
+    else:
+        _run_lightning(words, started)
+
+
+def _run_lightning(words: list[str], started: float) -> None:
+    from supercm_pl.cli.arguments import with_shipped_configs
     from supercm_pl.cli.command import SuperCMCLI
     from supercm_pl.cli.errors.classify import is_users_mistake
     from supercm_pl.cli.errors.messages import plain_line
-    from supercm_pl.cli.words import with_shipped_configs
 
     words = with_shipped_configs(words)
-    with _quiet(), _argv(words):
-        try:
-            SuperCMCLI(started)
-        except Exception as error:
-            if os.environ.get("SUPERCM_DEBUG") or not is_users_mistake(error):
-                raise
-            _stop(plain_line(error, words))
-        except KeyboardInterrupt:
-            sys.exit(130)
-
-
-def _run_extra(module: str, words: list[str]) -> None:
-    from importlib import import_module
-
-    with _quiet():
-        try:
-            import_module(module).main(words[1:])
-        except KeyboardInterrupt:
-            sys.exit(130)
+    # Lightning's further processes read `sys.argv`.
+    given, sys.argv = sys.argv, [sys.argv[0], *words]
+    try:
+        SuperCMCLI(started)
+    except Exception as error:
+        if os.environ.get("SUPERCM_DEBUG") or not is_users_mistake(error):
+            raise
+        _stop(plain_line(error, words))
+    finally:
+        sys.argv = given
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_noise() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
         yield
 
 
-@contextmanager
-def _argv(words: list[str]) -> Iterator[None]:
-    # Not handed over as arguments: where Lightning starts more processes, these read `sys.argv`.
-    given, sys.argv = sys.argv, [sys.argv[0], *words]
-    try:
-        yield
-    finally:
-        sys.argv = given
-
-
-def _long_form(word: str) -> str:
-    for name in _SHORT_FORMS:
-        if word == f"--{name}" or word.startswith((f"--{name}.", f"--{name}=")):
-            return f"--model.{word[2:]}"
-    return word
-
-
 def _unknown_command(word: str) -> str:
     import difflib
 
-    known = (*_COMMANDS, *_EXTRA)
+    listed = ", ".join(_COMMANDS)
     if word.startswith("-"):
-        return f"a command comes first, one of {', '.join(known)}, got {word}"
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f", but {', '.join(known)} are"
-    return f"{word} is not a command{hint}"
+        return f"the first argument must be a command ({listed}), got {word}"
+    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the commands are {listed}"
+    return f"unknown command {word}; {hint}"
 
 
 def _stop(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The files of a run that make a second one the same."""
+"""Save the files that reproduce a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 
 class SaveRun(SaveConfigCallback):
-    """Saves beside the logs what makes a second run the same: the configuration and the split.
+    """Save the configuration and the split next to the logs.
 
     Args:
-        given: Arguments of Lightning's class.
-        model: Class path and arguments of a model that a checkpoint named; ``None``: the
-            configuration's own.
-        options: Further arguments of Lightning's class.
+        given: Positional arguments of Lightning's class.
+        model: Class path and arguments of the model of a checkpoint, which replace the
+            configuration's model; ``None`` keeps the latter.
+        options: Keyword arguments of Lightning's class.
     """
 
     def __init__(self, *given: Any, model: dict[str, Any] | None = None, **options: Any) -> None:
@@ -28,15 +28,15 @@ class SaveRun(SaveConfigCallback):
         self.model = model
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Save, where the run has a folder."""
-        if not trainer.loggers:  # then there is no folder of the run's own
+        """Save, if the run has a folder."""
+        if not trainer.loggers:  # without one, the run has no folder
             return
-        folder = trainer.log_dir  # asked of every rank, for the first one broadcasts it
+        folder = trainer.log_dir  # a collective call: rank 0 broadcasts it
         if folder is None:  # a logger that writes to a server
             if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
                 rank_zero_warn(
-                    f"{type(trainer.loggers[0]).__name__} has no folder: config.yaml and "
-                    "split.json of this run are not saved; name a CSVLogger before it"
+                    f"{type(trainer.loggers[0]).__name__} has no local folder: config.yaml and "
+                    "split.json are not saved; add a CSVLogger before it"
                 )
             return
         self._file = os.path.join(folder, self.config_filename)
@@ -46,7 +46,7 @@ class SaveRun(SaveConfigCallback):
             save_split(Path(folder) / "split.json")
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Write the model of the checkpoint in place of the configuration's."""
+        """Replace the configuration's model by that of the checkpoint."""
         if self.model is not None:
             files = get_filesystem(self._file)
             with files.open(self._file) as file:

@@ -149,7 +149,7 @@ def test_an_interrupted_run_says_how_to_go_on(
         signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on
     assert early.status == late.status == 130
     assert early.err == "supercm: stopped at step 3; no checkpoint was saved yet\n"
-    assert late.err.startswith("supercm: stopped at step 9; go on with\n  supercm fit --config ")
+    assert late.err.startswith("supercm: stopped at step 9; resume with\n  supercm fit --config ")
     checkpoint = late.err.strip().rpartition(" ")[2]
     assert checkpoint == "runs/small/version_1/checkpoints/last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 6
@@ -207,7 +207,7 @@ def test_the_number_of_classes_may_be_given(folder: Path) -> None:
     assert supercm(*words, "10").status == 0
     outcome = supercm(*words, "9")
     assert outcome.status == 2
-    assert "model.num_classes is 9, but the data have 10 classes" in outcome.err
+    assert "model.num_classes is 9, but the data has 10 classes" in outcome.err
 
 
 def test_data_and_models_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,8 +253,6 @@ def test_data_and_models_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPat
     tested = supercm("test", *words, *trainer, "--ckpt_path", checkpoint)
     assert table(tested.out)["accuracy"][0] == table(fitted.out)["accuracy"][0]
 
-
-# --- What a mistake looks like
 
 # --- The command by itself
 

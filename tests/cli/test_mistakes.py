@@ -62,7 +62,7 @@ MODEL = [
     ("centroids: mean", "model.centroids must be one of cumulative, ema, batch, learnable, got m"),
     ("batch_norm: none", "model.batch_norm must be one of all, labeled, frozen, got none"),
     ("feature_size: 7", "features must have shape (N, in_features=7), got (64, 8)"),
-    ("num_classes: 9", "model.num_classes is 9, but the data have 10 classes: leave it out"),
+    ("num_classes: 9", "model.num_classes is 9, but the data has 10 classes: remove it"),
     ("methods: 3", "model.methods must be subclass of Method or Sequence, got 3"),
     (
         "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
@@ -85,7 +85,10 @@ MODEL = [
         "lr_scheduler: {class_path: torch.optim.lr_scheduler.ReduceLROnPlateau}",
         "lr_scheduler must be a schedule of steps, got ReduceLROnPlateau",
     ),
-    ("backbone: null", "model.backbone is missing: give it in a file with --config"),
+    (
+        "backbone: null",
+        "model.backbone is missing: set it in a --config file, or with --model.backbone",
+    ),
     (
         "backbone: {class_path: supercm_pl.backbone.ConvNet}",
         "model.backbone: there is no class supercm_pl.backbone.ConvNet; did you mean supercm_pl.ba",
@@ -127,12 +130,12 @@ OTHER = [
         "trainer.callbacks.action must be one of stop, skip, got ignore",
     ),
     ("trainer: {callbacks: [{class_path: NoSuch}]}", "trainer.callbacks: there is no class NoSuch"),
-    ("trainer: fast", "trainer must hold keys and values, got fast"),
+    ("trainer: fast", "trainer must contain keys and values, got fast"),
     ("model: 3", "model must be subclass of SuperCMModule, got 3"),
     ("model: {class_path: torch.nn.Linear}", "model must be a subclass of SuperCMModule, got torc"),
     ("seed_everything: abc", "seed_everything must be bool or int, got abc"),
     ("ckpt_path: [1]", "ckpt_path must be str, got [1]"),
-    ("", "change.yaml must hold keys and values, such as `trainer:`, got None"),
+    ("", "change.yaml must contain keys and values, such as `trainer:`, got None"),
     (
         "model:\n  - [1,\nb: 2\n",
         "change.yaml, line 4 is not YAML: expected ',' or ']', but got '<stream end>', "
@@ -145,15 +148,15 @@ OTHER = [
     ),
     (
         "trainer:\n  max_steps: 1\ndata: {}\ntrainer:\n  max_epochs: 2\n",
-        "change.yaml, line 4: the key trainer is there twice",
+        "change.yaml, line 4: duplicate key trainer",
     ),
     (
         "model: {init_args: {cm_weight: 1, cm_weight: 0}}",
-        "change.yaml, line 1: the key cm_weight is there twice",
+        "change.yaml, line 1: duplicate key cm_weight",
     ),
-    ("trainer: &a [*a]", "change.yaml, line 1: an anchor must not hold itself"),
+    ("trainer: &a [*a]", "change.yaml, line 1: an anchor must not contain itself"),
     ("base: smal.yaml", "change.yaml, line 1: there is no base smal.yaml; did you mean small.yaml"),
-    ("base: change.yaml", "change.yaml builds on itself: change.yaml -> change.yaml"),
+    ("base: change.yaml", "change.yaml is a base of itself: change.yaml -> change.yaml"),
     ("base: {a: b}", "change.yaml, line 1: base must be a path or a list of paths"),
 ]
 
@@ -202,8 +205,8 @@ def test_a_file_that_is_no_text(folder: Path) -> None:
     assert error_line("fit", "--config", "change.yaml").startswith("change.yaml is not YAML: ")
 
 
-def test_keys_merged_from_an_anchor_are_not_there_twice() -> None:
-    assert "there twice" not in refused("a: &a {x: 1}\nb: &b {y: 2}\nc: {<<: *a, <<: *b, x: 3}\n")
+def test_keys_merged_from_an_anchor_are_not_duplicates() -> None:
+    assert "duplicate" not in refused("a: &a {x: 1}\nb: &b {y: 2}\nc: {<<: *a, <<: *b, x: 3}\n")
 
 
 @pytest.mark.parametrize(
@@ -219,11 +222,11 @@ def test_keys_merged_from_an_anchor_are_not_there_twice() -> None:
             "model.optimizer: there is no class SDG; did you mean torch.optim.SGD?",
         ),
         ("--model SSLModul", "model: there is no class SSLModul; did you mean supercm_pl.SSLModu"),
-        ("--trainer.max_steps", "--trainer.max_steps needs a value"),
+        ("--trainer.max_steps", "--trainer.max_steps requires a value"),
         ("--trainer.max_steps many", "trainer.max_steps must be int, got many"),
-        ("other.yaml", "unexpected word other.yaml; did you mean --config other.yaml?"),
+        ("other.yaml", "unexpected argument other.yaml; did you mean --config other.yaml?"),
         ("--config smal.yaml", "there is no file smal.yaml; did you mean small.yaml?"),
-        ("--config .", ". is a folder, where a file is needed"),
+        ("--config .", ". is a folder, not a file"),
         ("--ckpt_path none.ckpt", "there is no checkpoint none.ckpt"),
         ("--model.cm_weight -1", "cm_weight must be"),
         ("--model.backbone.in_channels 0", "in_channels"),
@@ -256,7 +259,7 @@ def test_a_class_whose_module_lacks_a_package_is_not_called_missing(
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 @pytest.mark.parametrize("words", [(), ("--ckpt_path", "last")])
 def test_random_weights_are_never_measured(command: str, words: Sequence[str]) -> None:
-    said = f"{command} needs the weights of a run: name the file with --ckpt_path"
+    said = f"{command} requires a checkpoint: pass --ckpt_path"
     assert said in error_line(command, "--config", "small.yaml", *words)
 
 
@@ -321,9 +324,9 @@ COMMANDS = "fit, validate, test, predict, export, report"
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("fitt", "fitt is not a command; did you mean fit?"),
-        ("x", f"x is not a command, but {COMMANDS} are"),
-        ("--config", f"a command comes first, one of {COMMANDS}, got --config"),
+        ("fitt", "unknown command fitt; did you mean fit?"),
+        ("x", f"unknown command x; the commands are {COMMANDS}"),
+        ("--config", f"the first argument must be a command ({COMMANDS}), got --config"),
     ],
 )
 def test_a_wrong_command(word: str, said: str) -> None:

@@ -43,7 +43,7 @@ def test_a_configuration_of_the_package_is_found_from_anywhere() -> None:
     name = "configs/ssl/digits.yaml"
     outcome = supercm("fit", "--config", name, "--trainer.max_steps", "1", "--quiet")
     assert outcome.status == 0, outcome.err
-    assert f"supercm: {name} is that of the package: " in outcome.err
+    assert f"supercm: using {name} from the package: " in outcome.err
     Path("configs/ssl").mkdir(parents=True)
     Path(name).write_text("trainer: {max_stepz: 1}")  # one of the user's own comes first
     assert "max_stepz" in supercm("fit", f"--config={name}").err
@@ -62,7 +62,9 @@ def test_a_logger_without_a_folder_of_the_run_will_do(
     )
     Path("server.yaml").write_text("trainer: {logger: {class_path: to_server.ToServer}}")
     words = ["--config", "server.yaml", "--trainer.max_steps", "1", "--quiet"]
-    with pytest.warns(UserWarning, match=r"ToServer has no folder: config\.yaml and split\.json"):
+    with pytest.warns(
+        UserWarning, match=r"ToServer has no local folder: config\.yaml and split\.json"
+    ):
         outcome = supercm("fit", "--config", "small.yaml", *words)
     assert outcome.status == 0, outcome.err
     assert "logs" not in table(outcome.out)

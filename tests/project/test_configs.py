@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningCLI
 
 from supercm_pl.cli.command import SuperCMCLI
-from supercm_pl.cli.compose import layers
+from supercm_pl.cli.config_files import layers
 from supercm_pl.cli.main import main
 from tests.support.stand_ins import write_stand_ins
 

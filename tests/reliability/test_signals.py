@@ -100,7 +100,7 @@ def test_the_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
     monkeypatch.syspath_prepend(folder)
     outcome = supercm("fit", "--config", "small.yaml", "--trainer.callbacks+", "ending.AtStep")
     assert outcome.status == 128 + signal.SIGTERM
-    assert outcome.err.startswith("supercm: stopped at step 8; go on with\n  supercm fit ")
+    assert outcome.err.startswith("supercm: stopped at step 8; resume with\n  supercm fit ")
     checkpoint = outcome.err.strip().rpartition(" ")[2]
     assert Path(checkpoint).name == "interrupted.ckpt"
     again = supercm("fit", "--config", "small.yaml", "--ckpt_path", checkpoint)

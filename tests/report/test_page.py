@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercm_pl.cli.commands.report import main
+from supercm_pl.cli.commands.report import report
 from supercm_pl.report import read_run, render_report
 from tests.support.chromium import Opened, started, why_not
 from tests.support.recorded import EVIL, run_folder, snapshot
@@ -48,7 +48,7 @@ def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     runs = [run_folder(folder / "plain"), run_folder(folder / "heavy", weight=2.0)]
     page = folder / "report.html"
-    main([*map(str, runs), "--output", str(page)])
+    report([*map(str, runs), "--output", str(page)])
     return page
 
 
@@ -244,7 +244,7 @@ def first_point(step: int) -> float:
 def test_the_command_names_what_is_wrong(tmp_path, capsys):
     def complaint(*words: object) -> str:
         with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
+            report([str(word) for word in words])
         assert stop.value.code == 2
         out, err = capsys.readouterr()
         assert not out
@@ -266,13 +266,13 @@ def test_the_command_names_the_extra_that_is_missing(tmp_path, capsys, monkeypat
     for name in [name for name in sys.modules if name.startswith("plotly.")]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit, match="2"):
-        main([str(tmp_path / "run")])
+        report([str(tmp_path / "run")])
     assert "pip install 'supercm-pl[report]'" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_file_and_says_so(tmp_path, capsys, monkeypatch):
     run_folder(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    main(["run"])
+    report(["run"])
     assert re.fullmatch(r"wrote report\.html: 1 run, \d\.\d MB\n", capsys.readouterr().out)
     assert Path("report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

@@ -1,4 +1,4 @@
-"""A parser whose every complaint is one line on standard error."""
+"""The argument parser shared by the commands. Its errors are one line on standard error."""
 
 from __future__ import annotations
 
@@ -11,16 +11,34 @@ from typing import NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Ends with status 2 and one line for a mistake of the user's."""
+    """A parser that reports a usage error in one line and exits with status 2.
+
+    Args:
+        command: Name of the command.
+        description: First line of its help.
+    """
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"supercm {command}", description=description, allow_abbrev=False)
+
+    def add_checkpoint(self) -> None:
+        """Add the checkpoint, and the options that decide which classes it may name."""
+        self.add_argument("checkpoint", type=Path, metavar="CKPT", help="a checkpoint of a run")
+        self.add_argument(
+            "--config", type=Path, help="the run's config.yaml; its classes are trusted"
+        )
+        self.add_argument(
+            "--trust", default="", help="comma-separated packages whose classes are trusted"
+        )
 
     def error(self, message: str) -> NoReturn:
-        """Print the line and end."""
-        print(f"supercm: error: {message}", file=sys.stderr)
+        """Print ``message`` in one line and exit."""
+        print(f"supercm: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
     @contextmanager
-    def complaints_about(self, checkpoint: Path) -> Iterator[None]:
-        """Turn errors that a user's mistake has caused into the line."""
+    def reporting_errors(self, checkpoint: Path) -> Iterator[None]:
+        """Report errors that the user can correct in one line."""
         from supercm_pl.cli.errors.classify import is_about_checkpoint, is_users_mistake
         from supercm_pl.cli.errors.messages import plain_line
 
@@ -31,4 +49,4 @@ class OneLineParser(argparse.ArgumentParser):
                 self.error(plain_line(error, ["--ckpt_path", str(checkpoint)]))
             if not is_users_mistake(error):
                 raise
-            self.error(" ".join(str(error).split()))
+            self.error(str(error))

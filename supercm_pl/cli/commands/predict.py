@@ -1,8 +1,7 @@
-"""``supercm predict CKPT INPUTS``: a checkpoint alone says what is in images."""
+"""``supercm predict CKPT INPUTS``: predict from a checkpoint, without a configuration."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,29 +9,37 @@ from typing import Any
 from supercm_pl.cli.commands.one_line_parser import OneLineParser
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def predict(args: Sequence[str]) -> None:
     """Write the classes of images to a CSV file.
 
     Args:
-        args: Words after ``supercm predict``; ``None`` takes those after the program's name.
+        args: Arguments after ``supercm predict``.
 
     Raises:
-        SystemExit: With status 2 and one line on standard error for a mistake of the user's.
+        SystemExit: With status 2 and one line on standard error for a usage error.
     """
-    parser = _parser()
+    parser = OneLineParser("predict", "Write classes and probabilities of images to a CSV file.")
+    parser.add_checkpoint()
+    add = parser.add_argument
+    add(
+        "inputs",
+        type=Path,
+        metavar="INPUTS",
+        help="a folder of images, flat or nested; an image; or an array (N, ...) in a .npy file",
+    )
+    add("--output", type=Path, default=Path("predictions.csv"), help="(default: %(default)s)")
+    add("--batch_size", type=int, default=256, help="(default: %(default)s)")
     options = parser.parse_args(args)
-    # After the words are understood: these take seconds.
+    # These imports take seconds: only after the arguments are parsed.
     import torch
 
     from supercm_pl.export import load_classifier
 
-    with parser.complaints_about(options.checkpoint):
+    with parser.reporting_errors(options.checkpoint):
         classifier = load_classifier(options.checkpoint, options.config, trust=options.trust)
         if torch.cuda.is_available():
             classifier.to("cuda")
-        inputs = options.inputs
-        if inputs.suffix == ".npy":
-            inputs = _array(inputs)
+        inputs = _array(options.inputs) if options.inputs.suffix == ".npy" else options.inputs
         found = classifier.predict(inputs, options.batch_size)
         found.save(options.output, classifier.classes)
     counts = {name: found.classes.count(name) for name in classifier.classes}
@@ -47,26 +54,3 @@ def _array(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
     except ValueError as error:
         raise ValueError(f"{path} is not a file that numpy.save wrote: {error}") from error
-
-
-def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog="supercm predict",
-        description="Write class and probabilities of images to a CSV file.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CKPT", help="a checkpoint that supercm fit wrote"
-    )
-    parser.add_argument(
-        "inputs",
-        type=Path,
-        metavar="INPUTS",
-        help="a folder of images, flat or nested; an image; or an array (N, ...) in a .npy file",
-    )
-    parser.add_argument("--output", type=Path, default=Path("predictions.csv"), help="the CSV file")
-    parser.add_argument("--batch_size", type=int, default=256, help="inputs of a forward pass")
-    parser.add_argument("--config", type=Path, help="as in supercm export")
-    parser.add_argument("--trust", default="", help="as in supercm export")
-    return parser

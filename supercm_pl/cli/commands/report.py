@@ -10,30 +10,20 @@ from supercm_pl.report.page import render_report
 from supercm_pl.report.runs import read_run
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def report(args: Sequence[str]) -> None:
     """Write the report of one or more runs.
 
     Args:
-        args: Arguments after ``supercm report``; ``None`` takes those of the process.
+        args: Arguments after ``supercm report``.
 
     Raises:
-        SystemExit: With status 2 and one line on standard error if an argument is wrong.
+        SystemExit: With status 2 and one line on standard error for a usage error.
     """
-    parser = OneLineParser(
-        prog="supercm report",
-        description="Write one HTML file, which needs no network, on one run or several.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "runs",
-        nargs="+",
-        type=Path,
-        metavar="RUN_DIR",
-        help="a logger's folder, such as runs/ssl_digits/version_0",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("report.html"), help="the file (default: report.html)"
-    )
+    parser = OneLineParser("report", "Write a self-contained HTML report on one or more runs.")
+    add = parser.add_argument
+    help_of_runs = "a logger's folder, such as runs/ssl_digits/version_0"
+    add("runs", nargs="+", type=Path, metavar="RUN_DIR", help=help_of_runs)
+    add("--output", type=Path, default=Path("report.html"), help="(default: %(default)s)")
     options = parser.parse_args(args)
     try:
         runs = [read_run(folder) for folder in options.runs]
@@ -44,9 +34,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "plotly":
             raise
-        parser.error("the report needs Plotly: pip install 'supercm-pl[report]'")
+        parser.error("the report requires Plotly: pip install 'supercm-pl[report]'")
     except (ValueError, OSError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     size = options.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     print(f"wrote {options.output}: {count}, {size:.1f} MB")

@@ -1,4 +1,4 @@
-"""Whose mistake an error is: the user's, or a program's, which keeps its traceback."""
+"""Classify errors: a user's mistake is reported in one line, a bug keeps its traceback."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _JSONARGPARSE = f"{os.sep}jsonargparse{os.sep}"
 
 
 def is_users_mistake(error: BaseException) -> bool:
-    """Whether ``error`` tells of a mistake in the user's configuration, data or files.
+    """Whether ``error`` reports a mistake in the user's configuration, data or files.
 
-    Those are raised on purpose, in words for the user: by the parser, by this package and by
-    Lightning, and by constructors that check their arguments. All else is a program's defect.
+    The parser, this package, Lightning and constructors that check their arguments raise such
+    errors explicitly. Anything else is a bug.
     """
     if isinstance(error, argparse.ArgumentError | MisconfigurationException):
         return True
@@ -39,7 +39,7 @@ def is_users_mistake(error: BaseException) -> bool:
 
 
 def origin_of(error: BaseException) -> BaseException:
-    """The error itself, or the one of a constructor that the parser wrapped."""
+    """The error itself, or the error of a constructor if the parser wrapped one."""
     origin: BaseException | None = error
     while origin is not None and not isinstance(origin, argparse.ArgumentError):
         frame = _last_frame(origin)
@@ -50,7 +50,7 @@ def origin_of(error: BaseException) -> BaseException:
 
 
 def is_about_checkpoint(error: BaseException) -> bool:
-    """Whether ``error`` was raised while a checkpoint was read, or by weights that do not fit."""
+    """Whether reading a checkpoint, or loading weights that do not fit, raised ``error``."""
     if isinstance(error, FileNotFoundError | MisconfigurationException):
         return False
     frames = traceback.extract_tb(error.__traceback__)
@@ -60,13 +60,13 @@ def is_about_checkpoint(error: BaseException) -> bool:
         for frame in frames
     )
     unfit = isinstance(error, RuntimeError) and "loading state_dict" in str(error)
-    # What Lightning looks for in a file that is not one of its checkpoints.
+    # A file without the keys of a Lightning checkpoint.
     lacking = isinstance(error, KeyError) and bool(frames) and _LIGHTNING in frames[-1].filename
     return (loads and by_lightning) or unfit or lacking
 
 
 def without_worker_traceback(text: str) -> str:
-    """The message in ``text``, which for an error in a loader's process holds a traceback."""
+    """The message of an error, without the traceback that a loader's worker process adds."""
     if not text.startswith("Caught "):
         return text
     return re.split(r"^[\w.]+: ", text, flags=re.M)[-1]

@@ -1,4 +1,4 @@
-"""The nearest right name for a wrong one: of an argument, an option, a class or a file."""
+"""Suggestions for a wrong name: the nearest argument, option, class or file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-# Where a class is looked for that is named without its module, or by one that it is not in.
+# Where to search for a class that is named without its module, or with a wrong one.
 _CLASS_HOMES = (
     "supercm_pl",
     "supercm_pl.backbones",
@@ -26,11 +27,11 @@ _CLASS_HOMES = (
 
 
 def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
-    """``"; did you mean <the nearest of names>?"``, or nothing where none is near.
+    """``"; did you mean <the nearest of names>?"``, or nothing if none is near.
 
     Args:
-        name: The wrong one.
-        names: The right ones; or a mapping from what to compare with to what to suggest.
+        name: The wrong name.
+        names: The valid names, or a mapping from valid names to what to suggest for them.
 
     Example:
         >>> did_you_mean("cm_wieght", ["cm_ramp", "cm_weight"])
@@ -43,7 +44,7 @@ def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
 
 
 def nearest_class(class_path: str) -> str:
-    """``"; did you mean ...?"`` for a class path that leads nowhere, or a class's name alone.
+    """``"; did you mean ...?"`` for a class path, or the name of a class, that does not exist.
 
     Example:
         >>> nearest_class("supercm_pl.backbone.ConvNett")
@@ -64,7 +65,7 @@ def nearest_class(class_path: str) -> str:
 
 
 def nearest_file(path: str | Path) -> str:
-    """``"; did you mean ...?"`` for a missing path; its first wrong part is put right."""
+    """``"; did you mean ...?"`` for a missing path: its first wrong part is corrected."""
     path = Path(path)
     parent, rest = path.parent, [path.name]
     while not parent.is_dir() and parent != parent.parent:
@@ -78,7 +79,7 @@ def nearest_file(path: str | Path) -> str:
 
 
 def argument_names(function: Any) -> list[str]:
-    """Names that a class or function takes, those of parents through ``**kwargs`` included."""
+    """Argument names of a class or function, including those of parents through ``**kwargs``."""
     levels = inspect.getmro(function)[:-1] if inspect.isclass(function) else (function,)
     names: dict[str, None] = {}
     for level in levels:
@@ -96,12 +97,9 @@ def argument_names(function: Any) -> list[str]:
 
 
 def object_at(class_path: str) -> Any:
-    """The object at ``class_path``, or ``None`` where there is none."""
+    """The object at ``class_path``, or ``None``."""
     module, _, name = class_path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except (ImportError, ValueError):
-        return None
+    return getattr(_module(module), name, None)
 
 
 def _nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
@@ -111,17 +109,17 @@ def _nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
     return by_lower[found[0]] if found else ""
 
 
-def _classes_in(module_path: str) -> list[str]:
+def _module(path: str) -> ModuleType | None:
     try:
-        module = importlib.import_module(module_path)
+        return importlib.import_module(path)
     except (ImportError, ValueError):
-        return []
-    return [name for name in dir(module) if callable(getattr(module, name, None))]
+        return None
 
 
-def _modules_in(module_path: str) -> list[str]:
-    try:
-        module = importlib.import_module(module_path)
-    except (ImportError, ValueError):
-        return []
-    return [entry.name for entry in pkgutil.iter_modules(getattr(module, "__path__", ()))]
+def _classes_in(path: str) -> list[str]:
+    module = _module(path)
+    return [name for name in dir(module) if module and callable(getattr(module, name, None))]
+
+
+def _modules_in(path: str) -> list[str]:
+    return [entry.name for entry in pkgutil.iter_modules(getattr(_module(path), "__path__", ()))]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supercm_pl.cli.compose import layers, name_loggers
+from supercm_pl.cli.config_files import layers, name_loggers
 from tests.support.command import SMALL, printed_config, supercm
 
 CHANGE = """
