@@ -35,11 +35,9 @@ class _StepProgress(ProgressBar):
     Metrics are read from the device only when they are shown.
     """
 
-    def __init__(self, interval: float) -> None:
-        super().__init__()
-        self.interval = interval
-        self._enabled = True
-        self._stage = ""
+    interval: float  # seconds between updates
+    _enabled = True
+    _stage = ""
 
     @abstractmethod
     def show(self, done: int, total: float, metrics: str) -> None:
@@ -137,14 +135,9 @@ class _StepProgress(ProgressBar):
 
 
 class ProgressLines(_StepProgress):
-    """A line every few seconds and at the end of training, for logs and pipes.
+    """A line every few seconds and at the end of training, for logs and pipes."""
 
-    Args:
-        interval: Seconds between lines, ``>= 0``.
-    """
-
-    def __init__(self, interval: float = 5.0) -> None:
-        super().__init__(interval)
+    interval = 5.0
 
     def show(self, done: int, total: float, metrics: str) -> None:
         """Print a line."""
@@ -159,16 +152,11 @@ class ProgressLines(_StepProgress):
 
 
 class LiveBar(_StepProgress):
-    """One bar for the whole run, in a terminal.
+    """One bar for the whole run, in a terminal."""
 
-    Args:
-        interval: Seconds between updates, ``>= 0``.
-    """
-
-    def __init__(self, interval: float = 0.2) -> None:
-        super().__init__(interval)
-        self._bar: progress.Progress | None = None
-        self._task = progress.TaskID(0)
+    interval = 0.2
+    _bar: progress.Progress | None = None
+    _task = progress.TaskID(0)
 
     def show(self, done: int, total: float, metrics: str) -> None:
         """Update the bar."""

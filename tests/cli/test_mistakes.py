@@ -135,7 +135,7 @@ OTHER = [
     ("model: {class_path: torch.nn.Linear}", "model must be a subclass of SuperCMModule, got torc"),
     ("seed_everything: abc", "seed_everything must be bool or int, got abc"),
     ("ckpt_path: [1]", "ckpt_path must be str, got [1]"),
-    ("", "change.yaml must contain keys and values, such as `trainer:`, got None"),
+    ("", "change.yaml must contain keys and values, got None"),
     (
         "model:\n  - [1,\nb: 2\n",
         "change.yaml, line 4 is not YAML: expected ',' or ']', but got '<stream end>', "

@@ -54,15 +54,13 @@ def is_about_checkpoint(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError | MisconfigurationException):
         return False
     frames = traceback.extract_tb(error.__traceback__)
-    loads = any(frame.filename.endswith(f"torch{os.sep}serialization.py") for frame in frames)
-    by_lightning = any(
-        frame.name == "read_checkpoint" or frame.filename.endswith("torch_io.py")
-        for frame in frames
-    )
+    places = " ".join(f"{frame.filename}:{frame.name}" for frame in frames)
+    loads = f"torch{os.sep}serialization.py:" in places
+    reads_checkpoint = ":read_checkpoint" in places or "torch_io.py:" in places
     unfit = isinstance(error, RuntimeError) and "loading state_dict" in str(error)
     # A file without the keys of a Lightning checkpoint.
     lacking = isinstance(error, KeyError) and bool(frames) and _LIGHTNING in frames[-1].filename
-    return (loads and by_lightning) or unfit or lacking
+    return (loads and reads_checkpoint) or unfit or lacking
 
 
 def without_worker_traceback(text: str) -> str:

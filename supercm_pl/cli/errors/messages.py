@@ -97,11 +97,8 @@ class _ParserMessage:
         self.items = list(_items(text))
 
     def explanation(self) -> str:
-        explanations = (
-            *(self._syntax, self._unknown, self._missing, self._file),
-            *(self._class, self._type, self._option),
-        )
-        return next((line for explain in explanations if (line := explain())), "")
+        line = self._syntax() or self._unknown() or self._missing() or self._file()
+        return line or self._class() or self._type() or self._option()
 
     def _search(self, pattern: re.Pattern[str]) -> list[tuple[_Item, re.Match[str]]]:
         return [(item, match) for item in self.items if (match := pattern.search(item.line))]
@@ -124,8 +121,7 @@ class _ParserMessage:
             except OSError:
                 continue
             if not isinstance(content, dict):
-                got = repr(content)
-                return f"{path} must contain keys and values, such as `trainer:`, got {got:.60}"
+                return f"{path} must contain keys and values, got {content!r:.60}"
         return ""
 
     def _unknown(self) -> str:
@@ -200,8 +196,7 @@ class _ParserMessage:
         literals = [literal[1] for match in here if (literal := _LITERAL.match(match[1] or ""))]
         choices = [str(choice) for each in literals for choice in ast.literal_eval(each)]
         types = [match[1] or match[3] for match in here if not _LITERAL.match(match[1] or "")]
-        names = [re.sub(r"<class '([\w.]+)'>", r"\1", each) for each in types]
-        names = [re.sub(r"[\w.]+\.(\w+)", r"\1", each) for each in names]
+        names = [re.sub(r"<class '|'>|[\w.]+\.(?=\w)", "", each) for each in types]
         if choices:
             names.append(f"one of {', '.join(dict.fromkeys(choices))}")
         got = next((match[2] for match in here if match[2]), "") or self._given(key)
@@ -211,9 +206,8 @@ class _ParserMessage:
     def _given(self, key: str) -> str:
         marker = "Given value: "
         found = [item for item in self.items if item.line.startswith(marker)]
-        of_key = [item.line for item in found if item.key == key]
-        of_key = of_key or [item.line for item in found[-1:]]
-        value = of_key[0].removeprefix(marker) if of_key else "something else"
+        lines = [item.line for item in found if item.key == key] + [i.line for i in found[-1:]]
+        value = lines[0].removeprefix(marker) if lines else "something else"
         nested = re.match(r"NestedArg\(key='[^']*', val='?(.*?)'?\)$", value)
         return nested[1] if nested else value
 
