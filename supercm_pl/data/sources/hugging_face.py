@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from supercm_pl.data.datasets import BatchedDataset, Indices, stacked
 from supercm_pl.data.labels import as_labels, check_class_range, checked_classes, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.data.sources.image_reading import converted
+from supercm_pl.optional import import_optional
 
 # Written by `Dataset.save_to_disk` and `DatasetDict.save_to_disk`.
 _SAVED = ("state.json", "dataset_dict.json")
@@ -107,7 +107,7 @@ class HuggingFaceSource(Source):
     def _splits(self) -> Mapping[str, Any]:
         given = self._given
         if isinstance(given, str | PathLike):
-            datasets = _datasets()
+            datasets = import_optional("datasets", "HuggingFaceSource", "'supercm-pl[hf]'")
             if any(Path(given, file).is_file() for file in _SAVED):
                 given = datasets.load_from_disk(given)
             else:
@@ -176,16 +176,3 @@ class HuggingFaceRows(BatchedDataset):
 def _column(rows: Any, name: str) -> np.ndarray[Any, Any]:
     # Other columns, such as images, would be decoded.
     return np.asarray(rows.select_columns([name])[:][name])
-
-
-def _datasets() -> Any:
-    try:
-        return import_module("datasets")
-    except ModuleNotFoundError as error:
-        if error.name != "datasets":
-            raise
-        raise ModuleNotFoundError(
-            "HuggingFaceSource needs the package datasets to load one by its name: "
-            "pip install 'supercm-pl[hf]'",
-            name="datasets",
-        ) from error

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from supercm_pl.data.datasets import Indices
-
 
 def union_of_classes(domains: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Every class of any domain once, in the order of first occurrence.
@@ -37,21 +33,6 @@ def check_same_classes(source: Sequence[str], target: Sequence[str]) -> None:
             f"source and target must have the same classes, but {told}: use only the images of the "
             "shared classes, or give both domains the same class names"
         )
-
-
-def renumbered(labels: Indices, own: Sequence[str], shared: Sequence[str]) -> Indices:
-    """Labels ``(N,)`` of a domain in the numbering of the shared classes.
-
-    Args:
-        labels: In ``0..len(own)-1``.
-        own: Class names of the domain.
-        shared: Names that contain these, in any order.
-
-    Example:
-        >>> renumbered(np.array([0, 1, 1]), ("owl", "cat"), ("cat", "dog", "owl")).tolist()
-        [2, 0, 0]
-    """
-    return np.array([shared.index(name) for name in own], dtype=np.int64)[labels]
 
 
 def _listed(names: Sequence[str]) -> str:

