@@ -29,16 +29,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Loading is restricted unless ``weights_only=False``, with every version of PyTorch.
 
-    Args:
-        trainer: When it loads a checkpoint, its callbacks forget files outside their folders;
-            ``None``: only modules of this package do this.
-
     Raises:
         OSError: On saving, if the file can't be written.
     """
-
-    def __init__(self, trainer: L.Trainer | None = None) -> None:
-        self._trainer = trainer
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -79,13 +72,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
         if weights_only:
             _check_values(loaded)
-        if self._trainer is not None:
-            forget_other_files(self._trainer, loaded)
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, the folder of a sharded one, or a link, and nothing else."""
         file = Path(path)
+        if "::" in str(path):  # a chained URL of fsspec
+            return
         if "://" in str(path):
             system = get_filesystem(path)
             if not isinstance(system, LocalFileSystem) and system.isfile(str(path)):
@@ -114,7 +107,7 @@ def _is_sharded(folder: Path) -> bool:
 def use_atomic_checkpoints(trainer: L.Trainer) -> None:
     """Use :class:`AtomicCheckpointIO` in ``trainer``, unless it has another checkpoint plugin."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = AtomicCheckpointIO(trainer)
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
 
 
 def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) -> dict[str, Any]:
@@ -185,20 +178,31 @@ def forget_other_files(trainer: L.Trainer, checkpoint: Mapping[str, Any]) -> Non
     states = states if isinstance(states, dict) else {}
     folders = [str(getattr(each, "dirpath", None) or "") for each in trainer.checkpoint_callbacks]
     for key, state in states.items():
-        if not isinstance(state, Mapping) or "best_model_path" not in state:
+        if not isinstance(state, Mapping):
             continue
         names = ("best_model_path", "last_model_path", "kth_best_model_path")
-        best = state.get("best_k_models") or ()
+        best = state.get("best_k_models")
+        best = best if isinstance(best, Mapping) else ()
         files = filter(None, [*(state.get(name) for name in names), *best])
         if not all(any(_is_inside(str(f), folder) for folder in folders) for f in files):
             states[key] = {**state, "best_model_path": "", "dirpath": None}
+
+
+class OwnFilesOnly(L.Callback):
+    """Applies :func:`forget_other_files` before the states of the callbacks are restored."""
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remove files outside the checkpoint folders, whatever the module's own hook does."""
+        forget_other_files(trainer, checkpoint)
 
 
 def _is_inside(file: str, folder: str) -> bool:
     if "::" in file:  # a chained URL of fsspec, which may point anywhere
         return False
     if "://" in file:
-        return file.startswith(f"{folder}/") and ".." not in file.split("/")
+        return file.startswith(f"{folder.rstrip('/')}/") and ".." not in file.split("/")
     return bool(folder) and Path(folder).resolve() in Path(file).resolve().parents
 
 

@@ -22,7 +22,7 @@ from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.checkpoints.building import build_module, hyperparameters_of, known_arguments
-from supercm_pl.checkpoints.files import read_checkpoint, use_atomic_checkpoints
+from supercm_pl.checkpoints.files import OwnFilesOnly, read_checkpoint, use_atomic_checkpoints
 from supercm_pl.checkpoints.trust import named_in, trusted_names
 from supercm_pl.cli.arguments import config_files, without_option
 from supercm_pl.cli.config_files import check_keys
@@ -136,7 +136,7 @@ class SuperCMCLI(LightningCLI):
         if trainer.accumulate_grad_batches < 1:  # Lightning divides by it
             got = trainer.accumulate_grad_batches
             raise ValueError(f"trainer.accumulate_grad_batches must be 1 or more, got {got}")
-        callbacks: list[L.Callback] = []
+        callbacks: list[L.Callback] = [OwnFilesOnly()]
         if self._option("quiet"):
             trainer.enable_progress_bar = trainer.enable_model_summary = False
         if trainer.enable_progress_bar is not False:

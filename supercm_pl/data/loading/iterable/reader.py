@@ -70,7 +70,10 @@ class IterableSamples(IterableData):
 
     def with_dataset_state(self, state: State, num_workers: int) -> State:
         """Add the state of a data set that can compute it from numbers, as LitData's does."""
-        if not state["taken"] or not _computes_state(self.dataset):
+        if not _computes_state(self.dataset):
+            return state
+        state = {name: state[name] for name in beginning()}  # nothing else of a checkpoint
+        if not state["taken"]:
             return state
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(state["turn"])
