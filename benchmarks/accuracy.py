@@ -1,8 +1,8 @@
-"""Time to accuracy: seconds of training until the test accuracy first reaches a mark.
+"""Time to accuracy: seconds of training until the test accuracy first reaches a value.
 
-Shipped configurations, with SuperCM and without (`cm_weight` 0), fitted by Lightning's trainer as
-`supercm fit` does. Every so many steps the test set is looked at, to measure and not to choose; the
-clock stands still meanwhile.
+The shipped configurations, with and without SuperCM (``cm_weight`` 0), are trained by Lightning's
+trainer as ``supercm fit`` does. The test accuracy is measured at regular steps with the clock
+stopped, and selects nothing.
 
     python -m benchmarks.accuracy [--data digits --marks 0.8 0.9 0.95 --seeds 0 1 2 --json FILE]
     python -m benchmarks.accuracy --data fashion_mnist --root FOLDER --marks 0.5 0.6 0.65
@@ -25,7 +25,7 @@ from benchmarks.timing import machine, quiet, synchronize, write_json
 
 
 class Clock(L.Callback):
-    """Notes seconds of training, steps and test accuracy, as `(seconds, step, accuracy)`."""
+    """Record training time, steps and test accuracy as ``(seconds, step, accuracy)``."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -37,7 +37,7 @@ class Clock(L.Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Look at the test set, if it is time to."""
+        """Measure the test accuracy at every ``every`` steps."""
         if trainer.global_step % self.every:
             return
         synchronize()
@@ -48,7 +48,7 @@ class Clock(L.Callback):
 
 @torch.no_grad()
 def accuracy(trainer: L.Trainer, module: Any) -> float:
-    """Share of the test set whose class is found."""
+    """Return the test accuracy."""
     module.eval()
     right = total = 0
     for batch in trainer.datamodule.test_dataloader():  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def accuracy(trainer: L.Trainer, module: Any) -> float:
 
 
 def run(arguments: argparse.Namespace, seed: int, supercm: bool) -> list[tuple[float, int, float]]:
-    """What the clock of one run has seen."""
+    """Train once; return what the clock recorded."""
     words = [
         "fit",
         f"--config=configs/ssl/{arguments.data}.yaml",
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace, seed: int, supercm: bool) -> list[tuple[f
 
 
 def reached(seen: list[tuple[float, int, float]], mark: float) -> tuple[float, int] | None:
-    """Seconds and steps until the accuracy first was at least that."""
+    """Return seconds and steps until the accuracy is first at least ``mark``."""
     return next(((seconds, step) for seconds, step, found in seen if found >= mark), None)
 
 
@@ -95,9 +95,9 @@ def main() -> None:
     parser.add_argument("--root", help="folder of the data set's files")
     parser.add_argument("--marks", type=float, nargs="+", default=[0.8, 0.9, 0.95])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="of a run; the configuration's if not given")
-    parser.add_argument("--every", type=int, default=20, help="steps between looks at the test set")
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--steps", type=int, help="steps per run (default: the configuration's)")
+    parser.add_argument("--every", type=int, default=20, help="steps between measurements")
+    parser.add_argument("--json", help="write the results to this file")
     arguments = parser.parse_args()
     quiet()
     runs: dict[str, list[list[tuple[float, int, float]]]] = {

@@ -1,4 +1,4 @@
-"""The ``supercm`` command within this process, so that a benchmark can look at what it trained."""
+"""The ``supercm`` command in this process, so that a benchmark can inspect the trained model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WITHOUT_FILES = (
 
 
 def built(words: Sequence[str]) -> SuperCMCLI:
-    """Trainer, model and data as ``supercm`` makes them of these words, and nothing done yet."""
+    """Build trainer, model and data as ``supercm`` does for these arguments, without running."""
     with patch.object(SuperCMCLI, "_run_subcommand", lambda self, subcommand: None):
         return run(words)
 
 
 def run(words: Sequence[str]) -> SuperCMCLI:
-    """Do what ``supercm`` does with these words, silently; return trainer, model and data."""
+    """Run ``supercm`` with these arguments silently; return trainer, model and data."""
     with (
         patch.object(sys, "argv", ["supercm", *words]),
         redirect_stdout(io.StringIO()),

@@ -1,16 +1,16 @@
-"""Time and memory of `ClusteringHead` as the number of rows N, classes K and features d grow.
+"""Time and memory of `ClusteringHead` as a function of samples N, classes K and features d.
 
-Each is varied over two decades, the others held. A step is forward, update, loss and backward, with
-every row labeled. Its time is the median of the rounds; on the CPU the processor's time of one
-thread, in which other load on the machine does not count. A line a + b·x is fitted through the
-times, by least relative squares, and the greatest deviation from it is told: cost that grows faster
-than linearly would bend away from every line.
+Each size varies over two decades while the others are fixed. A step is forward, update, loss and
+backward with every sample labeled. Its time is the median over the rounds; on the CPU it is the
+processor time of one thread, which excludes other load. A line a + b·x is fitted to the times by
+least relative squares, and the largest deviation is reported: faster than linear growth would
+deviate from any line.
 
     export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
     python -m benchmarks.cost [--n 2048 --d 512 --k 200 --rounds 20 --json FILE --png FILE]
 
-The first line is for the C library of Linux. Else it gives large blocks back to the system after
-every step, and what then bends the curve is the time that the system takes to clear them anew.
+The ``export`` configures the C library of Linux. Otherwise it returns large blocks to the system
+after every step, and the time to clear them again bends the curve.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--n", type=int, default=2048, help="rows, while others are varied")
-    parser.add_argument("--d", type=int, default=512, help="features, while others are varied")
-    parser.add_argument("--k", type=int, default=200, help="classes, while others are varied")
-    parser.add_argument("--points", type=int, default=7, help="sizes of a sweep")
+    parser.add_argument("--n", type=int, default=2048, help="samples, while others vary")
+    parser.add_argument("--d", type=int, default=512, help="features, while others vary")
+    parser.add_argument("--k", type=int, default=200, help="classes, while others vary")
+    parser.add_argument("--points", type=int, default=7, help="sizes per sweep")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--centroids", choices=get_args(CentroidMode), default="cumulative")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--json", help="file to write the figures to")
-    parser.add_argument("--png", help="file to draw them into")
+    parser.add_argument("--json", help="write the results to this file")
+    parser.add_argument("--png", help="plot the results to this file")
     return parser.parse_args(arguments)
 
 
 def sweep(axis: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory at sizes that grow by equal factors."""
+    """Measure time and memory at sizes that grow by equal factors."""
     sizes = np.geomspace(*DECADES[axis], options.points)
-    # Matrix products are slower at odd sizes, which networks seldom have.
+    # Matrix products are slower at odd sizes, which are rare in networks.
     sizes = np.where(sizes < 40, sizes.round(), 8 * (sizes / 8).round()).astype(int).tolist()
     held = {"N": options.n, "K": options.k, "d": options.d}
     steps = {size: step_of({**held, axis: size}, options) for size in sizes}

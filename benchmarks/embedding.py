@@ -1,4 +1,4 @@
-"""Draws the README's picture: test features of digits without and with SuperCM.
+"""Draw the README's figure: test features of digits without and with SuperCM.
 
 python -m benchmarks.embedding [--seed 0 --output docs/images/embedding.png]
 """
@@ -41,7 +41,7 @@ def main() -> None:
         x, y = zip(*cli.datamodule.test_dataloader(), strict=True)
         with torch.no_grad():
             features = module.backbone(torch.cat(x))
-        # Without SuperCM the centroids are not kept; what stands for a class is nothing then.
+        # Without SuperCM, the centroids are not updated, so they are not shown.
         centroids = module.head.centroids if module.cm_weight > 0 else None
         plot_embedding(
             features, torch.cat(y), centroids, title=f"{title}: test accuracy {accuracy:.3f}", ax=ax

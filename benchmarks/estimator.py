@@ -1,10 +1,9 @@
-"""Accuracy of `SuperCMClassifier` beside scikit-learn's semi-supervised methods, on its own data.
+"""Accuracy of `SuperCMClassifier` and of scikit-learn's semi-supervised methods on its data sets.
 
-A third of the rows, stratified, is for the test; of the others so many of each class keep their
-label, and the rest comes without. The seed draws both, and the initial weights. All estimators are
-used with their defaults; those of scikit-learn on columns as they are and on standardized ones.
-Runs are appended to a CSV file, and runs that it already holds are not done again; the table is
-rendered from it, into a file of the same name that ends in ``.md``.
+A stratified third of the samples is the test set. Of the others, a few per class keep their label.
+The seed draws both, and the initial weights. All estimators use their defaults; those of
+scikit-learn are also run on standardized columns. Runs are appended to a CSV file, and existing
+runs are not repeated. The table is written to a file of the same name with the ending ``.md``.
 
     python -m benchmarks.estimator
     python -m benchmarks.estimator --data wine --labels 1 --seeds 0 1 2
@@ -30,7 +29,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from benchmarks.results import Results, interval, paired, spread
-from supercm_pl.data.splits.selection import make_split
+from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.estimator import SuperCMClassifier
 
 KEYS = ("data", "labels_per_class", "method", "seed")
@@ -65,7 +64,7 @@ METHODS: dict[str, Callable[[int], Any]] = {
 
 
 def accuracy(data: str, labels_per_class: int, method: str, seed: int) -> float:
-    """Fit on the labeled and unlabeled rows of this seed, and score on its test rows."""
+    """Fit on the labeled and unlabeled samples of this seed; return the test accuracy."""
     X, y = DATA[data](return_X_y=True)  # noqa: N806
     X, X_test, y, y_test = train_test_split(  # noqa: N806
         X, y, test_size=1 / 3, stratify=y, random_state=seed
@@ -75,12 +74,12 @@ def accuracy(data: str, labels_per_class: int, method: str, seed: int) -> float:
     known = np.full(len(y), -1)
     known[split.labeled] = y[split.labeled]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecations, and of rows that no neighbor reaches
+        warnings.simplefilter("ignore")  # deprecations, and samples that no neighbor reaches
         return float(METHODS[method](seed).fit(X, known).score(X_test, y_test))
 
 
 def render(results: Results) -> str:
-    """Markdown: accuracy of each method on each data set, and what ours gains on average."""
+    """Return Markdown: accuracy by method and data set, and the mean gain of ours."""
     cells: dict[tuple[str, int], dict[str, dict[int, float]]] = {}
     for row in results:
         cell = cells.setdefault((row["data"], int(row["labels_per_class"])), {})
@@ -110,7 +109,7 @@ def render(results: Results) -> str:
 
 
 def _means(cells: Any, method: str) -> dict[int, float]:
-    """For each seed that all cells have, the mean accuracy over these."""
+    """Return, for each seed that all cells have, the mean accuracy over the cells."""
     runs: Sequence[dict[int, float]] = [cell.get(method, {}) for cell in cells]
     seeds = set.intersection(*(set(run) for run in runs))
     return {seed: statistics.mean(run[seed] for run in runs) for seed in sorted(seeds)}
@@ -125,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/estimator.csv"))
-    parser.add_argument("--render", action="store_true", help="only render what the file holds")
+    parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)

@@ -1,13 +1,13 @@
-"""Time and memory of `ClusteringHead` against the matrix products that it must do.
+"""Time and memory of `ClusteringHead` relative to the matrix products that it requires.
 
     python -m benchmarks.head [--n 4096 --d 2048 --k 1000 --repeats 9 --json FILE]
 
 The products of a forward pass are the logits xWᵀ and the reconstruction γM. Backward adds the
-gradients of γ, W and x, and where centroids have a gradient (`batch`, `learnable`) that of M. They
-are timed alone, written into memory that is already there, in turn with the head, so that both
-meet the same load; a ratio is the median over rounds of the ratio within a round. Every row is
-labeled, which makes the update of the centroids as dear as it can be. Memory is the peak above what
-was allocated before the step: logits, assignments, what backward keeps, and every temporary.
+gradients of γ, W and x, and that of M if centroids have a gradient (`batch`, `learnable`). The
+products write into preallocated memory and take turns with the head, so that both run under the
+same load; a ratio is the median over rounds of the ratio within a round. Every sample is labeled,
+the most expensive case of the centroid update. Memory is the peak above the allocations before the
+step: logits, assignments, tensors kept for backward, and temporaries.
 """
 
 from __future__ import annotations
@@ -48,18 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=4096, help="rows of a batch")
-    parser.add_argument("--d", type=int, default=2048, help="features of a row")
+    parser.add_argument("--n", type=int, default=4096, help="samples per batch")
+    parser.add_argument("--d", type=int, default=2048, help="features per sample")
     parser.add_argument("--k", type=int, default=1000, help="classes")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument(
         "--centroids", nargs="+", choices=get_args(CentroidMode), default=get_args(CentroidMode)
     )
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument(
-        "--threads", type=int, help="threads on the CPU; torch's choice if not given"
-    )
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--json", help="write the results to this file")
     return parser.parse_args(arguments)
 
 
@@ -71,7 +69,7 @@ def measure(mode: CentroidMode, options: argparse.Namespace) -> dict[str, Any]:
     labels = torch.randint(options.k, (options.n,), generator=generator).to(options.device)
 
     def forward() -> Tensor:
-        # Logits and assignments stay alive throughout, as they do in a training step.
+        # Logits and assignments stay allocated, as in a training step.
         out = head(features)
         head.update_centroids(features, labels)
         return head.loss(features, out.assignments).total
@@ -99,7 +97,7 @@ def measure(mode: CentroidMode, options: argparse.Namespace) -> dict[str, Any]:
     )
     peaks = []
     for step in (forward, forward_backward):
-        head.reset_centroids()  # lets go of the last step's graph, whose memory is not this step's
+        head.reset_centroids()  # frees the graph of the last step
         peaks.append(peak_extra_memory(step, options.device))
     floats = options.n * options.k * 4
     return {

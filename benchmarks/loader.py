@@ -1,14 +1,14 @@
-"""How fast training data come: images per second alone, and the share of a step spent waiting.
+"""Speed of data loading: images per second by itself, and the share of a step spent waiting.
 
-Every arm gives the same batches, labeled rows with a weak view and unlabeled ones with a weak and a
-strong view: flip and shifted crop, and besides RandAugment and an erased square. They differ in
-where the images are (tensors in memory, or items of a data set), who reads them (this process or
-workers), and what augments them (ours or kornia, a batch at a time on the device; torchvision, an
-image at a time while reading). Each turn of an arm is an epoch of its own, so that no workers read
-ahead while others are timed.
+Every arm provides the same batches: labeled samples with a weak view, unlabeled ones with a weak
+and a strong view. The weak view is a flip and a shifted crop; the strong view adds RandAugment and
+an erased square. The arms differ in where the images are (tensors in memory, or items of a data
+set), in who reads them (this process or workers), and in the augmentation. Ours and kornia's
+augment batches on the device; torchvision's augments image by image while reading. Each turn of an
+arm is a separate epoch, so that no workers read ahead while others are timed.
 
-The step is FixMatch with SuperCM on a WRN-28-2. Its waiting is the time until the loader gives the
-batch; augmentation on the device is work of the device and counts as part of the step.
+The step is FixMatch with SuperCM on a WRN-28-2. Waiting is the time until the loader returns the
+batch; augmentation on the device counts as part of the step.
 
     python -m benchmarks.loader [--labeled 50 --unlabeled 50 --batches 10 --rounds 5 --json FILE]
 """
@@ -39,7 +39,7 @@ Batch = dict[str, Any]
 
 
 class _Items(Dataset[Any]):
-    """Images one by one, both views made by ``transform`` where there is one."""
+    """Single images; ``transform``, if given, makes both views."""
 
     def __init__(self, images: Tensor, targets: Tensor, transform: Any = None) -> None:
         self.images, self.targets, self.transform = images, targets, transform
@@ -54,7 +54,7 @@ class _Items(Dataset[Any]):
 
 
 class _Torchvision:
-    """Weak and strong view of one image ``(3, 32, 32)``."""
+    """Makes the weak and the strong view of one image ``(3, 32, 32)``."""
 
     def __init__(self) -> None:
         from torchvision.transforms import v2
@@ -88,9 +88,9 @@ class _Arm:
     """A loader with its augmentation; a turn is an epoch.
 
     Args:
-        module: Says which views there must be, and takes the steps.
-        data: Where batches come from.
-        views_in_items: Views are made while reading.
+        module: Determines the views, and takes the steps.
+        data: Provides the batches.
+        views_in_items: Whether views are made while reading.
     """
 
     def __init__(self, module: SSLModule, data: SSLDataModule, views_in_items: bool) -> None:
@@ -105,7 +105,7 @@ class _Arm:
         self.shares: list[float] = []
 
     def batches(self) -> Iterator[Batch]:
-        """Ready batches on the device."""
+        """Yield augmented batches on the device."""
         for batch in self.loader:
             yield self._ready(batch)
 
@@ -198,10 +198,10 @@ def main() -> None:
     )
     parser.add_argument("--labeled", type=int, default=50)
     parser.add_argument("--unlabeled", type=int, default=50)
-    parser.add_argument("--batches", type=int, default=10, help="of an arm's turn")
+    parser.add_argument("--batches", type=int, default=10, help="batches per turn of an arm")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--arms", nargs="+", default=None, help='only these, such as "in memory"')
-    parser.add_argument("--json", default=None, help="also write the figures to this file")
+    parser.add_argument("--arms", nargs="+", default=None, help='run only these, e.g. "in memory"')
+    parser.add_argument("--json", default=None, help="write the results to this file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

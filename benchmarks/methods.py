@@ -1,8 +1,8 @@
-"""Time of a base method's step over that of the forward and backward passes that its paper needs.
+"""Time of a method's step relative to the forward and backward passes that its paper requires.
 
-A plan says which passes these are. The step is ``training_step`` and its backward, with everything
-that the method does beside; the plan's passes run through the same network, alone. Neither has the
-optimizer's step in it. 1.00 means that the method costs nothing but its passes.
+``PLANS`` lists these passes. The step is ``training_step`` and its backward, including everything
+else that the method computes; the passes run through the same network by themselves. Neither
+includes the optimizer step. 1.00 means that the method costs nothing beyond its passes.
 
     python -m benchmarks.methods ssl [--methods vat fixmatch] [--rounds 7] [--json FILE]
     python -m benchmarks.methods uda
@@ -24,8 +24,8 @@ from benchmarks.timing import interleave, machine, ratio, write_json
 from supercm_pl.training.module import SuperCMModule
 
 Pass = tuple[str, int, int]
-"""Kind, and how many times the labeled and the unlabeled rows it has: ``train`` is a forward and
-a backward pass, ``forward`` one without gradients, ``input`` one whose gradient is the input's."""
+"""Kind, and how many copies of the labeled and of the unlabeled samples it has. ``train`` is a
+forward and a backward pass, ``forward`` has no gradients, ``input`` has that of the input only."""
 
 _STRONG: list[Pass] = [("train", 1, 2)]
 _JOINT: list[Pass] = [("train", 1, 1)]
@@ -57,7 +57,7 @@ PLANS: dict[str, dict[str, list[Pass]]] = {
 
 
 def module_of(task: str, method: str, images: tuple[int, ...]) -> SuperCMModule:
-    """The method as its file has it, without SuperCM, on a wide residual network."""
+    """Build the module of a method's file, without SuperCM, on a wide residual network."""
     words = [
         "fit",
         f"--config=configs/{task}/digits.yaml",
@@ -72,19 +72,19 @@ def module_of(task: str, method: str, images: tuple[int, ...]) -> SuperCMModule:
 
 
 def batch_of(module: SuperCMModule, x: Tensor, y: Tensor, u: Tensor) -> Mapping[str, Any]:
-    """A batch with the views that the module asks for."""
+    """Return a batch with the views that the module requires."""
     views = module.required_views
     labeled = {view: x.clone() for view in views[module.labeled_part]}
     unlabeled = {view: u.clone() for view in views[module.unlabeled_part]}
     if "index" in unlabeled:
         unlabeled["index"] = torch.arange(len(u), device=u.device)
         for term in module.terms:
-            term.num_samples = len(u)  # which a data module would tell
+            term.num_samples = len(u)  # normally provided by the data module
     return {module.labeled_part: (labeled, y), module.unlabeled_part: unlabeled}
 
 
 def step_of(module: SuperCMModule, batch: Mapping[str, Any]) -> Callable[[], None]:
-    """The method's own step."""
+    """Return a function that takes the method's step."""
 
     def step() -> None:
         module.zero_grad()
@@ -94,7 +94,7 @@ def step_of(module: SuperCMModule, batch: Mapping[str, Any]) -> Callable[[], Non
 
 
 def passes_of(module: SuperCMModule, plan: list[Pass], x: Tensor, u: Tensor) -> Callable[[], None]:
-    """The plan's passes, one after the other."""
+    """Return a function that runs the passes of the plan."""
     inputs = [torch.cat([x] * labeled + [u] * unlabeled) for _, labeled, unlabeled in plan]
 
     def loss_of(rows: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--labeled", type=int, default=32)
     parser.add_argument("--unlabeled", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", default=None, help="also write the figures to this file")
+    parser.add_argument("--json", default=None, help="write the results to this file")
     given = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

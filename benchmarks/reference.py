@@ -1,8 +1,8 @@
-"""A training step of the authors' own code, from a checkout of their repository.
+"""A training step of the SuperCM authors' code, from a checkout of their repository.
 
-Nothing of theirs is in this package. Their training loop is a script, so its order is written here:
-centroids of the labeled rows, forward of all rows, the two losses, backward, optimizer, moving
-average; each of these but the optimizer is a function of theirs.
+This package contains none of their code. Their training loop is a script, so this module repeats
+its order: centroids of the labeled samples, forward pass of all samples, both losses, backward,
+optimizer, moving average. Each part except the optimizer is one of their functions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unittest.mock import MagicMock
 import torch
 import torch.nn.functional as F
 
-# What their modules import for plots and logs, which a step has none of.
+# Modules that their code imports for plots and logs, which a step does not use.
 _UNUSED = (
     "matplotlib",
     "matplotlib.cm",
@@ -30,7 +30,7 @@ _UNUSED = (
 
 
 def step(folder: Path, batch: dict[str, Any], cm_weight: float) -> Callable[[], None]:
-    """A function that takes one step on the batch, with a WRN-28-2 and Adam.
+    """Return a function that takes one step on the batch, with a WRN-28-2 and Adam.
 
     Args:
         folder: The checkout.
@@ -38,13 +38,13 @@ def step(folder: Path, batch: dict[str, Any], cm_weight: float) -> Callable[[], 
         cm_weight: β.
 
     Raises:
-        FileNotFoundError: If that is not a checkout of theirs.
+        FileNotFoundError: If the folder is not a checkout of their repository.
     """
     util, losses = _modules(folder)
     (labeled, labels), unlabeled = batch["labeled"], batch["unlabeled"]
     device = labeled.device
     torch.manual_seed(0)
-    # No augmentation, which the others have none of either.
+    # No augmentation, as in the other arms.
     model = util.create_model("wr28-2", 10, None, device)
     average = util.EMA(model=model, decay=0.99)
     average.register()

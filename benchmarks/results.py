@@ -1,4 +1,4 @@
-"""Rows of results in a CSV file that grows run by run, and the statistics of their tables."""
+"""Results in a CSV file that grows run by run, and the statistics of their tables."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Row = Mapping[str, str | int | float]
 
 
 class Results:
-    """A CSV file to which runs are appended, and which knows those that it holds.
+    """A CSV file to which runs are appended; ``key in results`` finds existing runs.
 
     Args:
-        path: Made with the first row.
-        keys: Columns that say which run a row is.
+        path: The file; it is created with the first run.
+        keys: Columns that identify a run.
     """
 
     def __init__(self, path: Path, keys: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class Results:
         return iter(self.rows)
 
     def append(self, row: Row) -> None:
-        """Add a row to the file, floats with six digits behind the point."""
+        """Append a run to the file, floats with six decimals."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = not self.path.exists()
         line = {k: str(round(v, 6) if isinstance(v, float) else v) for k, v in row.items()}
@@ -47,7 +47,7 @@ class Results:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds; nothing where there is no number to all of them."""
+    """Format mean and standard deviation over seeds; empty if a value is missing."""
     if not values or any(math.isnan(value) for value in values):
         return ""
     deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
@@ -55,7 +55,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def interval(gains: Sequence[float]) -> str:
-    """Mean of paired differences, and its 95 % interval by Student's t."""
+    """Format the mean of paired differences and its 95 % interval by Student's t."""
     from scipy.stats import t
 
     if len(gains) < 2:
@@ -66,5 +66,5 @@ def interval(gains: Sequence[float]) -> str:
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
-    """What ours gains, seed by seed, where both have the seed."""
+    """Return the gains of ours over theirs for the seeds that both have."""
     return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]

@@ -1,12 +1,12 @@
-"""Step time with more processes, weak and strong, and what the method's own collectives move.
+"""Step time with more processes, weak and strong, and the traffic of the method's collectives.
 
     python -m benchmarks.scaling [--processes 1 2 --labeled 50 --unlabeled 50 --json FILE]
 
-Weak: every process has that many rows of its own. Strong: they share them. Images a second are
-compared with those of one process alone, times the number of processes. On CUDA each process has a
-GPU, and NCCL; elsewhere they share the cores evenly, and use gloo. The processes wait for each
-other in backward, so rank 0 tells the time of all. Own collectives are those beside the ones of
-DistributedDataParallel, counted as they are called: how many a step has, and the bytes of their
+Weak scaling: every process has a full batch. Strong scaling: they share one. Images per second are
+compared with those of one process times the number of processes. On CUDA each process has one GPU
+and uses NCCL; otherwise processes share the cores evenly and use gloo. Processes wait for each
+other in backward, so the time of rank 0 holds for all. Collectives are counted when they are
+called, without those of DistributedDataParallel: their number per step, and the bytes of their
 tensors.
 """
 
@@ -35,14 +35,14 @@ from supercm_pl.backbones import WideResNet
 
 
 class TrainingStep(nn.Module):
-    """Calling it is the training step, as a strategy makes it."""
+    """A module whose forward is the training step, as a strategy wraps it."""
 
     def __init__(self, module: SSLModule) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         return self.module.training_step(batch)
 
 
@@ -60,17 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--labeled", type=int, default=50, help="labeled rows of a step")
-    parser.add_argument("--unlabeled", type=int, default=50, help="unlabeled rows of a step")
+    parser.add_argument("--labeled", type=int, default=50, help="labeled samples per step")
+    parser.add_argument("--unlabeled", type=int, default=50, help="unlabeled samples per step")
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--size", type=int, default=32, help="pixels of an image's side")
-    parser.add_argument("--steps", type=int, default=8, help="steps that are timed")
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--size", type=int, default=32, help="image size in pixels")
+    parser.add_argument("--steps", type=int, default=8, help="timed steps")
+    parser.add_argument("--json", help="write the results to this file")
     return parser.parse_args(arguments)
 
 
 def run(processes: int, kind: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Time a group of processes; what its first rank found."""
+    """Time a group of processes; return the result of rank 0."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = (processes, kind, options, folder)
         spawn(measure, args=arguments, nprocs=processes)  # type: ignore[no-untyped-call]
@@ -131,7 +131,7 @@ def measure(rank: int, processes: int, kind: str, options: argparse.Namespace, f
 
 @contextmanager
 def own_collectives() -> Iterator[list[int]]:
-    """Bytes of each all-reduce that Python code calls meanwhile; DDP's are called from C++."""
+    """Record the bytes of each all-reduce called from Python; DDP calls its own from C++."""
     sizes: list[int] = []
     all_reduce = dist.all_reduce
 

@@ -1,10 +1,10 @@
-"""Accuracy of semi-supervised learning: methods with and without SuperCM x data x labels x seeds.
+"""Accuracy of semi-supervised learning by method, with and without SuperCM, data, labels and seed.
 
-Each run is what ``supercm fit --config configs/ssl/DATA.yaml`` does, with the method's file from
-``configs/ssl/methods`` as a second one, and another seed, which draws other labels, weights and
-batches; the weights of the last step are tested. The arm without SuperCM is the same run with
-``--model.cm_weight=0``. Classical methods see the pixels of the same splits. Runs are appended to a
-CSV file, and runs that it already holds are not done again; the table is rendered from it.
+Each run is ``supercm fit --config configs/ssl/DATA.yaml`` with the method's file from
+``configs/ssl/methods`` as second configuration. The seed draws labels, weights and batches; the
+weights of the last step are tested. Without SuperCM, the run has ``--model.cm_weight=0``. Classical
+methods use the pixels of the same splits. Runs are appended to a CSV file, and existing runs are
+not repeated; the table is rendered from the file.
 
     python -m benchmarks.ssl --data digits --labels 1 2 4 --seeds 0 1 2 3 4
     python -m benchmarks.ssl --data mnist5k --labels 4 --methods none fixmatch
@@ -36,11 +36,11 @@ CONFIGS = Path("configs/ssl")
 KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
 METRICS = ("acc", "nmi", "ari")
 
-# Named like the files in configs/ssl/methods; these have none.
+# Runs without a file in configs/ssl/methods.
 WITHOUT_FILE: dict[str, list[str]] = {
     "none": [],
-    # Supervised with as many rows in a step as SuperCM has, all of them labeled.
-    "none, as many rows": ["--data.labeled_batch_size=160"],
+    # Supervised, with as many samples per step as SuperCM, all of them labeled.
+    "none, as many samples": ["--data.labeled_batch_size=160"],
 }
 CLASSICAL: dict[str, Callable[[], Any]] = {
     "logistic regression": lambda: LogisticRegression(max_iter=2000),
@@ -50,12 +50,12 @@ CLASSICAL: dict[str, Callable[[], Any]] = {
 
 
 def methods() -> list[str]:
-    """The methods that have a configuration."""
+    """Return the methods that have a configuration."""
     return sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
 
 
 def train(data: str, labels: int, method: str, supercm: bool, seed: int) -> dict[str, float]:
-    """Run the shipped configurations through the command's own machinery."""
+    """Run the shipped configurations as the command does."""
     files = [CONFIGS / f"{data}.yaml"]
     if method not in WITHOUT_FILE:
         files.append(CONFIGS / "methods" / f"{method}.yaml")
@@ -87,7 +87,7 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
         inputs = np.concatenate([inputs, _vectors(x_unlabeled)])
         targets = np.concatenate([targets, np.full(len(x_unlabeled), -1)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of deprecations, and of rows that no neighbour reaches
+        warnings.simplefilter("ignore")  # deprecations, and samples that no neighbor reaches
         found = model.fit(inputs, targets).predict(_vectors(x_test))
     true = y_test.numpy()
     return {
@@ -98,7 +98,7 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
 
 
 def render(results: Results) -> str:
-    """Markdown: a table for each data set and number of labels, and a summary of what is gained."""
+    """Return Markdown: one table per data set and number of labels, and the mean gain."""
     text = []
     for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
         rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
@@ -108,7 +108,8 @@ def render(results: Results) -> str:
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
     lines = [
-        "| method | alone | with SuperCM | gain (95 % interval) | seeds | s alone | s with |",
+        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds "
+        "| s without | s with |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}
@@ -163,9 +164,11 @@ def main() -> None:
         default=[*CLASSICAL, *WITHOUT_FILE, *methods()],
         choices=[*CLASSICAL, *WITHOUT_FILE, *methods()],
     )
-    parser.add_argument("--arms", nargs="+", type=int, default=[0, 1], help="0 without SuperCM, 1")
+    parser.add_argument(
+        "--arms", nargs="+", type=int, default=[0, 1], help="1 with SuperCM, 0 without"
+    )
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/ssl.csv"))
-    parser.add_argument("--render", action="store_true", help="only render what the file holds")
+    parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)
@@ -176,7 +179,7 @@ def main() -> None:
         for seed in given.seeds
         for method in given.methods
         for supercm in given.arms
-        if not (supercm and (method in CLASSICAL or method == "none, as many rows"))
+        if not (supercm and (method in CLASSICAL or method == "none, as many samples"))
     )
     for key in () if given.render else runs:
         if key in results:

@@ -1,14 +1,15 @@
-"""Time and memory of a training step: plain supervised, SuperCM, and SuperCM as its authors do it.
+"""Time and memory of a training step: plain supervised, SuperCM, and the SuperCM authors' version.
 
-All arms see the same batch, through a WRN-28-2, with Adam. "Plain" is cross-entropy on all rows, so
-it has the same forward and backward through the network. "The authors' way" is written here from
-its description: the centroids come from an extra forward of the labeled rows in eval mode, class by
-class in a loop, and the weights' moving average is kept parameter by parameter; it runs on the same
-network. With `--reference DIR` their own code is timed as well, from a checkout that you have
-(github.com/Durgesh93/SuperCM): network, centroids, loss and moving average are theirs.
+All arms use the same batch, a WRN-28-2 and Adam.
 
-"Channels last" is what the configurations of this package say for images. "In a trainer" is the
-same step taken by Lightning's trainer, with everything that it does around it.
+- "Plain" is cross-entropy on all samples, with the same passes through the network.
+- "Channels last" is the memory layout of the shipped image configurations.
+- "In a trainer" is the same step taken by Lightning's trainer.
+- "The authors' algorithm" follows their description on the same network: an extra forward pass of
+  the labeled samples in eval mode, centroids class by class in a loop, and a moving average of the
+  weights parameter by parameter.
+- "The authors' code" (``--reference DIR``) uses their network, centroids, loss and moving average
+  from a checkout of github.com/Durgesh93/SuperCM.
 
     python -m benchmarks.step [--labeled 50 --unlabeled 50 --rounds 15 --reference DIR --json FILE]
 """
@@ -40,7 +41,7 @@ Step = Callable[[], object]
 
 
 def plain(batch: Batch, **options: Any) -> Step:
-    """A step of cross-entropy alone, with a label for every row."""
+    """Return a step of plain cross-entropy with a label for every sample."""
     (labeled, _), unlabeled = batch["labeled"], batch["unlabeled"]
     every = torch.cat([labeled, unlabeled])
     labels = torch.arange(len(every), device=every.device) % 10
@@ -48,7 +49,7 @@ def plain(batch: Batch, **options: Any) -> Step:
 
 
 def supercm(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
-    """A step of SuperCM."""
+    """Return a step of SuperCM."""
     device = batch["unlabeled"].device
     module = _module(device, cm_weight=CM_WEIGHT, **options)
     module.setup("fit")
@@ -56,13 +57,13 @@ def supercm(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
 
 
 def in_a_trainer(batch: Batch, **options: Any) -> Step:
-    """The same step, taken by a trainer that waits for its turn."""
+    """Return the same step, taken by a trainer that waits for its turn."""
     device = batch["unlabeled"].device
     return _Fitting(_module(device, cm_weight=CM_WEIGHT, **options), batch).step
 
 
-def authors_way(batch: Batch) -> Step:
-    """A step as the authors' code is described."""
+def authors_algorithm(batch: Batch) -> Step:
+    """Return a step as the authors describe it."""
     (labeled, labels), unlabeled = batch["labeled"], batch["unlabeled"]
     module = _module(labeled.device, cm_weight=CM_WEIGHT)
     average = copy.deepcopy(module)
@@ -100,7 +101,7 @@ ARMS: dict[str, Callable[[Batch], Step]] = {
     "plain, channels last": lambda batch: plain(batch, channels_last=True),
     "SuperCM, channels last": lambda batch: supercm(batch, channels_last=True),
     "SuperCM, channels last, in a trainer": lambda batch: in_a_trainer(batch, channels_last=True),
-    "the authors' way": authors_way,
+    "the authors' algorithm": authors_algorithm,
     "SuperCM, channels last, compiled": lambda batch: supercm(
         batch, channels_last=True, compile_mode="default"
     ),
@@ -134,7 +135,7 @@ def main() -> None:
             f"over {first}": ratio(seconds[name], seconds[first]),
             **{
                 f"{other} over it": ratio(seconds[other], seconds[name])
-                for other in ("the authors' way", "the authors' code")
+                for other in ("the authors' algorithm", "the authors' code")
                 if other in steps
             },
             # Not of a step in another thread, whose memory the profiler does not see.
@@ -161,15 +162,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labeled", type=int, default=50)
     parser.add_argument("--unlabeled", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--warmup", type=int, default=2, help="rounds before them")
-    parser.add_argument("--threads", type=int, help="on the CPU; torch's choice if not given")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, help="only these; the first is compared")
+    parser.add_argument("--warmup", type=int, default=2, help="rounds that are not timed")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, help="run only these; the first is the reference"
+    )
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
     parser.add_argument(
-        "--limit", type=float, default=60.0, help="seconds in which the first step must end"
+        "--limit", type=float, default=60.0, help="time limit of the first step in seconds"
     )
-    parser.add_argument("--profile", choices=ARMS, help="only say what this one's time goes into")
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--profile", choices=ARMS, help="only profile this arm")
+    parser.add_argument("--json", help="write the results to this file")
     return parser.parse_args()
 
 
@@ -256,7 +259,7 @@ class _Fitting(L.Callback):
             enable_model_summary=False, max_epochs=1, callbacks=[self],
         )  # fmt: skip
         self.error: BaseException | None = None
-        # A daemon: it is never told to end.
+        # A daemon, because nothing stops it.
         threading.Thread(target=self._fit, args=(trainer, module), daemon=True).start()
 
     def __len__(self) -> int:

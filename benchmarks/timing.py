@@ -1,4 +1,4 @@
-"""Interleaved timing: every arm in turn, round after round, so that a drift hits all alike."""
+"""Interleaved timing: arms take turns in every round, so that drift affects all of them alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 
 
 def synchronize() -> None:
-    """Wait for the device, where there is one."""
+    """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -29,7 +29,7 @@ def interleave(
     warmup: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each call, by arm: ``rounds`` rounds after ``warmup`` rounds that don't count."""
+    """Return the seconds of each call by arm, for ``rounds`` rounds after ``warmup`` rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(warmup + rounds):
         for name, arm in arms.items():
@@ -43,14 +43,14 @@ def interleave(
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> float:
-    """Median over rounds of the ratio within a round."""
+    """Return the median over rounds of the ratio within a round."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 def peak_extra_memory(step: Callable[[], object], device: torch.device) -> int:
-    """Peak of bytes that ``step`` has allocated at one time, by torch's own allocators.
+    """Return the peak of bytes that ``step`` allocates, according to torch's allocators.
 
-    What was there before, such as parameters and the optimizer's state, is not counted.
+    Earlier allocations, such as parameters and optimizer state, are not counted.
     """
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -75,13 +75,13 @@ def peak_extra_memory(step: Callable[[], object], device: torch.device) -> int:
 
 
 def quiet() -> None:
-    """Keep Lightning's advice and PyTorch's warnings out of the tables."""
+    """Silence Lightning's advice and PyTorch's warnings."""
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 def machine() -> dict[str, Any]:
-    """What a timing depends on."""
+    """Describe the machine and software of a timing."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -92,6 +92,6 @@ def machine() -> dict[str, Any]:
 
 
 def write_json(path: str | None, result: Mapping[str, Any]) -> None:
-    """Write a result file, where one was asked for."""
+    """Write a result file if a path is given."""
     if path is not None:
         Path(path).write_text(json.dumps(result, indent=1, default=str) + "\n")

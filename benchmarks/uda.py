@@ -1,11 +1,11 @@
-"""Accuracy of domain adaptation: methods with and without SuperCM x pairs of domains x seeds.
+"""Accuracy of domain adaptation by method, with and without SuperCM, domains and seed.
 
-Each run is what ``supercm fit --config configs/uda/DATA.yaml`` does, with the method's file from
-``configs/uda/methods`` as a second one, and another seed; the weights of the last step are tested
-on the target. The arm without SuperCM is the same run with ``--model.cm_weight=0``. Every validator
-is measured beside, none of which sees a label of the target. Shallow methods are those of skada
-(``pip install skada``), on the pixels. Runs are appended to a CSV file, and runs that it already
-holds are not done again; the tables are rendered from it.
+Each run is ``supercm fit --config configs/uda/DATA.yaml`` with the method's file from
+``configs/uda/methods`` as second configuration; the weights of the last step are tested on the
+target. Without SuperCM, the run has ``--model.cm_weight=0``. All validators are recorded; none of
+them uses target labels. Shallow methods are those of skada (``pip install skada``), on the pixels.
+Runs are appended to a CSV file, and existing runs are not repeated; the tables are rendered from
+the file.
 
     python -m benchmarks.uda --data digits uci_mnist --seeds 0 1 2
     python -m benchmarks.uda --data digits --methods none dann --seeds 0
@@ -54,7 +54,7 @@ SHALLOW: dict[str, Callable[[], Any]] = {
 
 
 def methods() -> list[str]:
-    """The methods that have a configuration; ``none`` is no base method."""
+    """Return the methods that have a configuration; ``none`` trains without a method."""
     return sorted((path.stem for path in (CONFIGS / "methods").glob("*.yaml")), key=_first)
 
 
@@ -63,7 +63,7 @@ def _first(method: str) -> tuple[bool, str]:
 
 
 def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
-    """The command's words for a run that leaves no files; ``supercm`` is an arm, see ``main``."""
+    """Return the arguments of a run that writes no files; ``supercm`` is an arm, see ``main``."""
     return [
         "fit",
         f"--config={CONFIGS / data}.yaml",
@@ -75,11 +75,11 @@ def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
 
 
 def train(data: str, method: str, supercm: str, seed: int) -> dict[str, float]:
-    """Run the shipped configurations through the command's own machinery, all validators on."""
+    """Run the shipped configurations as the command does, with all validators."""
     every = ",".join(f"supercm_pl.uda.validators.{name}" for name in VALIDATORS)
     words = [*words_of(data, method, supercm, seed), f"--model.validators=[{every}]"]
     command = run([*words, "--test_after_fit=false"])
-    # Of the last weights, as the last epoch ends with a validation.
+    # Values of the last weights, because the last epoch ends with a validation.
     found = {name: float(command.trainer.callback_metrics[f"val/{name}"]) for name in NAMES}
     (tested,) = command.trainer.test(command.model, command.datamodule, verbose=False)
     return {"target_acc": tested["test/target_acc"], **found}
@@ -98,7 +98,7 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
         warnings.simplefilter("ignore")
         if method.startswith("skada"):
             inputs = np.concatenate([_vectors(x), _vectors(target)])
-            # skada: the source is domain 1, the target -2, and -1 a label that is not known.
+            # skada's convention: domain 1 is the source, -2 the target; label -1 is unknown.
             labels = np.concatenate([y.numpy(), np.full(len(target), -1)])
             domains = np.concatenate([np.ones(len(x)), np.full(len(target), -2)])
             model.fit(inputs, labels, sample_domain=domains)
@@ -110,7 +110,7 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
 
 
 def render(results: Results) -> str:
-    """Markdown: for each pair a table of methods, and one of what each validator chooses."""
+    """Return Markdown: for each pair of domains, a table of methods and one of validators."""
     text = []
     for data in sorted({row["data"] for row in results}):
         rows = [row for row in results if row["data"] == data]
@@ -124,7 +124,8 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
     for row in rows:
         found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
     lines = [
-        "| method | alone | with SuperCM | gain (95 % interval) | seeds | s alone | s with |",
+        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds "
+        "| s without | s with |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     order = [*SHALLOW, *methods()]
@@ -153,7 +154,7 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _weights(rows: Sequence[dict[str, str]]) -> list[str]:
-    """For each method that was run with other weights: accuracy and what validators say of them."""
+    """Tabulate accuracy and validators of methods that were run with other values of β."""
     lines = [
         "| method | β | target accuracy | BNM | information maximization | centroid agreement |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -170,10 +171,10 @@ def _weights(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _choices(rows: Sequence[dict[str, str]]) -> str:
-    """Of all trained runs of a seed, which one each validator takes for the best."""
+    """Tabulate which run of a seed each validator selects."""
     trained = [row for row in rows if row["method"] not in SHALLOW]
     lines = [
-        "| chosen by | target accuracy of its choice | below the oracle's | rank correlation |",
+        "| selected by | target accuracy | below the oracle's | rank correlation |",
         "| --- | --- | --- | --- |",
     ]
     seeds = sorted({int(row["seed"]) for row in trained})
@@ -221,7 +222,7 @@ def main() -> None:
         help="0 without SuperCM, 1 with the configuration's cm_weight of 0.5, or other cm_weights",
     )
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/uda.csv"))
-    parser.add_argument("--render", action="store_true", help="only render what the file holds")
+    parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)

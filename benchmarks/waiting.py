@@ -1,9 +1,9 @@
 """Share of a training step that the shipped configurations spend waiting for data.
 
-The configurations are fitted by Lightning's trainer, with its profiler. A step is the time until
-the loader gives the batch, its move to the device, augmentation there, and the training batch. The
-first epoch does not count: it starts workers and allocates memory.
-CIFAR-10, which nobody has to download for this, is stood in for by random images of its size.
+Lightning's trainer runs the configurations with its profiler. A step comprises the time until the
+loader returns the batch, its transfer to the device, augmentation there, and the training batch.
+The first epoch is not counted, because it starts workers and allocates memory. Random images of the
+same size replace CIFAR-10, so that no download is needed.
 
     python -m benchmarks.waiting [--configs ssl/digits ...] [--epochs 3 --json FILE]
 """
@@ -23,8 +23,7 @@ from benchmarks.timing import machine, quiet, write_json
 from supercm_pl.data import ArraySource
 
 BAR = 0.05
-# A batch of 64 + 448 through this network takes six seconds on two cores: smaller ones will do, and
-# few.
+# A batch of 64 + 448 takes six seconds in this network on two cores, so use few smaller ones.
 WIDE = (
     "--data.source=benchmarks.waiting.StandIn",
     "--data.labeled_batch_size=16",
@@ -57,7 +56,7 @@ _STEP = "run_training_batch"
 
 
 class StandIn(ArraySource):
-    """Random images of 3×32×32 in ten classes."""
+    """Random 3×32×32 images in ten classes."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -71,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--configs", nargs="+", choices=CONFIGS, default=list(CONFIGS))
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--json", help="write the results to this file")
     arguments = parser.parse_args()
     quiet()
     print("| configuration | ms a step | images/s | waiting | augmentation |")
@@ -91,7 +90,7 @@ def main() -> None:
 
 
 def measure(words: tuple[str, ...], epochs: int) -> dict[str, Any]:
-    """Milliseconds of a step, images a second, and the shares of waiting and augmentation."""
+    """Return milliseconds per step, images per second, and shares of waiting and augmentation."""
     command = built(["fit", *words, *WITHOUT_FILES, f"--trainer.max_epochs={epochs}"])
     trainer, data = command.trainer, command.datamodule
     trainer.limit_val_batches = 0

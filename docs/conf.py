@@ -1,6 +1,6 @@
 """Configuration of the documentation site: ``sphinx-build -W --keep-going -n docs site``.
 
-The build takes no network. Nor does the site, as equations are MathML.
+Neither the build nor the site uses the network: equations are MathML.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import supercm_pl.callbacks
 import supercm_pl.viz
 from supercm_pl import __version__
 
@@ -55,8 +56,8 @@ python_use_unqualified_type_names = True
 maximum_signature_line_length = 80  # one argument in each line of a longer one
 add_module_names = False
 
-# Every reference has to resolve, but for those to other packages: their inventories are on the net.
-# Fields of named tuples say Tensor, without a module.
+# Every reference must resolve, except to other packages, whose inventories are online. Fields of
+# named tuples are annotated as Tensor, without a module.
 nitpick_ignore_regex = [
     (
         r"py:.*",
@@ -65,13 +66,14 @@ nitpick_ignore_regex = [
     ),
 ]
 
-# What these modules import for type checkers alone, without which no signature can be read.
-for _module in pkgutil.iter_modules(supercm_pl.viz.__path__, "supercm_pl.viz."):
-    vars(importlib.import_module(_module.name)).update(Axes=Axes, Figure=Figure)
+# These modules import matplotlib only for type checkers; autodoc needs it to read signatures.
+for _package in (supercm_pl.viz, supercm_pl.callbacks):
+    for _module in pkgutil.iter_modules(_package.__path__, f"{_package.__name__}."):
+        vars(importlib.import_module(_module.name)).update(Axes=Axes, Figure=Figure)
 
 
 def show_public_bases(app: Any, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
-    """Show the bases of a private base in its place."""
+    """Replace a private base class by its own bases."""
     private = [base for base in bases if getattr(base, "__name__", "").startswith("_")]
     for base in private:
         place = bases.index(base)
@@ -79,11 +81,11 @@ def show_public_bases(app: Any, name: str, obj: Any, options: Any, bases: list[A
 
 
 def skip_fields(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the fields of a named tuple, which its docstring describes."""
+    """Skip the fields of a named tuple; its docstring describes them."""
     return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field") else None
 
 
 def setup(app: Any) -> None:
-    """Connect the two to autodoc."""
+    """Connect both hooks to autodoc."""
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-skip-member", skip_fields)

@@ -45,6 +45,19 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """Mean over the samples of all ranks, in one all-reduce; gradients flow through.
+
+    Args:
+        values: Shape (N, M); N may differ from rank to rank.
+
+    Returns:
+        Shape (M,), the same on every rank.
+    """
+    total = sum_over_ranks(torch.cat([values.sum(dim=0), values.new_full((1,), len(values))]))
+    return total[:-1] / total[-1].clamp(min=1)
+
+
 def gather_over_ranks(rows: Tensor) -> Tensor:
     """Concatenate the rows of all ranks, in one all-gather, without a gradient.
 

@@ -30,13 +30,46 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
     def decorate(cls: _Class) -> _Class:
         init = vars(cls)["__init__"]
         _show_options(cls, init, target)
-        cls.__doc__ = _describe(init.__signature__, cls.__doc__, target.__doc__)
+        cls.__doc__ = describe_arguments(init.__signature__, cls.__doc__, target.__doc__)
         for member in vars(cls).values():
             if isinstance(member, classmethod) and "options" in member.__func__.__annotations__:
                 _show_options(cls, member.__func__, cls)
         return cls
 
     return decorate
+
+
+def inherit_descriptions(cls: type) -> None:
+    """Describe the arguments that the docstring of a subclass leaves out as its base does."""
+    base = cls.__mro__[1]
+    cls.__doc__ = describe_arguments(inspect.signature(cls), cls.__doc__, base.__doc__)
+
+
+def describe_arguments(
+    signature: inspect.Signature, doc: str | None, base_doc: str | None
+) -> str | None:
+    """Complete the ``Args`` of a docstring by those of another.
+
+    Args:
+        signature: What to describe, in this order.
+        doc: The docstring; its own descriptions come first.
+        base_doc: Describes the rest.
+
+    Returns:
+        The docstring, or None under ``python -OO``.
+    """
+    if doc is None or base_doc is None:
+        return doc
+    doc = f"{inspect.cleandoc(doc)}\n"
+    found: dict[str, str] = {}
+    for text in (f"{inspect.cleandoc(base_doc)}\n", doc):
+        section = _ARGUMENTS.search(text)
+        if section:
+            found |= {entry[1]: entry[0] for entry in _ARGUMENT.finditer(section[0])}
+    described = "".join(found[name] for name in signature.parameters if name in found)
+    if not _ARGUMENTS.search(doc):
+        return f"{doc}\nArgs:\n{described}" if described else doc
+    return _ARGUMENTS.sub(lambda _: described, doc, count=1)
 
 
 def _show_options(cls: type, function: Any, target: type) -> None:
@@ -47,17 +80,3 @@ def _show_options(cls: type, function: Any, target: type) -> None:
     theirs = inspect.signature(target).parameters.values()
     handed_on = [p.replace(annotation=types[p.name]) for p in theirs if p.name in types]
     function.__signature__ = signature.replace(parameters=[*own, *handed_on])
-
-
-def _describe(signature: inspect.Signature, doc: str | None, target_doc: str | None) -> str | None:
-    """``doc`` with each argument of the signature, described as in ``target_doc`` unless it is."""
-    if doc is None or target_doc is None:  # python -OO
-        return doc
-    doc = f"{inspect.cleandoc(doc)}\n"
-    found: dict[str, str] = {}
-    for text in (f"{inspect.cleandoc(target_doc)}\n", doc):
-        section = _ARGUMENTS.search(text)
-        if section:
-            found |= {entry[1]: entry[0] for entry in _ARGUMENT.finditer(section[0])}
-    described = "".join(found[name] for name in signature.parameters if name in found)
-    return _ARGUMENTS.sub(lambda _: described, doc, count=1)

@@ -1,4 +1,4 @@
-"""Equations as MathML, which browsers show by themselves: no script, no font, no network."""
+"""Equations as MathML, which browsers render without a script, a font or the network."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from latex2mathml.converter import convert
 
 
 def visit_inline(translator: Any, node: nodes.math) -> None:
-    """Write an equation in a line of text."""
+    """Write an inline equation."""
     translator.body.append(_mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def visit_block(translator: Any, node: nodes.math_block) -> None:
-    """Write an equation that stands alone."""
+    """Write a display equation."""
     translator.body.append(translator.starttag(node, "div", CLASS="math"))
     translator.body.append(_mathml(node, "block"))
     translator.body.append("</div>\n")
@@ -21,7 +21,7 @@ def visit_block(translator: Any, node: nodes.math_block) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Offer the renderer to Sphinx, under the name ``mathml``."""
+    """Register the renderer under the name ``mathml``."""
     app.add_html_math_renderer(
         "mathml", inline_renderers=(visit_inline, None), block_renderers=(visit_block, None)
     )
@@ -29,6 +29,6 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def _mathml(node: Any, display: str) -> str:
-    # Of a norm's two lines the converter lets the left one alone grow, unless both are said to.
+    # The converter stretches only the left bar of a norm, unless both are marked.
     tex = node.astext().replace(r"\lVert", r"\left\|").replace(r"\rVert", r"\right\|")
     return convert(tex, display=display)

@@ -1,8 +1,8 @@
-"""Pages on the site for files that lie outside of ``docs``, and links that lead to them.
+"""Site pages for files outside ``docs``, and links to them.
 
-A page of ``docs`` links to ``../SECURITY.md`` as GitHub wants it. On the site such a link leads to
-the page that includes the file, and one to a notebook to the notebook's page. Links to all other
-files, configurations for one, become downloads, as MyST does it.
+Pages of ``docs`` link to ``../SECURITY.md``, which works on GitHub. On the site, such a link
+leads to the page that includes the file, and a link to a notebook leads to the notebook's page.
+MyST turns links to other files, such as configurations, into downloads.
 """
 
 import re
@@ -16,7 +16,7 @@ _LINK = re.compile(r"\]\((?:\.\./)+(notebooks/\w+\.ipynb|" + "|".join(_PAGES) + 
 
 
 def copy_notebooks(app: Any) -> None:
-    """Put the notebooks where Sphinx finds them."""
+    """Copy the notebooks to where Sphinx finds them."""
     copies = Path(app.srcdir) / "notebooks"
     copies.mkdir(exist_ok=True)
     originals = sorted((Path(app.srcdir).parent / "notebooks").glob("*.ipynb"))
@@ -25,16 +25,16 @@ def copy_notebooks(app: Any) -> None:
     for notebook in originals:
         copy = copies / notebook.name
         if not copy.exists() or copy.read_bytes() != notebook.read_bytes():
-            shutil.copyfile(notebook, copy)  # else it would be read anew in every build
+            shutil.copyfile(notebook, copy)  # only if changed: Sphinx reads a new copy again
 
 
 def point_to_pages(app: Any, name: str, source: list[str]) -> None:
-    """Let links to files that have a page lead there."""
+    """Point links to files that have a page to that page."""
     source[0] = _LINK.sub(lambda link: f"](/{_PAGES.get(link[1], link[1])}", source[0])
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Do both at the right time."""
+    """Connect both hooks."""
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", point_to_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

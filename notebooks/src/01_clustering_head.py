@@ -1,11 +1,14 @@
 # %% [markdown]
-# # The clustering head by hand
+# # The clustering head
 #
-# SuperCM (Singh et al., Pattern Recognition 2025, [arXiv 2507.13779](https://arxiv.org/abs/2507.13779)) is one small module, `ClusteringHead`, on top of any network. It knows two things of each sample: its features
-# $x_i$, and how much it belongs to each class, the assignments $\gamma_i$. The centroids $\mu_k$ are the mean features of the
-# labeled samples. The loss asks that each sample be near the centroids of the classes it is assigned to.
+# SuperCM (Singh et al., Pattern Recognition 2025,
+# [arXiv 2507.13779](https://arxiv.org/abs/2507.13779)) adds one small module, `ClusteringHead`, to
+# any network. For each sample it uses the features $x_i$ and the assignments $\gamma_i$, that is,
+# how much the sample belongs to each class. The centroids $\mu_k$ are the mean features of the
+# labeled samples. The loss is small if each sample is near the centroids of the classes to which it
+# is assigned.
 #
-# Here the features are points in the plane, so that everything can be drawn.
+# In this notebook the features are points in the plane, so that you can see everything.
 
 # %%
 import matplotlib.pyplot as plt
@@ -25,8 +28,8 @@ known = torch.cat([(labels == k).nonzero()[:2, 0] for k in range(3)])  # two lab
 # %% [markdown]
 # ## Centroids from six labels
 #
-# The head averages the labeled features of each class. With two labels per class the centroids are near the middle of
-# their clusters, and not in it: that is all the labels can say.
+# The head averages the labeled features of each class. With two labels per class, the centroids lie
+# near the centers of their clusters, but not at them.
 
 # %%
 head = ClusteringHead(in_features=2, num_classes=3, centroids="cumulative")
@@ -42,39 +45,42 @@ plt.axis("equal")
 plt.show()
 
 # %% [markdown]
-# ## The terms of the loss, place by place
+# ## Terms of the loss as functions of position
 #
-# Take assignments that come from the distances to the centroids, $\gamma_{ik} \propto \exp(-\tau \|x_i - \mu_k\|^2)$. What a
-# point adds to the loss is then a function of where it lies, the sum of
+# Let the assignments depend on the distances to the centroids,
+# $\gamma_{ik} \propto \exp(-\tau \|x_i - \mu_k\|^2)$. The contribution of a point to the loss is
+# then a function of its position. It is the sum of three terms:
 #
-# * *reconstruction* $\|x_i - \sum_k \gamma_{ik} \mu_k\|^2$: how far it is from the mixture of centroids that its assignments
-#   make;
-# * *sparsity* $\sum_k \gamma_{ik} (1 - \gamma_{ik}) \|\mu_k\|^2$: how undecided it is;
-# * *overlap* $-\sum_{k \neq l} \gamma_{ik} \gamma_{il} \langle \mu_k, \mu_l \rangle$: between which centroids it is undecided. Between two
-#   that point the same way it is below 0, and takes back what sparsity asked; between opposite ones, as those on the left and
-#   on the right here, it is above 0.
+# * *reconstruction* $\|x_i - \sum_k \gamma_{ik} \mu_k\|^2$: the distance to the mixture of
+#   centroids given by the assignments;
+# * *sparsity* $\sum_k \gamma_{ik} (1 - \gamma_{ik}) \|\mu_k\|^2$: the uncertainty of the
+#   assignment;
+# * *overlap* $-\sum_{k \neq l} \gamma_{ik} \gamma_{il} \langle \mu_k, \mu_l \rangle$: which
+#   centroids share the point. It is negative for centroids in similar directions, where it
+#   compensates sparsity. It is positive for opposite centroids, such as the left and right ones
+#   below.
 #
-# The loss is the mean of these over all points, divided by the number of features.
+# The loss is the mean of these terms over all points, divided by the number of features.
 
 # %%
 x, y = torch.meshgrid(torch.linspace(-5, 5, 200), torch.linspace(-3, 6, 200), indexing="xy")
 grid = torch.stack([x, y], dim=-1).view(-1, 2)
 
 
-def place_by_place(rows: torch.Tensor, tau: float) -> dict[str, torch.Tensor]:
-    """What each row adds to the terms of the loss, by the equations above."""
+def terms_at(points: torch.Tensor, tau: float) -> dict[str, torch.Tensor]:
+    """The terms of the loss at each point, by the equations above."""
     mu = head.centroids
-    gamma = (-tau * torch.cdist(rows, mu).square()).softmax(1)
+    gamma = (-tau * torch.cdist(points, mu).square()).softmax(1)
     between = mu @ mu.T - torch.diag(mu.square().sum(1))
     return {
-        "reconstruction": (rows - gamma @ mu).square().sum(1),
+        "reconstruction": (points - gamma @ mu).square().sum(1),
         "sparsity": (gamma * (1 - gamma)) @ mu.square().sum(1),
         "overlap": -(gamma @ between * gamma).sum(1),
     }
 
 
 tau = 0.2
-parts = place_by_place(grid, tau)
+parts = terms_at(grid, tau)
 parts["total"] = sum(parts.values())
 levels = torch.linspace(0, 6, 13)  # one scale for the three terms and for their sum
 figure, axes = plt.subplots(1, 4, figsize=(12, 2.8), layout="constrained")
@@ -88,16 +94,17 @@ plt.show()
 
 gamma = (-tau * torch.cdist(points, head.centroids).square()).softmax(1)
 loss = clustering_loss(points, gamma, head.centroids)
-for name, values in place_by_place(points, tau).items():
+for name, values in terms_at(points, tau).items():
     by_hand = values.sum() / points.numel()
     print(f"{name:15} by hand {by_hand:8.5f}, by clustering_loss {getattr(loss, name):8.5f}")
 
 # %% [markdown]
-# ## The terms of the loss, sharp and soft
+# ## Terms of the loss and confidence
 #
-# At $\tau = 0$ every point belongs to all centroids alike; with a large $\tau$ each belongs to its nearest one. Sparsity and
-# overlap go to 0 as the assignments get sharp. All together are one thing, the mean squared distance to the centroids,
-# weighted by the assignments: soft k-means.
+# With $\tau = 0$, every point belongs equally to all centroids. With a large $\tau$, it belongs to
+# the nearest centroid. Sparsity and overlap approach 0 as the assignments become confident. The sum
+# of the terms is the mean squared distance to the centroids, weighted by the assignments: soft
+# k-means.
 
 # %%
 distances = torch.cdist(points, head.centroids).square()
@@ -119,15 +126,16 @@ by_distance = (gamma * distances).sum() / points.numel()
 print(f"sum of the terms {float(terms[20].total):.6f}, weighted distance {float(by_distance):.6f}")
 
 # %% [markdown]
-# ## What it changes in training
+# ## Effect on training
 #
-# The head's own assignments come from a linear layer on the features. Cross-entropy alone looks at the six labeled
-# points; the clustering loss also moves the borders through the 294 others.
+# The head computes its assignments with a linear layer on the features. Cross-entropy uses only the
+# six labeled points. The clustering loss also uses the 294 other points, and moves the boundaries
+# away from them.
 
 
 # %%
 def train(weight: float) -> tuple[ClusteringHead, list[list[float]]]:
-    """A head trained with the clustering loss at this weight, and its terms over the steps."""
+    """Train a head with this weight of the clustering loss; return it and the terms by step."""
     torch.manual_seed(0)
     head = ClusteringHead(in_features=2, num_classes=3)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
@@ -153,7 +161,7 @@ for ax, weight in zip(axes, (0.0, 1.0), strict=False):
     ax.contourf(x, y, regions, levels=[-0.5, 0.5, 1.5, 2.5], alpha=0.25)
     ax.scatter(*points.T, c=labels, s=8)
     ax.scatter(*points[known].T, c=labels[known], s=60, edgecolor="black")
-    ax.set_title(f"weight {weight:g}: {float(accuracy):.1%} of the points right")
+    ax.set_title(f"weight {weight:g}: {float(accuracy):.1%} of the points correct")
 for name, values in zip(
     ("cross-entropy", "clustering loss", "reconstruction", "sparsity", "overlap"),
     zip(*history, strict=True),
@@ -165,5 +173,6 @@ axes[2].legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
-# The borders turn by some degrees, away from the crowded places. Features that are given, as here, leave the loss no more to
-# do than that. Where a network makes them, it can move the points as well: see the next notebook.
+# The boundaries turn by a few degrees, away from dense regions. With fixed features, as here, the
+# loss can do no more. If a network computes the features, the loss also moves the points: see the
+# next notebook.

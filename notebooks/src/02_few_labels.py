@@ -1,8 +1,9 @@
 # %% [markdown]
-# # Twenty labels
+# # Few labels: semi-supervised learning
 #
-# Scikit-learn's handwritten digits: 1,797 images of 8×8 pixels. Two of each digit keep their label, the rest of the training
-# images are unlabeled. The same network is trained twice, with the clustering loss and without it.
+# Scikit-learn's handwritten digits are 1,797 images of 8×8 pixels. Two images of each digit keep
+# their label, and the other training images are unlabeled. This notebook trains the same network
+# with and without the clustering loss.
 
 # %%
 import logging
@@ -22,14 +23,15 @@ warnings.filterwarnings("ignore", module="lightning|torchmetrics")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 # %% [markdown]
-# ## The data
+# ## Data
 #
-# The split is drawn from the seed, so that everybody has the same twenty labels. These are they.
+# The split depends only on the seed, so every run has the same twenty labels. These are the labeled
+# images.
 
 
 # %%
 def digits() -> SSLDataModule:
-    """Two labels per class, and slightly turned and shifted images in training."""
+    """Two labels per class; training images are slightly rotated and shifted."""
     view = AffineNoise(rotation=0.15, shift=0.1, scale=0.1, noise=0.05)
     return SSLDataModule(labels_per_class=2, steps_per_epoch=100, weak=view, seed=0)
 
@@ -48,19 +50,19 @@ plt.show()
 # %% [markdown]
 # ## Training
 #
-# `cm_weight` is the weight β of the clustering loss. With 0 the unlabeled images are not looked at. The last weights count:
-# the validation images are not used, and nothing is chosen.
+# `cm_weight` is the weight β of the clustering loss. With 0, the unlabeled images are not used. The
+# last weights are tested; the validation images are not used, and nothing is selected.
 
 
 # %%
 def train(cm_weight: float) -> tuple[SSLModule, float]:
-    """The trained module, and its accuracy on the test images."""
+    """Train a module; return it and its test accuracy."""
     L.seed_everything(0, verbose=False)
     module = SSLModule(
         ConvNet(1, (32, 64, 128), out_features=32),
         num_classes=10,
         cm_weight=cm_weight,
-        alpha=1.2,  # a mild wish for classes of equal size
+        alpha=1.2,  # a mild prior for classes of equal size
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.002),
     )
     trainer = L.Trainer(
@@ -80,32 +82,34 @@ def train(cm_weight: float) -> tuple[SSLModule, float]:
 
 trained = {"without SuperCM": train(0.0), "with SuperCM": train(2.0)}
 for name, (_, accuracy) in trained.items():
-    print(f"{name}: {accuracy:.3f} of the test images right")
+    print(f"{name}: test accuracy {accuracy:.3f}")
 
 # %% [markdown]
-# ## What the network sees
+# ## Features of the test images
 #
-# Features of the test images, drawn in the plane by t-SNE and colored by their true class. Stars are the centroids, which
-# the run without SuperCM does not have.
+# t-SNE projects the features of the test images to the plane. Colors are the true classes, and
+# stars the centroids. The run without SuperCM has no centroids.
 
 # %%
 x, y = map(torch.cat, zip(*data.test_dataloader(), strict=True))
 panels = {}
 for name, (module, accuracy) in trained.items():
     with torch.no_grad():
-        rows = module.forward_outputs(x)
+        outputs = module.forward_outputs(x)
     centroids = module.head.centroids if module.cm_weight > 0 else None
-    panels[f"{name}: accuracy {accuracy:.3f}"] = Embedding(rows.features, y, centroids)
+    panels[f"{name}: accuracy {accuracy:.3f}"] = Embedding(outputs.features, y, centroids)
 plot_embeddings(panels, projection="tsne")
 
 # %% [markdown]
-# Which digits are still taken for which? Look for a row without a dark field on the diagonal: a whole class taken for
-# another is the typical mistake of a clustering method, which then has settled on a wrong cluster. More labels, or another
-# draw of them, are the cure.
+# ## Confusion
+#
+# Look for a row with no dark field on the diagonal. It means that a whole class is predicted as
+# another one, the typical error of a clustering method that converged to a wrong cluster. More
+# labels, or a different draw of labels, resolve it.
 
 # %%
-plot_confusion_matrix(rows.assignments, y, title="with SuperCM (% of class)")
+plot_confusion_matrix(outputs.assignments, y, title="with SuperCM (% of class)")
 plt.show()
 
 # %% [markdown]
-# One seed proves little. How to compare runs is the subject of the last notebook.
+# A single seed is weak evidence. The last notebook shows how to compare runs.

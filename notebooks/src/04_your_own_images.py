@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Your own folder of images
+# # Your own images
 #
-# What it takes: a folder with a subfolder of images for each class, and a folder of images without labels. This notebook
-# writes such folders first; put the paths of yours in place of them.
+# You need a folder with one subfolder of images per class, and a folder of unlabeled images. This
+# notebook first creates such folders; replace them with the paths of your own.
 
 # %%
 import logging
@@ -39,13 +39,15 @@ for folder in sorted(photos.glob("*/*/")):
 print("unlabeled", len(list((photos / "unlabeled").glob("*.png"))))
 
 # %% [markdown]
-# ## Train
+# ## Training
 #
-# Images may have any size and format; each is resized to a square. For photographs, take `image_size=128` or more and a
-# pretrained network, `supercm_pl.backbones.TorchvisionBackbone("resnet18", weights="DEFAULT")`.
+# Images may have any size and format; each is resized to a square. For photographs, use
+# `image_size=128` or more and a pretrained network,
+# `supercm_pl.backbones.TorchvisionBackbone("resnet18", weights="DEFAULT")`.
 #
-# The command does the same, `supercm fit --config configs/ssl/folder_small.yaml --data.source.labeled photos/labeled
-# --data.source.unlabeled photos/unlabeled --data.source.test photos/test`, and for photographs with `folder.yaml`.
+# The equivalent command is
+# `supercm fit --config configs/ssl/folder_small.yaml --data.source.labeled photos/labeled --data.source.unlabeled photos/unlabeled --data.source.test photos/test`.
+# For photographs, use `folder.yaml`.
 
 # %%
 data = SSLDataModule.from_folder(
@@ -80,13 +82,13 @@ trainer = L.Trainer(
 )
 trainer.fit(module, data)
 (metrics,) = trainer.test(module, data, verbose=False)
-print(f"{metrics['test/acc']:.3f} of the test images right")
+print(f"test accuracy {metrics['test/acc']:.3f}")
 
 # %% [markdown]
-# ## Look at what it is least sure of
+# ## Least confident predictions
 #
-# These unlabeled images are the ones whose labels would help most. Label a few, move them to their class's folder, and train
-# again.
+# The labels of these unlabeled images would help most. Label a few, move them to the folder of
+# their class, and train again.
 
 # %%
 module.eval()
@@ -98,17 +100,19 @@ images = torch.cat([inputs for _, inputs, _ in found])
 probability = torch.cat([prediction["probability"] for _, _, prediction in found])
 label = torch.cat([prediction["class"] for _, _, prediction in found])
 figure, axes = plt.subplots(1, 8, figsize=(11, 2))
-for ax, row in zip(axes, probability.argsort()[:8].tolist(), strict=True):
-    ax.imshow(images[row, 0].numpy(), cmap="gray_r")
-    ax.set_title(f"{data.classes[label[row]]}, {probability[row]:.0%}\n{Path(paths[row]).name}")
+for ax, number in zip(axes, probability.argsort()[:8].tolist(), strict=True):
+    ax.imshow(images[number, 0].numpy(), cmap="gray_r")
+    name = Path(paths[number]).name
+    ax.set_title(f"{data.classes[label[number]]}, {probability[number]:.0%}\n{name}")
     ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# ## Take the model out
+# ## Export
 #
-# One file, with the names of the classes inside, that PyTorch runs without this package. From a run of the command, that is
-# `supercm export runs/.../last.ckpt`; `--format onnx` is for everything that is not PyTorch.
+# The exported file contains the class names, and PyTorch runs it without this package. For a run of
+# the command, use `supercm export runs/.../last.ckpt`, with `--format onnx` for runtimes other than
+# PyTorch.
 
 # %%
 file = photos.parent / "words.pt2"

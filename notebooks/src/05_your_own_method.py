@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Your own method
 #
-# A base method is one class: a term that is added to the objective. It gets the rows of the step's forward pass, and
-# returns a number. Everything else, views, weights, schedules, logs, checkpoints, is there already.
+# A method is one class that adds a loss to the objective. It receives the outputs of the step's
+# forward passes and returns a scalar. The package provides the rest: views, weights, schedules,
+# logs and checkpoints.
 
 # %%
 import logging
@@ -26,8 +27,9 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 # %% [markdown]
 # ## The class
 #
-# The idea: a strongly distorted view of an image should stay as near to the centroids as the weak view is. Class
-# attributes say which views are needed; what is in `logs` is logged beside the term.
+# The method in this example penalizes different assignments of the weak and the strong view of an
+# image. Its class attribute `views` declares which views it needs. Values in `logs` are logged next
+# to its loss.
 
 
 # %%
@@ -37,16 +39,16 @@ class DistanceConsistency(Method):
     views = ("weak", "strong")
 
     def forward(self, step: Step) -> MethodLoss:
-        """The term on this step's rows."""
+        """Return the loss of this step."""
         target = step.unlabeled["weak"].assignments.detach()
         difference = (step.unlabeled["strong"].assignments - target).square().sum(dim=1)
         return MethodLoss(difference.mean(), {"confidence": target.amax(dim=1).mean()})
 
 
 # %% [markdown]
-# ## Try it by hand first
+# ## One step by hand
 #
-# One step on random images, before any training: is the term a number, and does it have a gradient?
+# Before training, run one step on random images. Check that the loss is finite and has a gradient.
 
 # %%
 module = SSLModule(ConvNet(1, (8,)), num_classes=10, methods=DistanceConsistency())
@@ -58,14 +60,14 @@ print({name: round(float(value), 4) for name, value in module.step_values.items(
 print("gradient:", float(next(module.backbone.parameters()).grad.norm()) > 0)
 
 # %% [markdown]
-# ## Train with it
+# ## Training
 #
-# Alone, with SuperCM, and neither: three runs that differ in nothing else.
+# The three runs below differ only in the method and in SuperCM.
 
 
 # %%
 def accuracy(cm_weight: float, methods: list[Method]) -> float:
-    """Of a short run, on the test images."""
+    """Return the test accuracy of a short run."""
     L.seed_everything(0, verbose=False)
     data = SSLDataModule(
         labels_per_class=2,
@@ -96,17 +98,18 @@ def accuracy(cm_weight: float, methods: list[Method]) -> float:
     return float(metrics["test/acc"])
 
 
-ramp = LinearRampUp(end=0.5)
-print(f"labels alone             {accuracy(0.0, []):.3f}")
-print(f"the method               {accuracy(0.0, [DistanceConsistency(1.0, ramp)]):.3f}")
-print(f"the method with SuperCM  {accuracy(2.0, [DistanceConsistency(1.0, ramp)]):.3f}")
+method = DistanceConsistency(weight=1.0, ramp=LinearRampUp(end=0.5))
+print(f"labels only              {accuracy(0.0, []):.3f}")
+print(f"the method               {accuracy(0.0, [method]):.3f}")
+print(f"the method with SuperCM  {accuracy(2.0, [method]):.3f}")
 
 # %% [markdown]
-# ## From here
+# ## Next steps
 #
-# Put the class in a package of yours, and name it in a configuration: `methods: [{class_path:
-# my_package.DistanceConsistency}]`. The folder `examples/my_method` is such a package, to be copied, with a backbone, an adapter
-# for domain adaptation and a data module as well.
+# Put the class in a package of your own, and name it in a configuration:
+# `methods: [{class_path: my_package.DistanceConsistency}]`. The folder `examples/my_method` is such
+# a package. It also contains a backbone, a method for domain adaptation and a data module.
 #
-# A method that needs a teacher or a memory makes it in `build`, as a submodule or buffer, and moves it in `after_step`;
-# then it is saved with the model. A schedule is a function of `step.progress`, so that a resumed run goes on where it was.
+# If a method needs a teacher or a memory bank, create it in `build` as a submodule or buffer and
+# update it in `after_step`. It is then saved with the model. Make schedules functions of
+# `step.progress`, so that a resumed run continues correctly.

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Reading a result honestly
+# # Comparing runs
 #
-# With twenty labels, which twenty decides a lot. This notebook shows how large that effect is, and what can be said all
-# the same.
+# With twenty labels, the choice of these labels has a large effect. This notebook measures the
+# effect and shows what you can still conclude.
 
 # %%
 import logging
@@ -25,21 +25,22 @@ warnings.filterwarnings("ignore", module="lightning|torchmetrics")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 # %% [markdown]
-# ## The same splits for everybody
+# ## The same splits for every method
 #
-# Each seed draws other labels. All methods get the same ones, so that differences can be taken seed by seed. A method
-# without a network is among them: a network with twenty labels is not sure to beat it.
+# Each seed draws different labels, and all methods use the same ones, so that you can compare them
+# seed by seed. One of the methods has no network: with twenty labels, a network does not always
+# beat it.
 
 
 # %%
 def digits(seed: int) -> SSLDataModule:
-    """Two labels per class, drawn by the seed."""
+    """Return data with two labels per class, drawn by the seed."""
     view = AffineNoise(rotation=0.15, shift=0.1, scale=0.1, noise=0.05)
     return SSLDataModule(labels_per_class=2, steps_per_epoch=50, weak=view, seed=seed)
 
 
 def network(seed: int, cm_weight: float) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Test accuracy, assignments and labels of a short run."""
+    """Return test accuracy, assignments and labels of a short run."""
     L.seed_everything(seed, verbose=False)
     module = SSLModule(
         ConvNet(1, (32, 64), out_features=32),
@@ -60,12 +61,12 @@ def network(seed: int, cm_weight: float) -> tuple[float, torch.Tensor, torch.Ten
     trainer.fit(module, digits(seed))
     x, y = map(torch.cat, zip(*digits(seed).test_dataloader(), strict=True))
     with torch.no_grad():
-        assignments = module.eval().rows(x).assignments
+        assignments = module.eval().forward_outputs(x).assignments
     return float((assignments.argmax(1) == y).float().mean()), assignments, y
 
 
 def spreading(seed: int) -> float:
-    """Test accuracy of scikit-learn's graph of neighbors on the pixels."""
+    """Return the test accuracy of scikit-learn's label spreading on the pixels."""
     data = digits(seed)
     data.setup("fit")
     streams = data.streams()
@@ -76,22 +77,23 @@ def spreading(seed: int) -> float:
     known = np.concatenate([y.numpy(), np.full(len(more), -1)])
     model = LabelSpreading(kernel="knn", n_neighbors=7).fit(everything, known)
     test_x, test_y = map(torch.cat, zip(*data.test_dataloader(), strict=True))
-    # Images with no label in reach of their neighbors get 0 for each class, which it divides by.
+    # LabelSpreading divides by 0 for images that no label reaches.
     with np.errstate(invalid="ignore"):
         return float(model.score(test_x.flatten(1).numpy(), test_y.numpy()))
 
 
 results = {
     "neighbors": [spreading(seed) for seed in SEEDS],
-    "labels alone": [network(seed, 0.0)[0] for seed in SEEDS],
+    "labels only": [network(seed, 0.0)[0] for seed in SEEDS],
 }
 runs = [network(seed, 2.0) for seed in SEEDS]
 results["SuperCM"] = [accuracy for accuracy, _, _ in runs]
 
 # %% [markdown]
-# ## Mean, spread, worst
+# ## Mean, standard deviation, minimum
 #
-# The standard deviation over draws of labels is what a single run can be off by. The worst seed is what a user can meet.
+# The standard deviation over label draws is the typical error of a single run. The minimum is the
+# worst case that a user may encounter.
 
 # %%
 for name, values in results.items():
@@ -108,14 +110,15 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# ## Differences, seed by seed
+# ## Paired differences
 #
-# Both methods had the same labels, so differences can be taken draw by draw: what an easy or a hard draw does to both falls
-# out. If an interval below holds 0, these seeds do not show which of the two is better, whatever the means say. With four
-# seeds the interval is wide: 3.18 is the quantile of Student's distribution for three degrees of freedom.
+# Both methods used the same labels, so take differences seed by seed. The effect of an easy or hard
+# draw then cancels. If an interval contains 0, these seeds do not show which method is better,
+# whatever the means are. With four seeds the interval is wide: 3.18 is the quantile of Student's
+# distribution with three degrees of freedom.
 
 # %%
-for name in ("labels alone", "neighbors"):
+for name in ("labels only", "neighbors"):
     difference = np.subtract(results["SuperCM"], results[name])
     middle, half = difference.mean(), 3.18 * difference.std(ddof=1) / np.sqrt(len(difference))
     shown = "shown" if abs(middle) > half else "not shown"
@@ -125,8 +128,9 @@ for name in ("labels alone", "neighbors"):
     )
 
 # %% [markdown]
-# The test set is finite as well. For an accuracy $a$ on $n$ images the standard error is $\sqrt{a (1 - a) / n}$. Here the test
-# has 450. A validation set of twenty images can't choose between methods that differ by a few points, so do not choose by it.
+# The test set is finite as well. The standard error of an accuracy $a$ on $n$ images is
+# $\sqrt{a (1 - a) / n}$. Here the test set has 450 images. A validation set of twenty images cannot
+# separate methods that differ by a few points, so do not select with it.
 
 # %%
 accuracy = float(np.mean(results["SuperCM"]))
@@ -134,11 +138,12 @@ for count in (20, 450, 10_000):
     print(f"{count:6} images: ± {np.sqrt(accuracy * (1 - accuracy) / count):.3f}")
 
 # %% [markdown]
-# ## Is it as sure as it is right?
+# ## Calibration
 #
-# Look at the confidence before you use it to decide anything. Bars above the diagonal: right more often than it claims; below:
-# too sure of itself. A short run leaves assignments soft; the clustering loss sharpens them as training goes on, right ones and
-# wrong ones.
+# Check the confidence before you base decisions on it. Bars above the diagonal mean that
+# predictions are more often correct than their confidence; bars below mean overconfidence. A short
+# run leaves the assignments soft. The clustering loss makes them more confident during training,
+# correct ones and wrong ones.
 
 # %%
 _, assignments, labels = runs[0]
@@ -148,10 +153,13 @@ plot_confidence(assignments, labels, ax=axes[1])
 plt.show()
 
 # %% [markdown]
-# ## A list to go through
+# ## Checklist
 #
-# 1. Several draws of labels, the same for every method; mean, spread and worst.
-# 2. A simple method beside yours, and the network on the labels alone with as many steps.
-# 3. Nothing chosen on test images: not the step, not the weights, not β. The last weights count here.
-# 4. In domain adaptation, nothing chosen by target labels: use a validator that needs none.
-# 5. Say how long it ran. These runs are short so that the notebook is quick, and longer ones may order the methods otherwise.
+# 1. Use several draws of labels, the same for every method. Report mean, standard deviation and
+#    minimum.
+# 2. Include a simple method, and the network trained on the labels only, with as many steps.
+# 3. Select nothing on test images: not the step, not the weights, not β. Here the last weights are
+#    tested.
+# 4. In domain adaptation, select nothing by target labels: use a validator that does not need them.
+# 5. Report the length of the runs. These runs are short to keep the notebook quick; longer runs may
+#    rank the methods differently.

@@ -1,1 +1,16 @@
 """Lightning callbacks."""
+
+from supercm_pl.callbacks.figure_logger import FigureLogger
+from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
+from supercm_pl.callbacks.prediction_csv import PredictionCSV
+from supercm_pl.callbacks.report_recorder import ReportRecorder
+from supercm_pl.callbacks.save_on_signal import SaveOnSignal
+
+__all__ = [
+    "FigureLogger",
+    "NonFiniteLoss",
+    "NonFiniteLossError",
+    "PredictionCSV",
+    "ReportRecorder",
+    "SaveOnSignal",
+]

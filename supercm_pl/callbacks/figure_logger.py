@@ -11,6 +11,7 @@ import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from supercm_pl.checks import check_choice
 from supercm_pl.viz.axes import new_figure
 from supercm_pl.viz.classification import (
     draw_confusion,
@@ -26,7 +27,7 @@ from supercm_pl.viz.domains import (
 )
 from supercm_pl.viz.embedding import Embedding, plot_embeddings
 from supercm_pl.viz.projection import Projection
-from supercm_pl.viz.sampling import Samples, ValidationSampler
+from supercm_pl.viz.sampling import ValidationSampler, ValidationSamples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,10 +83,7 @@ class FigureLogger(ValidationSampler):
                 f"figures must be a list of one or more of {', '.join(get_args(Picture))}, "
                 f"got {figures!r}"
             )
-        if projection not in get_args(Projection):
-            raise ValueError(
-                f"projection must be one of {get_args(Projection)}, got {projection!r}"
-            )
+        check_choice("projection", projection, get_args(Projection))
         self.figures = tuple(figures)
         self.projection = projection
 
@@ -96,7 +94,7 @@ class FigureLogger(ValidationSampler):
         if stage == "fit" and not trainer.loggers:
             rank_zero_warn("FigureLogger has nowhere to write: the trainer has no logger")
 
-    def use(self, trainer: L.Trainer, samples: Samples) -> None:
+    def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
         """Draw, and write to every logger."""
         if not trainer.loggers:
             return
@@ -104,9 +102,9 @@ class FigureLogger(ValidationSampler):
             for logger in trainer.loggers:
                 _write(logger, name, figure, trainer.global_step)
 
-    def draw(self, samples: Samples) -> dict[str, Figure]:
+    def draw(self, samples: ValidationSamples) -> dict[str, Figure]:
         """The pictures that the samples allow, by name."""
-        makers: dict[Picture, Callable[[Samples], Figure | None]] = {
+        makers: dict[Picture, Callable[[ValidationSamples], Figure | None]] = {
             "embedding": self._embedding,
             "confusion": _confusion,
             "confidence": _confidence,
@@ -116,7 +114,7 @@ class FigureLogger(ValidationSampler):
         drawn = {name: makers[name](samples) for name in self.figures}
         return {name: figure for name, figure in drawn.items() if figure is not None}
 
-    def _embedding(self, samples: Samples) -> Figure | None:
+    def _embedding(self, samples: ValidationSamples) -> Figure | None:
         if len(samples.features) < 2:
             return None
         features, centroids, names = samples.features, samples.centroids, samples.classes
@@ -133,7 +131,7 @@ class FigureLogger(ValidationSampler):
         return plot_embeddings(panels, projection=self.projection)
 
 
-def _confusion(samples: Samples) -> Figure | None:
+def _confusion(samples: ValidationSamples) -> Figure | None:
     known = [number for number, counts in enumerate(samples.confusion) if int(counts.sum())]
     if not known:
         return None
@@ -145,7 +143,7 @@ def _confusion(samples: Samples) -> Figure | None:
     return figure
 
 
-def _by_domain(samples: Samples) -> dict[str, tuple[Tensor, Tensor | None]]:
+def _by_domain(samples: ValidationSamples) -> dict[str, tuple[Tensor, Tensor | None]]:
     # Assignments, and labels where all are known.
     found = {}
     for number, name in enumerate(samples.domain_names):
@@ -157,7 +155,7 @@ def _by_domain(samples: Samples) -> dict[str, tuple[Tensor, Tensor | None]]:
     return found
 
 
-def _confidence(samples: Samples) -> Figure | None:
+def _confidence(samples: ValidationSamples) -> Figure | None:
     parts = _by_domain(samples)
     figure = new_figure(4.2 * len(parts), 3.2)
     for place, (name, (assignments, labels)) in enumerate(parts.items(), start=1):
@@ -166,7 +164,7 @@ def _confidence(samples: Samples) -> Figure | None:
     return figure
 
 
-def _reliability(samples: Samples) -> Figure | None:
+def _reliability(samples: ValidationSamples) -> Figure | None:
     parts = _labeled(samples)
     if not parts:
         return None
@@ -179,7 +177,7 @@ def _reliability(samples: Samples) -> Figure | None:
     return figure
 
 
-def _domains(samples: Samples) -> Figure | None:
+def _domains(samples: ValidationSamples) -> Figure | None:
     first, second = (samples.features[samples.domains == number] for number in (0, 1))
     if min(len(first), len(second)) < _FEWEST_ROWS:
         return None
@@ -195,7 +193,7 @@ def _domains(samples: Samples) -> Figure | None:
     return figure
 
 
-def _labeled(samples: Samples) -> dict[str, tuple[Tensor, Tensor]]:
+def _labeled(samples: ValidationSamples) -> dict[str, tuple[Tensor, Tensor]]:
     parts = _by_domain(samples).items()
     return {name: (part, labels) for name, (part, labels) in parts if labels is not None}
 

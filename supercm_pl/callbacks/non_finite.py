@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from supercm_pl.training.randomness import batches_done
+from supercm_pl._lightning import batches_done, is_accumulating
+from supercm_pl.checks import check_at_least, check_choice
 
 Action = Literal["stop", "skip"]
 
@@ -59,12 +60,10 @@ class NonFiniteLoss(L.Callback):
         check_every_n_steps: int | None = None,
         max_consecutive: int = 20,
     ) -> None:
-        if action not in get_args(Action):
-            raise ValueError(f"action must be one of {get_args(Action)}, got {action!r}")
-        if check_every_n_steps is not None and check_every_n_steps < 1:
-            raise ValueError(f"check_every_n_steps must be 1 or more, got {check_every_n_steps}")
-        if max_consecutive < 1:
-            raise ValueError(f"max_consecutive must be 1 or more, got {max_consecutive}")
+        check_choice("action", action, get_args(Action))
+        if check_every_n_steps is not None:
+            check_at_least("check_every_n_steps", check_every_n_steps, 1)
+        check_at_least("max_consecutive", max_consecutive, 1)
         self.action = action
         self.check_every_n_steps = check_every_n_steps
         self.max_consecutive = max_consecutive
@@ -185,7 +184,7 @@ class NonFiniteLoss(L.Callback):
         else:
             self._consecutive = 0
         # Within a window of accumulated gradients the whole window is spoiled.
-        accumulating = trainer.fit_loop.epoch_loop._should_accumulate()
+        accumulating = is_accumulating(trainer)
         self._spoiled = (broken or self._spoiled) and accumulating
         self._first = self._broken = None
         self._buffers = []

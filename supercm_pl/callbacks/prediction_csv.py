@@ -1,77 +1,99 @@
-"""A CSV file of predictions."""
+"""CSV files of predictions."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 
-class PredictionCSV(Callback):
-    """Writes a row for each predicted sample: id, class, probability and all assignments.
+class PredictionWriter:
+    """Writes predictions to a CSV file with the columns id, class, probability and every class.
 
-    The id is what the batch says in ``ids`` (a file's path, or a row of the data), else a running
-    number. Rows are written batch by batch, so that memory stays flat and a run that is stopped
-    leaves whole rows. With several processes, each but the first adds its rank to the file's name.
+    Rows are flushed batch by batch, so an interrupted run leaves complete rows.
 
     Args:
-        path: The file to write; its folder is made where it is missing.
+        path: The file; its folder is created if needed.
+        classes: Names of the ``K`` classes.
+    """
+
+    def __init__(self, path: str | Path, classes: Sequence[str]) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._classes = classes
+        self._file = open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(["id", "class", "probability", *classes])
+
+    def write(self, ids: Iterable[Any], probabilities: Tensor) -> None:
+        """Write one row per sample.
+
+        Args:
+            ids: ``B`` names or numbers.
+            probabilities: ``(B, K)``, rows sum to 1.
+        """
+        labels = probabilities.argmax(dim=1).tolist()
+        for sample, label, row in zip(ids, labels, probabilities.tolist(), strict=True):
+            shares = (f"{share:.6f}" for share in (row[label], *row))
+            self._writer.writerow([sample, self._classes[label], *shares])
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class PredictionCSV(L.Callback):
+    """Writes a row for each predicted sample: id, class, probability and all assignments.
+
+    The id is ``ids`` of the batch (a file path or a row of the data), else a running number. Memory
+    use does not grow with the number of samples. With several processes, every process but the
+    first adds its rank to the file name.
+
+    Args:
+        path: The file to write; its folder is created if needed.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.rows_written = 0
+        self._file: PredictionWriter | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the file and write its header."""
         rank = trainer.global_rank
         if rank:
             self.path = self.path.with_stem(f"{self.path.stem}.rank{rank}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.rows_written = 0
-        self._classes = _class_names(trainer, pl_module)
-        self._file = self.path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(["id", "class", "probability", *self._classes])
+        self._file = PredictionWriter(self.path, _class_names(trainer, pl_module))
 
     def on_predict_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Write the rows of one batch."""
-        labels = outputs["class"].tolist()
+        count = len(outputs["assignments"])
         ids = batch.get("ids") if isinstance(batch, dict) else None
         if ids is None:
-            ids = range(self.rows_written, self.rows_written + len(labels))
+            ids = range(self.rows_written, self.rows_written + count)
         elif isinstance(ids, Tensor):
             ids = ids.tolist()
-        columns = (ids, labels, outputs["probability"].tolist(), outputs["assignments"].tolist())
-        for sample, label, probability, assignments in zip(*columns, strict=True):
-            shares = [f"{share:.6f}" for share in assignments]
-            self._writer.writerow([sample, self._classes[label], f"{probability:.6f}", *shares])
-        self._file.flush()
-        self.rows_written += len(labels)
+        assert self._file is not None
+        self._file.write(ids, outputs["assignments"])
+        self.rows_written += count
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Close the file, whose rows so far are whole."""
-        if hasattr(self, "_file"):
-            self._file.close()
+        """Close the file; the rows written so far are complete."""
+        self.on_predict_end(trainer, pl_module)
 
 
 def _class_names(trainer: L.Trainer, pl_module: L.LightningModule) -> Sequence[str]:

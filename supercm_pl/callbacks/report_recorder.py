@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from supercm_pl.checks import check_choice
 from supercm_pl.report.snapshot import FOLDER, Array, Snapshot
 from supercm_pl.viz.projection import Projection, project
-from supercm_pl.viz.sampling import Mistakes, Samples, ValidationSampler
+from supercm_pl.viz.sampling import Mistakes, ValidationSampler, ValidationSamples
 
 _THUMBNAIL = 64  # pixels, of the longer side
 
@@ -28,7 +29,7 @@ class ReportRecorder(ValidationSampler):
 
         trainer:
           callbacks:
-            - class_path: supercm_pl.report.ReportRecorder
+            - class_path: supercm_pl.callbacks.ReportRecorder
 
     Each plane starts where the one before ended, so that points keep their places from epoch to
     epoch as far as the features do. Training is the same with and without it. The thumbnails are
@@ -54,10 +55,7 @@ class ReportRecorder(ValidationSampler):
         projection: Projection = "auto",
     ) -> None:
         super().__init__(every_n_epochs, max_samples, max_mistakes)
-        if projection not in get_args(Projection):
-            raise ValueError(
-                f"projection must be one of {get_args(Projection)}, got {projection!r}"
-            )
+        check_choice("projection", projection, get_args(Projection))
         self.projection = projection
         self._plane: tuple[Array, Array] | None = None
 
@@ -73,7 +71,7 @@ class ReportRecorder(ValidationSampler):
                 "ReportRecorder has nowhere to write: the trainer has no logger's folder"
             )
 
-    def use(self, trainer: L.Trainer, samples: Samples) -> None:
+    def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
         """Write the file of this validation."""
         if self._folder is None:
             return
@@ -104,7 +102,7 @@ class ReportRecorder(ValidationSampler):
             mistake_confidence=sure,
         ).save(self._folder)
 
-    def _project(self, stacked: Tensor, samples: Samples) -> Array:
+    def _project(self, stacked: Tensor, samples: ValidationSamples) -> Array:
         key = torch.stack([samples.domains, samples.rows]).numpy()
         start = None
         if self._plane is not None and len(self._plane[1]) == len(stacked):

@@ -14,6 +14,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from supercm_pl._lightning import cluster_environment
+
 INTERRUPTED = "interrupted.ckpt"
 
 
@@ -38,7 +40,7 @@ class SaveOnSignal(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put off what Lightning does at the signal to requeue."""
-        environment = trainer._accelerator_connector.cluster_environment
+        environment = cluster_environment(trainer)
         in_main = threading.current_thread() is threading.main_thread()
         if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue and in_main):
             return

@@ -1,18 +1,11 @@
-"""Sources of data, splits, streams of batches, and augmentation on the device."""
+"""Sources of data, splits, paired loaders, and augmentation on the device."""
 
 from supercm_pl.data.loading.iterable.reader import IterableData
 from supercm_pl.data.loading.loader import PairedLoader, Stream
-from supercm_pl.data.sources.base import (
-    ArraySource,
-    DatasetSource,
-    Digits,
-    MNIST5k,
-    Source,
-    SourceData,
-)
-from supercm_pl.data.sources.digits_m import DigitsM
-from supercm_pl.data.sources.domain_folder import DomainFolder
-from supercm_pl.data.sources.folder import FolderSource
+from supercm_pl.data.sources.arrays import ArraySource, DatasetSource, UnlabeledArrays
+from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.digits import Digits, DigitsM, MNIST5k
+from supercm_pl.data.sources.folder import DomainFolder, FolderSource, UnlabeledFolder
 from supercm_pl.data.sources.hugging_face import HuggingFaceSource
 from supercm_pl.data.sources.image_list import ImageList
 from supercm_pl.data.sources.resized import Resized
@@ -26,10 +19,9 @@ from supercm_pl.data.sources.torchvision import (
     USPS,
     FashionMNIST,
 )
-from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 from supercm_pl.data.splits.distortion import Distortion
-from supercm_pl.data.splits.selection import make_split
 from supercm_pl.data.splits.split import Split
+from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.data.transforms.augment import AffineNoise, Compose, FlipCrop, GaussianNoise
 from supercm_pl.data.transforms.randaugment import Cutout, RandAugment, StrongAugment
 from supercm_pl.data.transforms.whitening import ZCA, GlobalContrastNormalization

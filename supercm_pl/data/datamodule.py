@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.checkpoints.hyperparameters import class_and_arguments
 from supercm_pl.checks import check_at_least, check_flag, check_object
-from supercm_pl.data.datasets import Samples, as_is
+from supercm_pl.data.datasets import Samples, as_float, as_is
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_streams
 from supercm_pl.data.loading.loader import PairedLoader, Stream, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION
-from supercm_pl.data.views import INDEX, Views, as_float, check_views, make_view, required_views
+from supercm_pl.data.views import INDEX, Views, check_views, make_view, required_views
 from supercm_pl.seeding import derive_seed, isolated_rng
 
-__all__ = ["SuperCMDataModule", "check_at_least"]
+__all__ = ["SuperCMDataModule"]
 
 
 class DataOptions(TypedDict, total=False):

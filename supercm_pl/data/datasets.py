@@ -1,4 +1,4 @@
-"""Data sets as batches: tensors in memory, several sets as one, rows with labels or without."""
+"""Data sets that give whole batches of inputs, and inputs from the items of any other data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.seeding import isolated_rng
 
@@ -19,18 +19,28 @@ Indices = NDArray[np.int64]
 
 
 class BatchedDataset(Dataset[Any], ABC):
-    """A data set that gives the inputs of many rows at once, the same ones at every call."""
+    """A data set that fetches many inputs at once, the same ones at every call.
+
+    Attributes:
+        targets: ``(N,)`` class labels, or ``None``.
+    """
+
+    targets: Any = None
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def fetch(self, indices: Indices) -> Tensor:
-        """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)``."""
+        """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)``."""
+
+    def __getitem__(self, index: int) -> Any:
+        inputs = self.fetch(np.asarray([index]))[0]
+        return inputs if self.targets is None else (inputs, self.targets[index])
 
 
 class TensorData(BatchedDataset):
-    """Inputs and, where there are any, labels that are held in memory.
+    """Inputs in memory, with or without labels.
 
     Args:
         inputs: ``(N, ...)``; ``uint8`` stands for 0..255, which becomes ``[0, 1]`` on the device.
@@ -44,21 +54,13 @@ class TensorData(BatchedDataset):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, Tensor]:
-        inputs = self.inputs[index]
-        return inputs if self.targets is None else (inputs, self.targets[index])
-
     def fetch(self, indices: Indices) -> Tensor:
-        """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)``, by one index operation."""
+        """One indexing operation."""
         return self.inputs[torch.from_numpy(indices)]
 
 
 class JoinedData(Dataset[Tensor]):
-    """Several data sets one after the other, without labels: row ``i`` counts through all of them.
-
-    Args:
-        datasets: Map-style data sets whose inputs have the same shape and type.
-    """
+    """Map-style data sets with inputs of one shape and type, concatenated without labels."""
 
     def __init__(self, datasets: Sequence[Dataset[Any]]) -> None:
         self.datasets = list(datasets)
@@ -71,7 +73,7 @@ class JoinedData(Dataset[Tensor]):
         return self.fetch(np.asarray([index]))[0]
 
     def fetch(self, indices: Indices) -> Tensor:
-        """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)``."""
+        """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)``."""
         part = np.searchsorted(self._starts, indices, side="right") - 1
         used = np.unique(part)
         batches = [
@@ -80,17 +82,17 @@ class JoinedData(Dataset[Tensor]):
         if len(batches) == 1:
             return batches[0]
         check_kinds(batches)
-        positions = np.concatenate([np.flatnonzero(part == p) for p in used])
-        return torch.cat(batches)[torch.from_numpy(np.argsort(positions))]
+        by_part = np.argsort(part, kind="stable")
+        return torch.cat(batches)[torch.from_numpy(np.argsort(by_part))]
 
 
 class Samples(Dataset[Any]):
-    """Rows of a data set, with the labels given here or none: never those of the data set itself.
+    """Some samples of a data set, with the labels given here or none: never the data set's own.
 
     Args:
         dataset: Any map-style data set whose items are inputs or ``(input, label)``.
         rows: ``(n,)`` indices into it; ``None`` takes all.
-        targets: ``(n,)`` int64 labels of these rows; ``None`` leaves them without.
+        targets: ``(n,)`` int64 labels of these samples; ``None`` for no labels.
     """
 
     def __init__(
@@ -114,12 +116,12 @@ class Samples(Dataset[Any]):
         return batch[0] if isinstance(batch, Tensor) else tuple(part[0] for part in batch)
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        # A whole batch: loaders of these rows need `collate_fn=as_is`.
+        # Returns a whole batch: loaders need `collate_fn=as_is`.
         return self.fetch(np.asarray(indices, dtype=np.int64))
 
     def fetch(self, positions: Indices) -> Tensor | tuple[Tensor, Tensor]:
-        """Inputs ``(B, ...)``, with labels ``(B,)`` if any, at positions ``(B,)`` of the rows."""
-        # All rows are not written down: at a billion they would take 8 GB.
+        """Inputs ``(B, ...)``, with labels ``(B,)`` if any, at positions ``(B,)`` in ``rows``."""
+        # Without `rows`, no index array is made: for a billion samples it would take 8 GB.
         rows = positions if self._rows is None else self._rows[positions]
         inputs = fetch_inputs(self.dataset, rows)
         if self.targets is None:
@@ -128,11 +130,11 @@ class Samples(Dataset[Any]):
 
 
 class IdentifiedSamples(Dataset[Any]):
-    """Rows for prediction: ``{"inputs": (B, ...), "ids": [...]}``.
+    """Samples for prediction: ``{"inputs": (B, ...), "ids": [...]}``.
 
     Args:
-        samples: The rows; labels they have are dropped.
-        ids: One for each row; ``None`` numbers them as the data set does.
+        samples: Their labels, if any, are dropped.
+        ids: One per sample; ``None`` takes their indices in the data set.
     """
 
     def __init__(self, samples: Samples, ids: Sequence[str] | None = None) -> None:
@@ -151,16 +153,24 @@ class IdentifiedSamples(Dataset[Any]):
 
 
 def as_is(batch: Any) -> Any:
-    """The ``collate_fn`` for data sets whose ``__getitems__`` gives a whole batch."""
+    """The ``collate_fn`` for data sets whose ``__getitems__`` returns a whole batch."""
     return batch
 
 
-def dataset_length(dataset: Dataset[Any]) -> int:
-    """Number of items of a map-style data set.
+def is_iterable(dataset: Dataset[Any] | None) -> bool:
+    """Whether a data set can only be iterated over."""
+    return isinstance(dataset, IterableDataset)
 
-    Raises:
-        TypeError: If it has no length or no items by index, as an ``IterableDataset``.
-    """
+
+def is_deterministic(dataset: Dataset[Any]) -> bool:
+    """Whether a data set is known to give the same inputs at every call."""
+    if isinstance(dataset, JoinedData):
+        return all(is_deterministic(part) for part in dataset.datasets)
+    return isinstance(dataset, BatchedDataset)
+
+
+def dataset_length(dataset: Dataset[Any]) -> int:
+    """Number of items of a map-style data set; a ``TypeError`` for any other data set."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise TypeError(
             "a map-style Dataset with __len__ and __getitem__ is needed, "
@@ -169,36 +179,33 @@ def dataset_length(dataset: Dataset[Any]) -> int:
     return len(dataset)
 
 
-def is_deterministic(dataset: Dataset[Any]) -> bool:
-    """Whether a row gives the same inputs at every call, as far as is known."""
-    if isinstance(dataset, JoinedData):
-        return all(is_deterministic(part) for part in dataset.datasets)
-    return isinstance(dataset, BatchedDataset)
-
-
 def fetch_inputs(dataset: Dataset[Any], indices: Indices) -> Tensor:
-    """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)`` of a map-style data set, without labels.
-
-    Raises:
-        TypeError, ValueError: As :func:`stacked`.
-    """
+    """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)`` of a map-style data set."""
     if isinstance(dataset, BatchedDataset | JoinedData):
         return dataset.fetch(indices)
-    return stacked(_items(dataset, indices), indices)
+    numbers = indices.tolist()
+    if hasattr(dataset, "__getitems__"):
+        return stacked(list(dataset.__getitems__(numbers)), indices)
+    return stacked([dataset[i] for i in numbers], indices)
+
+
+def first_input(dataset: Dataset[Any], name: str) -> Tensor:
+    """The first input ``(1, ...)`` of a map-style data set that must not be empty."""
+    if not dataset_length(dataset):
+        raise ValueError(f"the {name} data are empty")
+    with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
+        reseed(0)
+        return fetch_inputs(dataset, np.zeros(1, dtype=np.int64))
 
 
 def stacked(items: Sequence[Any], indices: Indices) -> Tensor:
-    """Inputs ``(B, ...)`` of items that are inputs or ``(input, label)``, without labels.
-
-    Args:
-        items: ``B`` of them.
-        indices: ``(B,)`` numbers to name them by in messages.
+    """Inputs ``(B, ...)`` of the items at ``indices``, which are inputs or ``(input, label)``.
 
     Raises:
         TypeError: If an item is neither an input nor a sequence that starts with one.
-        ValueError: If inputs differ in shape, or have values that are NaN or infinite.
+        ValueError: If inputs differ in shape or contain NaN or infinity.
     """
-    items = [_input_tensor(item, i) for item, i in zip(items, indices, strict=True)]
+    items = [as_input(item, i) for item, i in zip(items, indices, strict=True)]
     shapes = {tuple(item.shape): int(i) for item, i in zip(items, indices, strict=True)}
     if len(shapes) > 1:
         (one, i), (other, j), *_ = shapes.items()
@@ -211,54 +218,53 @@ def stacked(items: Sequence[Any], indices: Indices) -> Tensor:
     return inputs
 
 
-def check_alike(labeled: Dataset[Any], unlabeled: Dataset[Any]) -> None:
-    """Refuse two data sets whose first inputs differ in shape or type.
+def as_input(item: Any, index: int) -> Tensor:
+    """The input of an item, ``uint8`` or float32.
 
     Raises:
-        ValueError: Naming both.
+        TypeError: If the item is not a tensor, array or PIL image of real numbers, nor a sequence
+            that starts with one.
     """
-    first = np.zeros(1, dtype=np.int64)
-    with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
-        reseed(0)
-        check_kinds([fetch_inputs(dataset, first) for dataset in (labeled, unlabeled)])
-
-
-def check_finite(inputs: Tensor, name: str, rows: Indices | None = None) -> None:
-    """Refuse NaN and infinite values.
-
-    Args:
-        inputs: ``(N, ...)`` on the CPU.
-        name: What to call them in the message.
-        rows: Numbers of the rows to name them by; ``None`` counts from 0.
-
-    Raises:
-        ValueError: Naming the first row at fault, and how many there are.
-    """
-    # A finite sum proves that every value is finite, at a fraction of the cost.
-    if not inputs.is_floating_point() or bool(torch.isfinite(inputs.sum())):
-        return
-    bad = (~torch.isfinite(inputs)).flatten(1).any(1).nonzero()[:, 0]
-    if len(bad):
-        first = int(bad[0]) if rows is None else int(rows[int(bad[0])])
-        raise ValueError(
-            f"{name} must be finite, but {len(bad)} of {len(inputs)} samples hold NaN or infinity, "
-            f"the first is sample {first}"
+    if isinstance(item, tuple | list) and len(item):
+        item = item[0]
+    if isinstance(item, Image.Image):
+        return image_tensor(item)
+    if isinstance(item, np.ndarray) and item.dtype.kind in "biuf":
+        # Torch supports neither foreign byte orders nor negative strides.
+        native = item.dtype.newbyteorder("=")
+        item = torch.from_numpy(np.ascontiguousarray(item, native))
+    if not isinstance(item, Tensor):
+        raise TypeError(
+            "an item of a dataset must be an input or (input, label), with a tensor, an array or a "
+            f"PIL image as input, but sample {index} is {type(item).__name__}"
         )
+    if item.is_complex() or item.is_meta or item.ndim < 1:
+        raise TypeError(
+            f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
+            f"shape {tuple(item.shape)} on {item.device}"
+        )
+    return item if item.dtype == torch.uint8 else item.to(torch.float32)
 
 
 def image_tensor(image: Image.Image) -> Tensor:
-    """A PIL image as ``uint8`` ``(C, H, W)``: grayscale with one channel, all else as RGB."""
+    """A PIL image as ``uint8`` ``(C, H, W)``: one channel for grayscale, RGB for anything else."""
     array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     tensor = torch.from_numpy(array)
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 
-def check_kinds(batches: Sequence[Tensor]) -> None:
-    """Refuse batches ``(B, ...)`` of inputs that differ in shape or type.
+def as_float(inputs: Tensor) -> Tensor:
+    """``uint8`` 0..255 as float32 in ``[0, 1]``; any other type unchanged."""
+    return inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs
 
-    Raises:
-        ValueError: Naming all of them.
-    """
+
+def check_alike(labeled: Dataset[Any], unlabeled: Dataset[Any]) -> None:
+    """Require data sets whose first inputs have one shape and type, else a ``ValueError``."""
+    check_kinds([first_input(labeled, "labeled"), first_input(unlabeled, "unlabeled")])
+
+
+def check_kinds(batches: Sequence[Tensor]) -> None:
+    """Require batches ``(B, ...)`` of inputs of one shape and type, else a ``ValueError``."""
     kinds = {(tuple(batch.shape[1:]), batch.dtype) for batch in batches}
     if len(kinds) > 1:
         raise ValueError(
@@ -267,30 +273,18 @@ def check_kinds(batches: Sequence[Tensor]) -> None:
         )
 
 
-def _items(dataset: Dataset[Any], indices: Indices) -> list[Any]:
-    numbers = indices.tolist()
-    if hasattr(dataset, "__getitems__"):
-        return list(dataset.__getitems__(numbers))
-    return [dataset[i] for i in numbers]
+def check_finite(inputs: Tensor, name: str, indices: Indices | None = None) -> None:
+    """Require inputs ``(N, ...)`` on the CPU without NaN and infinity, else a ``ValueError``.
 
-
-def _input_tensor(item: Any, index: int) -> Tensor:
-    if isinstance(item, tuple | list) and len(item):
-        item = item[0]
-    if isinstance(item, Image.Image):
-        return image_tensor(item)
-    if isinstance(item, np.ndarray) and item.dtype.kind in "biuf":
-        # Torch takes neither foreign byte orders nor negative strides.
-        native = item.dtype.newbyteorder("=")
-        item = torch.from_numpy(np.ascontiguousarray(item, native))
-    if isinstance(item, Tensor) and (item.is_complex() or item.is_meta or item.ndim < 1):
-        raise TypeError(
-            f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
-            f"shape {tuple(item.shape)} on {item.device}"
+    The message names the first sample at fault, by its number in ``indices`` ``(N,)`` if given.
+    """
+    # A finite sum proves that every value is finite, at a fraction of the cost.
+    if not inputs.is_floating_point() or bool(torch.isfinite(inputs.sum())):
+        return
+    bad = (~torch.isfinite(inputs)).flatten(1).any(1).nonzero()[:, 0]
+    if len(bad):
+        first = int(bad[0]) if indices is None else int(indices[int(bad[0])])
+        raise ValueError(
+            f"{name} must be finite, but {len(bad)} of {len(inputs)} samples hold NaN or infinity, "
+            f"the first is sample {first}"
         )
-    if not isinstance(item, Tensor):
-        raise TypeError(
-            "an item of a dataset must be an input or (input, label), with a tensor, an array or a "
-            f"PIL image as input, but sample {index} is {type(item).__name__}"
-        )
-    return item if item.dtype == torch.uint8 else item.to(torch.float32)

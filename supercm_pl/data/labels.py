@@ -1,4 +1,4 @@
-"""Class labels of data sets, found without decoding their images where that is possible."""
+"""Class labels of data sets, found without decoding images where possible."""
 
 from __future__ import annotations
 
@@ -16,15 +16,11 @@ from supercm_pl.seeding import isolated_rng
 
 
 def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
-    """Labels ``(N,)`` of a labeled map-style data set, int64.
+    """Labels ``(N,)``, int64, of a map-style data set with items ``(input, label)``.
 
     They are taken from the attribute ``targets`` or ``labels``, or from the tensors of a
     ``TensorDataset``, also through ``Subset`` and ``ConcatDataset``. If there are none, or the
-    first or last item says otherwise, the data set is read once from end to end.
-
-    Args:
-        dataset: Its items are ``(input, label)``.
-        name: What to call it in a message.
+    first or last item disagrees, the whole data set is read once.
 
     Raises:
         TypeError: If an item has no label or one that is not an integer.
@@ -33,24 +29,17 @@ def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
     with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
         reseed(0)
         held = _held_labels(dataset)
-        if held is not None and (
-            isinstance(dataset, BatchedDataset) or _agree(held, dataset, name)
-        ):
-            return held
+        if held is not None:
+            ends = {0, size - 1} if size and not isinstance(dataset, BatchedDataset) else set()
+            if all(held[i] == _item_label(dataset, i, name) for i in ends):
+                return held
         if size > 1000:
-            rank_zero_info(
-                f"reading the labels of all {size:,} samples of {name}: it has no `targets`"
-            )
+            rank_zero_info(f"reading all {size:,} samples of {name}, which has no `targets`")
         return np.asarray([_item_label(dataset, i, name) for i in range(size)], dtype=np.int64)
 
 
 def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
-    """Labels as int64 ``(N,)``.
-
-    Args:
-        values: Integers.
-        name: What to call them in a message.
-        size: ``N``, the number of inputs that they belong to.
+    """Labels ``(N,)`` or ``(N, 1)`` as int64 ``(N,)``.
 
     Raises:
         TypeError: If they are not integers.
@@ -72,17 +61,13 @@ def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
     if size and labels.min() < 0:
         raise ValueError(
             f"{name} must be 0 or more, got {labels.min()} at sample {labels.argmin()}: "
-            "samples without a label belong into the unlabeled set"
+            "pass samples without a label as unlabeled data"
         )
     return labels
 
 
-def check_labels(labels: Indices, num_classes: int, name: str) -> None:
-    """Refuse labels outside ``0..num_classes-1``.
-
-    Raises:
-        ValueError: Naming the first label at fault.
-    """
+def check_class_range(labels: Indices, num_classes: int, name: str) -> None:
+    """Require labels in ``0..num_classes-1``, else a ``ValueError``."""
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(bad):
         raise ValueError(
@@ -92,26 +77,18 @@ def check_labels(labels: Indices, num_classes: int, name: str) -> None:
 
 
 def numbered_classes(labels: Indices) -> list[str]:
-    """Names ``"0", "1", ...`` up to the largest label.
-
-    Raises:
-        ValueError: If there would be more classes than labels.
-    """
-    if labels.max(initial=-1) >= max(len(labels), 2):
+    """Names ``"0", "1", ...`` up to the largest label; a ``ValueError`` if too large for them."""
+    largest = int(labels.max(initial=-1))
+    if largest >= max(len(labels), 2):
         raise ValueError(
-            f"labels must number the classes from 0 on, got {labels.max()} among {len(labels)} "
+            f"labels must number the classes from 0 on, got {largest} among {len(labels)} "
             "labels: np.unique(y, return_inverse=True) numbers them, or name the classes"
         )
-    return [str(k) for k in range(int(labels.max(initial=-1)) + 1)]
+    return [str(k) for k in range(largest + 1)]
 
 
 def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as a tuple of strings.
-
-    Raises:
-        TypeError: If it is no sequence, or a single name.
-        ValueError: If there are fewer than two, or two are the same.
-    """
+    """Class names as a tuple of strings, two or more and all different."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"classes must be a sequence of names, got {names!r}")
     classes = tuple(str(name) for name in names)
@@ -134,20 +111,15 @@ def _held_labels(dataset: Dataset[Any]) -> Indices | None:
         values: Any = dataset.tensors[1] if len(dataset.tensors) > 1 else None
     else:
         values = getattr(dataset, "targets", getattr(dataset, "labels", None))
-    transform = getattr(dataset, "target_transform", None)
     if values is None:
         return None
+    transform = getattr(dataset, "target_transform", None)
     if transform is not None:
         values = [transform(value) for value in values]
     try:
         return as_labels(values, "targets", dataset_length(dataset))
     except (TypeError, ValueError):
-        return None  # of another kind than the items' labels: read these
-
-
-def _agree(held: Indices, dataset: Dataset[Any], name: str) -> bool:
-    ends = {0, len(held) - 1} if len(held) else set()
-    return all(held[i] == _item_label(dataset, i, name) for i in ends)
+        return None  # not the labels of the items: read those
 
 
 def _item_label(dataset: Dataset[Any], index: int, name: str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.data.views import as_float
+from supercm_pl.data.datasets import as_float
 from supercm_pl.export.predictions import Predictions, inputs_by_row
 from supercm_pl.training.module import SuperCMModule
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from supercm_pl.callbacks.prediction_csv import PredictionWriter
 from supercm_pl.data.datasets import Indices, fetch_inputs
-from supercm_pl.data.sources.folder import ImageFiles, images_to_predict
+from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.sources.image_reading import ImageFiles
 
 
 class Predictions(NamedTuple):
@@ -32,16 +33,12 @@ class Predictions(NamedTuple):
         """Write a CSV file with the columns of ``supercm predict --config``.
 
         Args:
-            path: The file; its folder is made where it is missing.
+            path: The file; its folder is created if needed.
             names: Of the ``K`` classes.
         """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["id", "class", "probability", *names])
-            columns = (self.ids, self.classes, self.probabilities.tolist())
-            for sample, name, row in zip(*columns, strict=True):
-                writer.writerow([sample, name, *(f"{share:.6f}" for share in (max(row), *row))])
+        file = PredictionWriter(Path(path), names)
+        file.write(self.ids, self.probabilities)
+        file.close()
 
 
 def inputs_by_row(

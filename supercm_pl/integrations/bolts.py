@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from supercm_pl.backbones.pretrained import PretrainedBackbone, load_state
+from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import dataset_length
 from supercm_pl.data.labels import checked_classes, labels_of, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
 
 __all__ = ["BoltsEncoder", "BoltsSource"]
 
-Method = Literal["simclr", "swav"]
+Pretraining = Literal["simclr", "swav"]
 
 _HUB = "https://pl-bolts-weights.s3.us-east-2.amazonaws.com"
 _URLS = {
@@ -70,7 +71,7 @@ class BoltsEncoder(PretrainedBackbone):
 
     def __init__(
         self,
-        method: Method = "simclr",
+        method: Pretraining = "simclr",
         arch: str = "resnet50",
         weights: str | PathLike[str] | None = None,
         first_conv: bool = True,
@@ -79,8 +80,7 @@ class BoltsEncoder(PretrainedBackbone):
         frozen: bool = False,
         image_size: int | None = None,
     ) -> None:
-        if method not in get_args(Method):
-            raise ValueError(f"method must be one of {get_args(Method)}, got {method!r}")
+        check_choice("method", method, get_args(Pretraining))
         if weights == "imagenet" and arch != "resnet50":
             raise ValueError(f'there are weights "imagenet" of "resnet50" alone, got {arch!r}')
         networks = import_bolts(_NETWORKS[method])

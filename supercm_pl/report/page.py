@@ -50,7 +50,7 @@ summary { cursor: pointer; }
 _SIDE_BY_SIDE = 3
 
 _NOTHING_RECORDED = (
-    "Nothing was recorded. Add the callback <code>supercm_pl.report.ReportRecorder</code> to "
+    "Nothing was recorded. Add the callback <code>supercm_pl.callbacks.ReportRecorder</code> to "
     "<code>trainer.callbacks</code>, and validate."
 )
 

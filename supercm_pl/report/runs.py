@@ -27,7 +27,7 @@ class Run:
         settings: The same by dotted path, such as ``model.init_args.cm_weight``.
         curves: The metrics of ``metrics.csv``.
         split: How many samples play which part, from ``split.json``.
-        snapshots: What :class:`~supercm_pl.report.ReportRecorder` recorded, by step; 60 at most,
+        snapshots: What :class:`~supercm_pl.callbacks.ReportRecorder` recorded, by step; 60 at most,
             evenly chosen, the last among them.
     """
 

@@ -13,13 +13,15 @@ from typing_extensions import Unpack
 from supercm_pl.checks import check_at_least, check_flag, check_object
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, fetch_inputs
-from supercm_pl.data.labels import check_labels, labels_of
+from supercm_pl.data.labels import check_class_range, labels_of
 from supercm_pl.data.loading.loader import Stream
-from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
+from supercm_pl.data.sources.arrays import Array, ArraySource
+from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.digits import Digits
 from supercm_pl.data.sources.folder import FolderSource, PathLike, images_to_predict
 from supercm_pl.data.splits.distortion import Distortion
-from supercm_pl.data.splits.selection import is_saved_split, make_split, parse_fraction
 from supercm_pl.data.splits.split import Split
+from supercm_pl.data.splits.stratified import is_saved_split, make_split, parse_fraction
 from supercm_pl.options import hands_options_to
 from supercm_pl.ssl.parts import Parts, known_names, warn_of_absent
 
@@ -227,7 +229,7 @@ class SSLDataModule(SuperCMDataModule):
                 "such as labels_per_class=4"
             )
         labels = labels_of(data.train)
-        check_labels(labels, len(data.classes), "the training data")
+        check_class_range(labels, len(data.classes), "the training data")
         split = make_split(
             labels,
             data.classes,

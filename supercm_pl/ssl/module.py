@@ -8,6 +8,7 @@ from typing import get_args
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from supercm_pl.checks import check_choice
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import ParsedBatch
 from supercm_pl.training.batch_norm import BatchNormPolicy, fixed_statistics
@@ -72,10 +73,7 @@ class SSLModule(SuperCMModule):
         **options: Unpack[ModuleOptions],
     ) -> None:
         super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
-        if batch_norm not in (None, *get_args(BatchNormPolicy)):
-            raise ValueError(
-                f"batch_norm must be one of {get_args(BatchNormPolicy)} or None, got {batch_norm!r}"
-            )
+        check_choice("batch_norm", batch_norm, (*get_args(BatchNormPolicy), None))
         self._batch_norm = batch_norm
         for method in self.methods:
             # Else nothing but its further passes, which then move no statistics, would be left.

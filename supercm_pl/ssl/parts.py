@@ -16,11 +16,12 @@ from supercm_pl.data.datasets import (
     Samples,
     check_alike,
     dataset_length,
+    first_input,
+    is_iterable,
 )
-from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.loading.iterable.reader import IterableSamples, is_iterable
+from supercm_pl.data.labels import check_class_range, labels_of
+from supercm_pl.data.loading.iterable.reader import IterableSamples
 from supercm_pl.data.sources.base import SourceData
-from supercm_pl.data.sources.resized import first_input
 from supercm_pl.data.splits.distortion import Distortion, new_numbers
 from supercm_pl.data.splits.split import Split
 
@@ -132,7 +133,7 @@ class Parts:
 
     def _of_known_classes(self, dataset: Dataset[Any], name: str) -> Samples:
         labels = labels_of(dataset, name)
-        check_labels(labels, len(self.data.classes), f"the {name} data")
+        check_class_range(labels, len(self.data.classes), f"the {name} data")
         numbers = self._numbers[labels]
         rows = np.flatnonzero(numbers >= 0)
         return Samples(dataset, rows, numbers[rows])

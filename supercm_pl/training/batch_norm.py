@@ -1,4 +1,4 @@
-"""What batch norm does with rows beyond the labeled ones."""
+"""What batch norm does with unlabeled samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from supercm_pl._lightning import BatchNorm
 
 BatchNormPolicy = Literal["all", "labeled", "frozen"]
 """How unlabeled samples share batch norm with labeled ones; see :class:`~supercm_pl.SSLModule`."""
@@ -15,26 +16,27 @@ BatchNormPolicy = Literal["all", "labeled", "frozen"]
 
 @contextmanager
 def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Let batch norm leave its running statistics as they are.
+    """Keep the running statistics of batch norm as they are.
 
-    In training, rows are still normalised by their own batch; in evaluation nothing changes.
+    In training mode, samples are still normalized by the statistics of their batch; in evaluation
+    mode nothing changes.
 
     Args:
-        modules: Their batch norms are meant, however deep.
+        modules: All their batch-norm layers are included.
 
     Example:
         >>> import torch
         >>> layer = nn.BatchNorm1d(2)
         >>> with fixed_statistics(layer):
-        ...     normalised = layer(torch.randn(8, 2) + 5)
-        >>> layer.running_mean.tolist(), bool(normalised.mean().abs() < 1e-5)
+        ...     normalized = layer(torch.randn(8, 2) + 5)
+        >>> layer.running_mean.tolist(), bool(normalized.mean().abs() < 1e-5)
         ([0.0, 0.0], True)
     """
     layers = [
         layer
         for module in modules
         for layer in module.modules()
-        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+        if isinstance(layer, BatchNorm) and layer.training and layer.track_running_stats
     ]
     for layer in layers:
         layer.track_running_stats = False

@@ -1,28 +1,32 @@
-"""What base methods of both tasks share: a weighted, scheduled term of the objective."""
+"""The base class of all methods."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from supercm_pl.checks import as_objects, is_number
+from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object
 from supercm_pl.clustering import ClusteringHead
+from supercm_pl.options import inherit_descriptions
 from supercm_pl.training.batch_norm import BatchNormPolicy
-from supercm_pl.training.ramps import CosineRampUp, LinearRampUp, Ramp, SigmoidRampUp
+from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
 from supercm_pl.training.step import Step
+
+__all__ = ["Method", "MethodLoss", "Ramp", "Step", "as_methods", "snake_case"]
 
 
 class MethodLoss(NamedTuple):
-    """What a term returns for a step.
+    """What a method returns for a step.
 
     Attributes:
-        loss: A scalar, not yet weighted.
+        loss: A scalar, not yet weighted, logged under ``train/<name>``.
         logs: More scalars, logged under ``train/<name>_<key>``.
-        supervised: The labeled samples' own loss, a scalar, of a term that
+        supervised: The loss of the labeled samples, a scalar, if the method
             ``replaces_supervised``.
     """
 
@@ -32,106 +36,105 @@ class MethodLoss(NamedTuple):
 
 
 class Method(nn.Module, ABC):
-    """A term of the objective, ``weight * ramp(progress) * forward(step).loss``.
+    """Adds ``weight * ramp(progress) * forward(step).loss`` to the objective.
 
-    Its parameters and buffers are trained and saved with the model because it is a module. It never
-    touches the optimizer, the trainer or the data, and takes its schedule from ``step.progress``.
+    A subclass implements :meth:`forward` and declares what it needs in class attributes. Its
+    parameters and buffers are trained, moved and saved with the model. It never touches the
+    optimizer, the trainer or the data, and every schedule is a function of ``step.progress``.
 
-    A subclass implements ``forward(step)``, and says in class attributes what it needs.
+    All methods raise ``TypeError`` for an argument of the wrong type and ``ValueError`` for one
+    outside its range. Arguments that the docstring of a subclass leaves out are described as here.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training. A number in ``(0, 1]`` is the fraction of it at
-            which the method's usual ramp ends, a
-            :class:`~supercm_pl.training.ramps.SigmoidRampUp` unless its class says otherwise;
-            ``None``: full from the start.
-
-    Raises:
-        ValueError: If ``weight`` is negative or not finite, or a number for ``ramp`` out of range.
+        weight: Weight of the loss, ``>= 0``.
+        ramp: Growth of the weight over training: a :class:`~supercm_pl.training.ramps.Ramp`; or a
+            number in ``(0, 1]``, the fraction of training at which the method's ``ramp_type``
+            ends; or ``None``, the full weight from the start.
     """
 
     views: tuple[str, ...] = ("weak",)
-    """Unlabeled views that go through the step's forward pass, with gradients. They are ``"weak"``
-    and ``"strong"``; ``"weak_2"`` is a second, independent draw of the weak view."""
+    """Unlabeled views to forward with gradients, of ``"weak"``, ``"strong"`` and ``"weak_2"``, a
+    second, independent draw of the weak view."""
 
     labeled_views: tuple[str, ...] = ("weak",)
-    """Labeled views that go through the step's forward pass."""
+    """Labeled views to forward with gradients."""
 
     input_views: tuple[str, ...] = ()
-    """Unlabeled views of which the inputs alone are needed."""
+    """Unlabeled views whose inputs are needed, but not their outputs."""
 
     needs_index: bool = False
-    """Whether ``step.index`` is needed."""
+    """Whether the method uses ``step.index``."""
 
     replaces_supervised: bool = False
-    """Whether the value's ``supervised`` takes the place of the labeled rows' cross-entropy."""
+    """Whether ``MethodLoss.supervised`` replaces the cross-entropy of the labeled samples."""
 
     batch_norm_policy: BatchNormPolicy = "all"
-    """What batch norm does with unlabeled samples in the method's paper; see
+    """What batch norm does with unlabeled samples in the method's paper or reference code; see
     :class:`~supercm_pl.SSLModule`."""
 
     step_type: ClassVar[type[Step]] = Step
-    """What ``forward`` takes: the modules of one task alone can make a subclass."""
+    """What ``forward`` takes; a ``UDAStep`` makes it a method for domain adaptation alone."""
 
-    ramp_of: ClassVar[type[LinearRampUp | SigmoidRampUp | CosineRampUp]] = SigmoidRampUp
-    """The method's usual ramp, made of the fraction of training at which it ends."""
+    ramp_type: ClassVar[type[RampUp]] = SigmoidRampUp
+    """The ramp that a number stands for."""
 
-    def __init__(self, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        inherit_descriptions(cls)
+
+    def __init__(self, *, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
         super().__init__()
-        if not (is_number(weight) and 0.0 <= weight < float("inf")):
-            raise ValueError(f"weight must be a number of 0 or more, got {weight!r}")
-        if not (ramp is None or isinstance(ramp, Ramp) or (is_number(ramp) and 0.0 < ramp <= 1.0)):
-            raise ValueError(f"ramp must be a Ramp, a number in (0, 1], or None, got {ramp!r}")
-        self.weight = weight
-        self.ramp = self.ramp_of(ramp) if isinstance(ramp, (int, float)) else ramp
+        self.weight = check_not_negative("weight", weight)
+        if ramp is not None and not isinstance(ramp, Ramp):
+            check_object("ramp", ramp, Real, "LinearRampUp(0.4), or a number")
+            ramp = self.ramp_type(check_interval("ramp", ramp, "(0, 1]"))
+        self.ramp = ramp
 
     @abstractmethod
     def forward(self, step: Any) -> MethodLoss:
         """Return the loss of a :class:`~supercm_pl.training.step.Step`, or of ``step_type``."""
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
-        """Make what depends on the model, as copies and buffers; called once, when it is built.
+        """Create what depends on the model's sizes; called once, when the module is built.
 
         Args:
-            backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``. Not to be kept.
-            head: Knows ``in_features``, ``d``, and ``num_classes``, ``K``. Not to be kept.
+            backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``. Copy it, do not keep it.
+            head: Has ``in_features``, ``d``, and ``num_classes``, ``K``. Do not keep it.
         """
 
     def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:
-        """Follow the model, as a moving average does; called after every optimizer step."""
+        """Follow the model, for example by a moving average; called after an optimizer step."""
 
     @property
     def name(self) -> str:
-        """The name in logs, which is the class name in snake case."""
+        """The name in logs, the class name in snake case."""
         return snake_case(type(self).__name__)
 
     def weight_at(self, progress: float) -> float:
-        """The weight of the term at ``progress``."""
+        """The weight at ``progress``."""
         return self.weight * (1.0 if self.ramp is None else self.ramp(progress))
 
 
 def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[Method]:
-    """One base method or several as a list.
+    """Return one method, or several, as a list.
 
     Args:
-        given: What the module was given.
-        step_type: The steps that it makes.
+        given: The ``methods`` argument of a module.
+        step_type: The steps that the module makes.
 
     Raises:
-        TypeError: If one is no object of a base method's class, or takes other steps.
+        TypeError: If one is not a method, or needs another type of step.
     """
-    terms: list[Method] = as_objects("a base method", given, Method, "VAT() or DANN()")  # type: ignore[type-abstract]
-    for term in terms:
-        if not issubclass(step_type, term.step_type):
-            raise TypeError(
-                f"{type(term).__name__} is a base method for the steps of domain adaptation: "
-                "train it with UDAModule"
-            )
-    return terms
+    methods: list[Method] = as_objects("methods", given, Method, "VAT() or DANN()")  # type: ignore[type-abstract]
+    for method in methods:
+        if not issubclass(step_type, method.step_type):
+            kind = type(method).__name__
+            raise TypeError(f"{kind} is a method for domain adaptation: train it with UDAModule")
+    return methods
 
 
 def snake_case(name: str) -> str:
-    """A class's name as it is written in logs.
+    """Convert a class name to the name in logs.
 
     Example:
         >>> snake_case("FixMatch"), snake_case("VAT"), snake_case("DeepCORAL")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Unpack
 
+from supercm_pl._lightning import batches_done, exclude_from_ddp
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
-from supercm_pl.checks import check_maker, check_object, check_open_fraction, is_number
+from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -29,7 +30,7 @@ from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.ramps import Ramp
-from supercm_pl.training.randomness import StepRandomness, batches_done, run_seed
+from supercm_pl.training.randomness import StepRandomness, run_seed
 from supercm_pl.training.step import Outputs, Step
 
 
@@ -94,14 +95,12 @@ class SuperCMModule(ClusteringNetwork):
         **options: Unpack[NetworkOptions],
     ) -> None:
         super().__init__(backbone, num_classes, **options)
-        if not (is_number(cm_weight) and 0.0 <= cm_weight < float("inf")):
-            raise ValueError(f"cm_weight must be a number of 0 or more, got {cm_weight!r}")
+        check_not_negative("cm_weight", cm_weight)
         if cm_ramp is not None:
             check_object("cm_ramp", cm_ramp, Ramp, "LinearRampUp()")
         if centroid_threshold is not None:
-            check_open_fraction("centroid_threshold", centroid_threshold)
-        if not (is_number(backbone_lr_factor) and 0.0 <= backbone_lr_factor < float("inf")):
-            raise ValueError(f"backbone_lr_factor must be 0 or more, got {backbone_lr_factor!r}")
+            check_fraction("centroid_threshold", centroid_threshold)
+        check_not_negative("backbone_lr_factor", backbone_lr_factor)
         check_maker("optimizer", optimizer, "torch.optim.AdamW")
         check_maker("lr_scheduler", lr_scheduler, "WarmupCosineLR")
         chosen = as_methods(methods, self.step_type)
@@ -117,11 +116,8 @@ class SuperCMModule(ClusteringNetwork):
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
         self._randomness = StepRandomness()
-        # All ranks compute the same centroids, so DistributedDataParallel need not send them around
-        # in every step. That it reads this is no documented promise; without, it sends them.
-        self._ddp_params_and_buffers_to_ignore = [
-            f"head.{name}" for name, _ in self.head.named_buffers()
-        ]
+        # All ranks compute the same centroids.
+        exclude_from_ddp(self, [f"head.{name}" for name, _ in self.head.named_buffers()])
         self.step_values: dict[str, Tensor] = {}
 
     @property

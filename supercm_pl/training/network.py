@@ -15,7 +15,7 @@ from supercm_pl.backbones.features import Bottleneck
 from supercm_pl.backbones.features import feature_size as find_feature_size
 from supercm_pl.checkpoints.files import check_class_paths
 from supercm_pl.checkpoints.hyperparameters import keep_class_paths
-from supercm_pl.checks import check_at_least, check_object
+from supercm_pl.checks import check_at_least, check_choice, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
@@ -83,18 +83,12 @@ class ClusteringNetwork(L.LightningModule):
         **options: Unpack[HeadOptions],
     ) -> None:
         super().__init__()
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int):
-            raise TypeError(f"num_classes must be an int, got {num_classes!r}")
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
+        check_at_least("num_classes", num_classes, 2)
         check_object("backbone", backbone, nn.Module, "MLP(64, (32,))")
         for name, size in (("bottleneck", bottleneck), ("feature_size", feature_size)):
             if size is not None:
                 check_at_least(name, size, 1)
-        if compile_mode not in (None, *get_args(CompileMode)):
-            raise ValueError(
-                f"compile_mode must be one of {get_args(CompileMode)} or None, got {compile_mode!r}"
-            )
+        check_choice("compile_mode", compile_mode, (*get_args(CompileMode), None))
         self.backbone = backbone
         self.channels_last = channels_last
         if channels_last:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from supercm_pl.checks import check_at_least, is_number
+from supercm_pl.checks import check_at_least, check_interval, check_not_negative
 
 # Defined here, not imported from `lightning.pytorch.cli`, which needs jsonargparse.
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
@@ -88,14 +88,12 @@ class WarmupCosineLR(LRScheduler):
             check_at_least("total_steps", total_steps, 1)
             if warmup_steps > total_steps:
                 raise ValueError(
-                    f"warmup_steps must be {total_steps} or less, the total_steps, "
+                    f"warmup_steps must be at most the total_steps, {total_steps}, "
                     f"got {warmup_steps}"
                 )
-        if not (is_number(final_factor) and 0.0 <= final_factor <= 1.0):
-            raise ValueError(f"final_factor must lie in [0, 1], got {final_factor!r}")
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
-        self.final_factor = final_factor
+        self.final_factor = check_interval("final_factor", final_factor, "[0, 1]")
         super().__init__(optimizer, last_epoch)
 
     def factor(self, step: int) -> float:
@@ -133,11 +131,8 @@ class InverseDecayLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, gamma: float = 1e-3, power: float = 0.75, last_epoch: int = -1
     ) -> None:
-        for name, value in (("gamma", gamma), ("power", power)):
-            if not (is_number(value) and 0.0 <= value < math.inf):
-                raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
-        self.gamma = gamma
-        self.power = power
+        self.gamma = check_not_negative("gamma", gamma)
+        self.power = check_not_negative("power", power)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:  # type: ignore[override]  # newer torch says float | Tensor

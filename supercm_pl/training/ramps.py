@@ -1,7 +1,7 @@
-"""Ramps: how the weight of a loss term grows over training.
+"""Ramps: how the weight of a loss grows over training.
 
-A ramp is a pure function of training progress, not of a private counter, so that a resumed run
-continues exactly where it was.
+A ramp is a function of training progress, not of a private counter, so a resumed run continues
+where it stopped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-from supercm_pl.checks import is_number
+from supercm_pl.checks import check_interval, check_positive
 
 
 class Ramp(ABC):
@@ -20,23 +20,25 @@ class Ramp(ABC):
         """The factor at ``progress``, the fraction of optimizer steps already taken."""
 
 
-class _UpTo(Ramp):
-    """A ramp that reaches 1 at the fraction ``end`` of training and stays there."""
+class RampUp(Ramp):
+    """Base of the ramps that reach 1 at the fraction ``end`` of training and stay there.
+
+    Args:
+        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
+    """
 
     def __init__(self, end: float) -> None:
-        if not (is_number(end) and 0.0 < end <= 1.0):
-            raise ValueError(f"end must lie in (0, 1], got {end!r}")
-        self.end = end
+        self.end = check_interval("end", end, "(0, 1]")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(end={self.end})"
 
 
-class LinearRampUp(_UpTo):
-    """``min(progress / end, 1)``.
+class LinearRampUp(RampUp):
+    """The factor at progress ``p`` is ``min(p / end, 1)``.
 
     Args:
-        end: Fraction of training at which the full weight is reached, in ``(0, 1]``.
+        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
 
     Example:
         >>> LinearRampUp(end=0.5)(0.25)
@@ -48,15 +50,14 @@ class LinearRampUp(_UpTo):
         return min(progress / self.end, 1.0)
 
 
-class SigmoidRampUp(_UpTo):
-    r"""The ramp of the semi-supervised literature.
+class SigmoidRampUp(RampUp):
+    r"""The factor at progress :math:`p` is :math:`\exp(-5 (1 - \min(p / \text{end}, 1))^2)`.
 
-    At progress :math:`p` it is :math:`\exp(-5 (1 - \min(p / \text{end}, 1))^2)`: Laine and Aila,
-    *Temporal Ensembling for Semi-Supervised Learning* (2017), section 3. SuperCM's experiments use
-    ``end = 0.4`` (200k of 500k iterations) for the regularizer's weight.
+    Laine and Aila, *Temporal Ensembling for Semi-Supervised Learning* (2017), section 3. SuperCM's
+    experiments use ``end = 0.4`` (200k of 500k iterations) for the weight of the method.
 
     Args:
-        end: Fraction of training at which the full weight is reached, in ``(0, 1]``.
+        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
 
     Example:
         >>> round(SigmoidRampUp(end=0.4)(0.0), 4), SigmoidRampUp(end=0.4)(0.4)
@@ -71,14 +72,14 @@ class SigmoidRampUp(_UpTo):
         return math.exp(-5.0 * (1.0 - min(progress / self.end, 1.0)) ** 2)
 
 
-class CosineRampUp(_UpTo):
-    r"""Half a cosine: at progress :math:`p`, :math:`(1 - \cos(\pi \min(p / \text{end}, 1))) / 2`.
+class CosineRampUp(RampUp):
+    r"""The factor at progress :math:`p` is :math:`(1 - \cos(\pi \min(p / \text{end}, 1))) / 2`.
 
     Berthelot et al., *AdaMatch: A Unified Approach to Semi-Supervised Learning and Domain
-    Adaptation* (ICLR 2022), section 3.4, where ``end = 0.5``.
+    Adaptation* (ICLR 2022), section 3.4, with ``end = 0.5``.
 
     Args:
-        end: Fraction of training at which the full weight is reached, in ``(0, 1]``.
+        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
 
     Example:
         >>> [round(CosineRampUp()(p), 3) for p in (0.0, 0.25, 0.5, 1.0)]
@@ -94,15 +95,12 @@ class CosineRampUp(_UpTo):
 
 
 class AdversarialRampUp(Ramp):
-    r"""The ramp of adversarial adaptation: :math:`2/(1 + e^{-\gamma p}) - 1` at progress :math:`p`.
+    r"""The factor at progress :math:`p` is :math:`2 / (1 + e^{-\gamma p}) - 1`.
 
     Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2.
 
     Args:
         gamma: Steepness, ``> 0``.
-
-    Raises:
-        ValueError: If ``gamma`` is not above 0.
 
     Example:
         >>> [round(AdversarialRampUp()(p), 3) for p in (0.0, 0.1, 1.0)]
@@ -110,9 +108,7 @@ class AdversarialRampUp(Ramp):
     """
 
     def __init__(self, gamma: float = 10.0) -> None:
-        if not (is_number(gamma) and 0.0 < gamma < math.inf):
-            raise ValueError(f"gamma must be a number above 0, got {gamma!r}")
-        self.gamma = gamma
+        self.gamma = check_positive("gamma", gamma)
 
     def __call__(self, progress: float) -> float:
         """The factor at ``progress``."""

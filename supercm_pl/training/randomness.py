@@ -69,15 +69,6 @@ def run_seed(trainer: L.Trainer) -> int | None:
     return None if seed is None else int(seed)
 
 
-def batches_done(trainer: L.Trainer) -> int:
-    """Batches that the whole run has finished, over all epochs and restarts.
-
-    Lightning's count of processed batches: unlike that of started ones, it is right in a checkpoint
-    of a step that was cut off as well.
-    """
-    return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
-
-
 def _generators(device: torch.device) -> list[torch.Generator]:
     generators = [torch.default_generator]
     if device.type in ("cuda", "xpu"):

@@ -1,4 +1,4 @@
-"""What a training step has: rows of its forward pass, and what terms may ask for beyond."""
+"""What a method receives for a training step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class Outputs(NamedTuple):
-    """What one forward pass gives for a set of ``N`` samples.
+    """The outputs of a forward pass over ``N`` samples.
 
     Attributes:
         inputs: ``(N, ...)``, as the backbone received them.
         features: ``(N, d)``.
         logits: ``(N, K)``.
-        assignments: ``(N, K)``, rows sum to 1.
+        assignments: ``(N, K)``, each row sums to 1.
     """
 
     inputs: Tensor
@@ -27,26 +27,27 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A training step, as every term of the objective sees it.
+    """A training step: the outputs of its forward passes, labels and progress.
 
-    The rows of the step's forward pass are by view; views of one stream hold the same samples in
-    the same order. In domain adaptation the labeled stream is the source and the unlabeled one is
-    the target, so that a semi-supervised base method works on the target as it is.
+    All views of one part of the data hold the same samples in the same order. In domain adaptation
+    the labeled part is the source and the unlabeled part is the target, so semi-supervised methods
+    run on the target unchanged.
 
     Attributes:
-        labels: ``(N_l,)`` int64, of the labeled rows.
-        labeled: Labeled rows by view: ``"weak"`` unless no one needs it, and ``labeled_views``.
-        unlabeled: Unlabeled rows by view: those that some term names in its ``views``, and
-            ``"weak"`` where SuperCM needs it.
-        labeled_inputs: Inputs ``(N_l, ...)`` of the labeled samples by view, forwarded or not.
-        unlabeled_inputs: Inputs ``(N_u, ...)`` of the unlabeled samples by view.
-        index: ``(N_u,)`` int64, which samples of the unlabeled stream these are; ``None`` unless a
-            term has ``needs_index``.
-        num_unlabeled: Samples of the unlabeled stream; ``None`` where the data module can't tell.
+        labels: ``(N_l,)`` int64, of the labeled samples.
+        labeled: Outputs of the labeled samples by view: ``"weak"``, unless nothing uses it, and
+            the ``labeled_views`` of the methods.
+        unlabeled: Outputs of the unlabeled samples by view: the ``views`` of the methods, and
+            ``"weak"`` if SuperCM is on.
+        labeled_inputs: Inputs ``(N_l, ...)`` by view, whether they were forwarded or not.
+        unlabeled_inputs: Inputs ``(N_u, ...)`` by view, whether they were forwarded or not.
+        index: ``(N_u,)`` int64, the numbers of the unlabeled samples in their part of the data;
+            ``None`` unless a method has ``needs_index``.
+        num_unlabeled: Number of samples in that part; ``None`` if the data module does not know.
         progress: Fraction of the run's optimizer steps already taken, in ``[0, 1]``.
-        extra_forward: Another forward pass of inputs ``(N, ...)``, with gradients unless the caller
-            turns them off; batch norm treats them as the module's ``batch_norm`` says.
-        forward_frozen_bn: The same, without an update of the running statistics of batch norm.
+        extra_forward: Runs a further forward pass of inputs ``(N, ...)``, with gradients unless
+            the caller turns them off. Batch norm follows the module's ``batch_norm``.
+        forward_frozen_bn: The same, but the running statistics of batch norm stay as they are.
     """
 
     labels: Tensor

@@ -12,13 +12,18 @@ from typing_extensions import Unpack
 
 from supercm_pl.checks import check_at_least, check_flag, check_object
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule
-from supercm_pl.data.datasets import IdentifiedSamples
+from supercm_pl.data.datasets import IdentifiedSamples, first_input
 from supercm_pl.data.loading.loader import Stream
-from supercm_pl.data.sources.base import Array, ArraySource, Digits, Source
-from supercm_pl.data.sources.digits_m import DigitsM
-from supercm_pl.data.sources.folder import FolderSource, PathLike, images_to_predict
-from supercm_pl.data.sources.resized import Resized, first_input, height_and_width
-from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
+from supercm_pl.data.sources.arrays import Array, ArraySource, UnlabeledArrays
+from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.digits import Digits, DigitsM
+from supercm_pl.data.sources.folder import (
+    FolderSource,
+    PathLike,
+    UnlabeledFolder,
+    images_to_predict,
+)
+from supercm_pl.data.sources.resized import Resized, height_and_width
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
 from supercm_pl.options import hands_options_to

@@ -17,20 +17,17 @@ from supercm_pl.data.datasets import (
     TensorData,
     check_alike,
     dataset_length,
+    first_input,
+    is_iterable,
 )
-from supercm_pl.data.labels import check_labels, labels_of
-from supercm_pl.data.loading.iterable.reader import IterableSamples, is_iterable
+from supercm_pl.data.labels import check_class_range, labels_of
+from supercm_pl.data.loading.iterable.reader import IterableSamples
 from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.folder import ImageFiles
-from supercm_pl.data.sources.resized import Reshape, ReshapedData, first_input, reshaped
-from supercm_pl.data.splits.selection import make_split
-from supercm_pl.data.splits.shared_classes import (
-    check_same_classes,
-    common_reshape,
-    renumbered,
-    union_of_classes,
-)
+from supercm_pl.data.sources.image_reading import ImageFiles
+from supercm_pl.data.sources.resized import Reshape, ReshapedData, common_reshape, reshaped
+from supercm_pl.data.splits.shared_classes import check_same_classes, renumbered, union_of_classes
 from supercm_pl.data.splits.split import Split
+from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.seeding import derive_seed
 from supercm_pl.uda.domain_samples import DomainSamples, joined
 from supercm_pl.uda.target_split import Size, number_of, split_target
@@ -257,7 +254,7 @@ class Domains:
 
     def _labels(self, dataset: Dataset[Any], own: Sequence[str], name: str) -> Indices:
         labels = labels_of(dataset, name)
-        check_labels(labels, len(own), f"the {name} data")
+        check_class_range(labels, len(own), f"the {name} data")
         return renumbered(labels, own, self.classes)
 
 

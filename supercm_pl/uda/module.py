@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from supercm_pl.checks import as_objects
+from supercm_pl.checks import as_objects, check_choice
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
     ParsedBatch,
@@ -25,7 +25,7 @@ from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
 from supercm_pl.training.step import Outputs
-from supercm_pl.uda.batch_norm import DomainBatchNorm, SourceStatistics
+from supercm_pl.uda.domain_batch_norm import DomainBatchNorm, SourceStatistics
 from supercm_pl.uda.step import UDAStep
 from supercm_pl.uda.validators import Validator
 
@@ -97,15 +97,12 @@ class UDAModule(SuperCMModule):
         **options: Unpack[ModuleOptions],
     ) -> None:
         super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
-        if batch_norm not in get_args(DomainBatchNorm):
-            raise ValueError(
-                f"batch_norm must be one of {get_args(DomainBatchNorm)}, got {batch_norm!r}"
-            )
+        check_choice("batch_norm", batch_norm, get_args(DomainBatchNorm))
         self.batch_norm = batch_norm
         self.source_statistics = (
             SourceStatistics(self.feature_extractor) if batch_norm == "domain" else None
         )
-        chosen = as_objects("a validator", validators, Validator, "SND()")  # type: ignore[type-abstract]
+        chosen = as_objects("validators", validators, Validator, "SND()")  # type: ignore[type-abstract]
         self.validators = nn.ModuleList(chosen)
         self.source_metrics = EvaluationMetrics(num_classes, prefix="val/source_")
         self.oracle_metrics = EvaluationMetrics(num_classes, prefix="val/oracle_target_")

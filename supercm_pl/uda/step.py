@@ -1,4 +1,4 @@
-"""A training step of domain adaptation."""
+"""What a method of domain adaptation receives for a training step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from supercm_pl.training.step import Outputs, Step
 
 @dataclass(frozen=True, kw_only=True)
 class UDAStep(Step):
-    """A training step of domain adaptation, where the labeled rows are source before target.
+    """A training step of domain adaptation.
+
+    The labeled samples are those of the source, followed by the labeled target samples of
+    semi-supervised adaptation.
 
     Attributes:
-        num_source: How many of the labeled rows, the first, are from the source. The rest are the
-            labeled target samples of semi-supervised adaptation.
+        num_source: Number of source samples among the labeled ones.
         domains: ``(num_source,)`` int64 in ``0..S-1``, which of several sources; ``None`` for one.
     """
 
@@ -24,7 +26,7 @@ class UDAStep(Step):
 
     @property
     def source(self) -> Outputs:
-        """Source rows, weak view."""
+        """Outputs of the source samples, weak view."""
         return Outputs(*(part[: self.num_source] for part in self.labeled["weak"]))
 
     @property
@@ -34,5 +36,5 @@ class UDAStep(Step):
 
     @property
     def target(self) -> Outputs:
-        """Unlabeled target rows, weak view."""
+        """Outputs of the unlabeled target samples, weak view."""
         return self.unlabeled["weak"]

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from supercm_pl.data.datamodule import check_at_least
-from supercm_pl.data.datasets import Indices, dataset_length
-from supercm_pl.data.loading.iterable.reader import is_iterable
+from supercm_pl.checks import check_at_least
+from supercm_pl.data.datasets import Indices, dataset_length, is_iterable
 from supercm_pl.data.sources.base import SourceData
-from supercm_pl.data.splits.selection import as_rows, make_split, parse_fraction, read_indices
-from supercm_pl.data.splits.split import Split, check_rows, hash_labels
+from supercm_pl.data.splits.split import Split, hash_labels
+from supercm_pl.data.splits.stratified import make_split, parse_fraction, row_numbers
 from supercm_pl.seeding import permutation
 
 Size = int | float | str
@@ -57,7 +56,8 @@ def split_target(
     chosen: dict[str, Any] = {name: n for name, n in options.items() if n is not None}
     rows = np.arange(size if chosen else 0)
     if labeled_indices is not None:
-        rows = chosen["labeled_indices"] = _given_rows(labeled_indices, size)
+        rows = row_numbers(labeled_indices, size, "labeled_target_indices")
+        chosen["labeled_indices"] = rows
     labels = np.zeros(size, dtype=np.int64)
     labeled = np.zeros(0, dtype=np.int64)
     if chosen:
@@ -110,13 +110,3 @@ def number_of(value: Size, size: int, name: str) -> int:
     if number and number >= size:
         raise ValueError(f"{name} asks for {number} of {size} samples, which leaves none to train")
     return number
-
-
-def _given_rows(given: Sequence[int] | str | Path, size: int) -> Indices:
-    name = "labeled_target_indices"
-    values = read_indices(given, name) if isinstance(given, str | Path) else given
-    rows = as_rows(values, name)
-    if not len(rows):
-        raise ValueError("labeled_target_indices must name at least one row")
-    check_rows(rows, size, "labeled_target_indices")
-    return rows

@@ -1,6 +1,5 @@
-"""Pictures of what a model does; they need matplotlib (``pip install 'supercm-pl[plot]'``)."""
+"""Figures of a model's results; they require matplotlib (``pip install 'supercm-pl[plot]'``)."""
 
-from supercm_pl.callbacks.figure_logger import FigureLogger
 from supercm_pl.viz.classification import (
     Reliability,
     plot_confidence,
@@ -21,7 +20,6 @@ from supercm_pl.viz.projection import project
 __all__ = [
     "Curve",
     "Embedding",
-    "FigureLogger",
     "Reliability",
     "class_accuracy",
     "plot_a_distance",

@@ -30,7 +30,7 @@ class Mistakes:
         predicted: ``(M,)`` int64, classes that they are taken for.
         confidence: ``(M,)`` float32, descending.
         domains: ``(M,)`` int64.
-        rows: ``(M,)`` int64, as in :class:`Samples`.
+        rows: ``(M,)`` int64, as in :class:`ValidationSamples`.
     """
 
     inputs: Tensor
@@ -42,7 +42,7 @@ class Mistakes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
+class ValidationSamples:
     """What pictures are made of; tensors on the CPU, without a graph.
 
     Attributes:
@@ -110,7 +110,7 @@ class ValidationSampler(Callback):
         self._parts: list[Reservoir] = []
 
     @abstractmethod
-    def use(self, trainer: L.Trainer, samples: Samples) -> None:
+    def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
         """Make something of the samples; called on the first process alone."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -231,7 +231,7 @@ def _joined(
     module: L.LightningModule,
     centroids: Tensor | None,
     classes: tuple[str, ...],
-) -> Samples:
+) -> ValidationSamples:
     numbers = [_row_numbers(loader) for loader in _loaders(trainer)]
     tables = []
     for part in parts:
@@ -252,7 +252,7 @@ def _joined(
     if wrong:
         wrong = first(wrong, "doubt", parts[0].max_mistakes)
         del wrong["doubt"]
-    return Samples(
+    return ValidationSamples(
         **columns,
         centroids=centroids,
         classes=classes,

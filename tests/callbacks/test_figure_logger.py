@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from supercm_pl import SSLModule, UDAModule
 from supercm_pl.backbones import MLP
-from supercm_pl.viz import FigureLogger
+from supercm_pl.callbacks import FigureLogger
 from supercm_pl.viz.sampling import ValidationSampler
+from tests.support.trainers import quiet_trainer
 
 mpl.use("Agg")
 
@@ -99,15 +100,8 @@ def fit_uda(*callbacks, logger=False) -> UDAModule:
 
 
 def _trainer(callbacks, logger, epochs) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        logger=logger,
-        callbacks=list(callbacks),
-        max_epochs=epochs,
-        num_sanity_val_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    return quiet_trainer(
+        logger=logger, callbacks=list(callbacks), max_epochs=epochs, num_sanity_val_steps=1
     )
 
 
@@ -256,7 +250,7 @@ def test_wrong_arguments_are_named():
         FigureLogger(figures=["curve"])
     with pytest.raises(ValueError, match=r"projection must be one of"):
         FigureLogger(projection="lda")
-    with pytest.raises(ValueError, match=r"every_n_epochs must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match=r"every_n_epochs must be at least 1, got 0"):
         FigureLogger(every_n_epochs=0)
     trainer = _trainer([FigureLogger()], False, 1)
     with pytest.raises(TypeError, match=r"needs a module with a clustering head.*got BoringModel"):

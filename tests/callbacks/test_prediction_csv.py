@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
+from tests.support.trainers import quiet_trainer
 
 # Lightning's advice for machines with many cores; there is nothing to read here.
 pytestmark = pytest.mark.filterwarnings(
@@ -43,14 +44,7 @@ class Questions(L.LightningDataModule):
 def predict(
     path: Path, data: L.LightningDataModule, module: L.LightningModule | None = None
 ) -> None:
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        callbacks=[PredictionCSV(path)],
-    )
+    trainer = quiet_trainer(callbacks=[PredictionCSV(path)])
     trainer.predict(Answers() if module is None else module, data, return_predictions=False)
 
 

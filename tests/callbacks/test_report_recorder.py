@@ -14,22 +14,20 @@ from lightning.pytorch.loggers import CSVLogger
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import ConvNet
-from supercm_pl.report import ReportRecorder, Snapshot, read_run
+from supercm_pl.callbacks import ReportRecorder
+from supercm_pl.report import Snapshot, read_run
 from tests.support.recorded import run_folder, snapshot
+from tests.support.trainers import quiet_trainer
 
 
 def test_a_run_leaves_a_file_for_each_validation(tmp_path):
     L.seed_everything(0, verbose=False)
     data = SSLDataModule(labels_per_class=2, val_size=60, steps_per_epoch=2, seed=0)
-    trainer = L.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_epochs=2,
         logger=CSVLogger(tmp_path, name="run"),
         callbacks=[ReportRecorder(max_samples=50, max_mistakes=3)],
         num_sanity_val_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     trainer.fit(SSLModule(ConvNet(1, widths=(8,)), 10), datamodule=data)
     first, last = read_run(tmp_path / "run" / "version_0").snapshots
@@ -121,15 +119,7 @@ def test_without_a_folder_nothing_is_written_and_the_user_is_told(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     data = SSLDataModule(labels_per_class=2, steps_per_epoch=2, seed=0)
     module = SSLModule(ConvNet(1, (4,)), 10)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        callbacks=[ReportRecorder(projection="pca")],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(max_epochs=1, callbacks=[ReportRecorder(projection="pca")])
     with pytest.warns(UserWarning, match="ReportRecorder has nowhere to write"):
         trainer.fit(module, data)
     assert not list(tmp_path.rglob("*.npz"))

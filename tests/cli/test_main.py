@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import re
 import signal
 import subprocess
@@ -19,24 +18,9 @@ import yaml
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.cli.main import main
-from tests.support.command import SMALL, supercm, supercm_process, table
+from tests.support.command import supercm, supercm_process, table
 
 pytestmark = pytest.mark.usefixtures("folder")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A checkpoint of ``fit``, and what was printed."""
-    folder = tmp_path_factory.mktemp("trained")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        (folder / "small.yaml").write_text(SMALL)
-        outcome = supercm("fit", "--config", "small.yaml")
-    finally:
-        os.chdir(before)
-    assert outcome.status == 0, outcome.err
-    return folder / "runs/small/version_0/checkpoints/last.ckpt", outcome.out
 
 
 def written(folder: Path, text: str, name: str = "change.yaml") -> str:
@@ -138,13 +122,6 @@ def test_help_lists_this_packages_modules(folder: Path) -> None:
     said = "".join(supercm("fit", "--help").out.split())  # lines break anywhere
     for name in ("SSLModule", "UDAModule", "SSLDataModule", "UDADataModule"):
         assert f"supercm_pl.{name}" in said
-
-
-def test_a_logger_without_a_folder_says_what_is_not_saved(folder: Path) -> None:
-    logger = ("--trainer.logger", "lightning.pytorch.loggers.logger.DummyLogger")
-    with pytest.warns(UserWarning, match="DummyLogger has no folder: config.yaml and split.json"):
-        outcome = supercm("fit", "--config", "small.yaml", *logger, "--trainer.max_steps", "1")
-    assert outcome.status == 0, outcome.err
 
 
 def test_fit_without_the_test(folder: Path) -> None:
@@ -284,228 +261,6 @@ def test_data_and_models_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPat
 
 # --- What a mistake looks like
 
-MODEL = "model: {init_args: {%s}}"
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (
-            MODEL % "cm_wieght: 0",
-            "unknown key model.cm_wieght (change.yaml, line 1); did you mean model.cm_weight?",
-        ),
-        (
-            MODEL % "backbone: {init_args: {in_chanels: 1}}",
-            "unknown key model.backbone.in_chanels (change.yaml, line 1); "
-            "did you mean model.backbone.in_channels?",
-        ),
-        (
-            MODEL % "optimizer: {class_path: torch.optim.SGD, init_args: {momentm: 1}}",
-            "unknown key model.optimizer.momentm (change.yaml, line 1); "
-            "did you mean model.optimizer.momentum?",
-        ),
-        (
-            "trainer:\n  max_stepss: 2\n",
-            "unknown key trainer.max_stepss (change.yaml, line 2); did you mean trainer.max_steps?",
-        ),
-        (
-            "trainr:\n  max_steps: 2\n",
-            "unknown key trainr (change.yaml, line 1); did you mean trainer?",
-        ),
-        (
-            "data: {init_args: {labels_per_clas: 2}}",
-            "unknown key data.labels_per_clas (change.yaml, line 1); "
-            "did you mean data.labels_per_class?",
-        ),
-        (
-            "model: {init_arg: {cm_weight: 0}}",
-            "unknown key model.init_arg.cm_weight (change.yaml, line 1); "
-            "did you mean model.init_args?",
-        ),
-        (MODEL % "cm_weight: much", "model.cm_weight must be float, got much"),
-        ("trainer: {max_steps: [1]}", "trainer.max_steps must be int, got [1]"),
-        (
-            "model: {class_path: supercm_pl.SSLModul}",
-            "model: there is no class supercm_pl.SSLModul; did you mean supercm_pl.SSLModule?",
-        ),
-        (
-            MODEL % "backbone: {class_path: supercm_pl.backbone.ConvNet}",
-            "model.backbone: there is no class supercm_pl.backbone.ConvNet; "
-            "did you mean supercm_pl.backbones.ConvNet?",
-        ),
-        (
-            MODEL % "backbone: {class_path: torch.optim.SGD}",
-            "model.backbone must be a subclass of Module, got torch.optim.SGD",
-        ),
-        (
-            "model:\n  - [1,\nb: 2\n",
-            "change.yaml, line 4 is not YAML: expected ',' or ']', but got '<stream end>', "
-            "while parsing a flow sequence from line 2",
-        ),
-        ("hello", "change.yaml must hold keys and values, such as `trainer:`, got 'hello'"),
-    ],
-)
-def test_a_mistake_in_a_file(folder: Path, change: str, said: str) -> None:
-    name = written(folder, change)
-    outcome = supercm("fit", "--config", "small.yaml", "--config", name)
-    assert outcome.status == 2
-    assert outcome.err.startswith(f"supercm: error: {said}")
-    assert outcome.err.count("\n") == 1
-
-
-@pytest.mark.bad_input
-def test_a_choice_is_listed_and_the_nearest_suggested(folder: Path) -> None:
-    outcome = supercm("fit", "--config", "small.yaml", "--model.centroids", "cumulativ")
-    assert outcome.status == 2
-    assert "model.centroids" in outcome.err
-    assert "cumulative" in outcome.err
-
-
-def test_a_key_with_no_near_name_shows_those_there_are(folder: Path) -> None:
-    name = written(folder, MODEL % "lr_scheduler: {class_path: WarmupCosineLR, init_args: {x: 1}}")
-    outcome = supercm("fit", "--config", "small.yaml", "--config", name)
-    assert outcome.err.startswith("supercm: error: unknown key model.lr_scheduler.x")
-    assert "WarmupCosineLR takes optimizer, warmup_steps, total_steps" in outcome.err
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--model.cm_wieght 0", "unknown key model.cm_wieght; did you mean model.cm_weight?"),
-        ("--trainer.max_step 3", "unknown option --trainer.max_step; did you mean --trainer.max"),
-        ("--cm_weight=1", "unknown option --cm_weight; did you mean --model.cm_weight?"),
-        ("--max_steps 1", "unknown option --max_steps; did you mean --trainer.max_steps?"),
-        ("--outptu x.csv", "unknown option --outptu; did you mean --output?"),
-        (
-            "--optimizer SDG",
-            "model.optimizer: there is no class SDG; did you mean torch.optim.SGD?",
-        ),
-        (
-            "--model SSLModul",
-            "model: there is no class SSLModul; did you mean supercm_pl.SSLModule?",
-        ),
-        (
-            "--model.backbone supercm_pl.backbones.ConvNett",
-            "model.backbone: there is no class supercm_pl.backbones.ConvNett; did you mean super",
-        ),
-        ("--trainer.max_steps", "--trainer.max_steps needs a value"),
-        ("--trainer.max_steps many", "trainer.max_steps must be int, got many"),
-        ("other.yaml", "unexpected word other.yaml; did you mean --config other.yaml?"),
-        ("--config smal.yaml", "there is no file smal.yaml; did you mean small.yaml?"),
-        ("--config .", ". is a folder, where a file is needed"),
-        ("--ckpt_path none.ckpt", "there is no checkpoint none.ckpt"),
-        ("--model.cm_weight -1", "cm_weight must be"),
-        ("--model.backbone.in_channels 0", "in_channels"),
-        ("--data.labels_per_class 1000", "asked for 1000 labels of a class"),
-        ("--optimizer.lr -1", "Invalid learning rate: -1"),
-        ("--trainer.accelerator gpuu", "You selected an invalid accelerator name"),
-        ("--trainer.devices 0", "`Trainer(devices="),
-    ],
-)
-def test_a_mistake_on_the_command_line(words: str, said: str) -> None:
-    outcome = supercm("fit", "--config", "small.yaml", *words.split())
-    assert outcome.status == 2
-    assert outcome.err.startswith(f"supercm: error: {said}")
-    assert outcome.err.count("\n") == 1
-
-
-def test_a_missing_argument_is_named(folder: Path) -> None:
-    text = "model: {class_path: supercm_pl.SSLModule}\ndata: {class_path: supercm_pl.SSLDataModule}"
-    outcome = supercm("fit", "--config", written(folder, text))
-    assert outcome.err.startswith("supercm: error: model.backbone is missing")
-    outcome = supercm("fit")
-    assert re.match(r"supercm: error: (data|model).* missing: .*--config", outcome.err)
-
-
-def test_a_class_whose_module_lacks_a_package_is_not_called_missing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "lacking.py").write_text("import no_such_package\nclass Net: ...\n")
-    monkeypatch.syspath_prepend(folder)
-    outcome = supercm("fit", "--config", "small.yaml", "--model.backbone", "lacking.Net")
-    assert "lacking.Net can't be imported: No module named 'no_such_package'" in outcome.err
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
-@pytest.mark.parametrize("words", [(), ("--ckpt_path", "last")])
-def test_random_weights_are_never_measured(command: str, words: Sequence[str]) -> None:
-    outcome = supercm(command, "--config", "small.yaml", *words)
-    assert outcome.status == 2
-    assert f"{command} needs the weights of a run: name the file with --ckpt_path" in outcome.err
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.mkdir, ("pwned",))
-
-
-def spoiled(kind: str, checkpoint: Path) -> None:
-    if kind == "malicious":
-        torch.save({"state_dict": {}, "x": Malicious()}, "bad.ckpt")
-    elif kind == "half":
-        Path("bad.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
-    elif kind == "text":
-        Path("bad.ckpt").write_text("hello")
-    elif kind == "weights alone":
-        torch.save({"weight": torch.zeros(1)}, "bad.ckpt")
-    else:
-        content = torch.load(checkpoint, weights_only=True)
-        content["state_dict"].popitem()
-        torch.save(content, "bad.ckpt")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("malicious", r"bad\.ckpt is refused: it holds \w+\.mkdir, .*a stranger's code"),
-        ("half", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
-        ("text", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
-        ("weights alone", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
-        ("a weight less", r"bad\.ckpt does not fit the model of this configuration: Missing key"),
-    ],
-)
-def test_a_bad_checkpoint_is_refused(
-    trained: tuple[Path, str], folder: Path, kind: str, said: str
-) -> None:
-    spoiled(kind, trained[0])
-    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", "bad.ckpt")
-    assert outcome.status == 2
-    assert re.match(f"supercm: error: {said}", outcome.err)
-    assert not (folder / "pwned").exists()
-
-
-def test_a_missing_checkpoint_suggests_the_nearest_file(trained: tuple[Path, str]) -> None:
-    wrong = trained[0].with_name("lst.ckpt")
-    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", str(wrong))
-    assert outcome.err == (
-        f"supercm: error: there is no checkpoint {wrong}; did you mean {trained[0]}?\n"
-    )
-
-
-def test_a_programs_defect_keeps_its_traceback(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "defect.py").write_text(
-        "from lightning.pytorch.callbacks import Callback\n"
-        "class Defect(Callback):\n"
-        "    def on_fit_start(self, *_):\n"
-        "        None + 1\n"
-    )
-    monkeypatch.syspath_prepend(folder)
-    with pytest.raises(TypeError, match="unsupported operand"):
-        main(["fit", "--config", "small.yaml", "--trainer.callbacks+", "defect.Defect"])
-
-
-def test_the_traceback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUPERCM_DEBUG", "1")
-    with pytest.raises(ValueError, match="cm_weight must be"):
-        main(["fit", "--config", "small.yaml", "--model.cm_weight", "-1"])
-
-
 # --- The command by itself
 
 
@@ -516,21 +271,6 @@ def test_help_is_short_and_names_every_command(words: Sequence[str]) -> None:
     assert all(f"supercm {name} " in outcome.out for name in ("fit", "validate", "test", "predict"))
     assert "SUPERCM_DEBUG" in outcome.out
     assert len(outcome.out.splitlines()) <= 24
-
-
-COMMANDS = "fit, validate, test, predict, export, report"
-
-
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [
-        ("fitt", "fitt is not a command; did you mean fit?"),
-        ("x", f"x is not a command, but {COMMANDS} are"),
-        ("--config", f"a command comes first, one of {COMMANDS}, got --config"),
-    ],
-)
-def test_a_wrong_command(word: str, said: str) -> None:
-    assert supercm(word) == (2, "", f"supercm: error: {said}\n")
 
 
 def test_the_command_leaves_the_process_as_it_was() -> None:
@@ -546,15 +286,6 @@ def test_the_version_comes_without_the_wait_for_pytorch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"supercm \d+\.\d+\.\d+\S*\nFalse\n", done.stdout)
-
-
-def test_the_installed_command_trains(folder: Path) -> None:
-    done = supercm_process("fit", "--config", "small.yaml")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^fit 12/12 · train/loss \d+\.\d+ · val/acc \d\.\d+ · ", done.stdout, re.M)
-    assert float(table(done.stdout)["accuracy"][0]) > 0.0
-    expected = ("Seed set to 0", "GPU available: ", "20 labeled ", "SSLModule with ")
-    assert [line for line in done.stderr.splitlines() if not line.startswith(expected)] == []
 
 
 def test_the_installed_command_tells_a_mistake_in_one_line() -> None:

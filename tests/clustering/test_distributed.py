@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.distributed import (
-    gather_over_ranks,
-    rows_per_rank,
-    sum_over_ranks,
-    world_size,
-)
+from supercm_pl.distributed import gather_over_ranks, rows_per_rank, sum_over_ranks, world_size
+from tests.support.ranks import assert_one_training, needs_ranks, results_of_two_ranks
 
 NUM_STEPS = 3
 ROWS_PER_RANK = 6
@@ -115,47 +108,30 @@ def loss_of_rows(options: dict[str, Any], rows: slice) -> list[Tensor]:
     return [*(term.detach() for term in terms), inputs.grad]
 
 
-def run_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    results: dict[str, Any] = {
-        name: train(case, [rank], distributed=True) for name, case in CASES.items()
-    }
-    results["gathered"] = gather_over_ranks(torch.tensor([[rank, 2], [3, 4]]))
-    results["sum"] = sum_over_ranks(torch.tensor([1.0, rank]))
+def run_rank(rank: int) -> dict[str, Any]:
     columns = torch.tensor([[1.0, 5.0], [3.0, 7.0]]).T
-    unlike = columns if rank == 0 else columns.contiguous()
-    results["sum of unlike strides"] = sum_over_ranks(unlike)
-    results["rows"] = torch.stack(rows_per_rank(rank, 0, 3, device=torch.device("cpu")))
-    results["world size"] = world_size()
     rows = slice(0, UNEVEN_ROWS[0]) if rank == 0 else slice(UNEVEN_ROWS[0], None)
-    results["losses"] = {name: loss_of_rows(options, rows) for name, options in LOSSES.items()}
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return {
+        **{name: train(case, [rank], distributed=True) for name, case in CASES.items()},
+        "gathered": gather_over_ranks(torch.tensor([[rank, 2], [3, 4]])),
+        "sum": sum_over_ranks(torch.tensor([1.0, rank])),
+        "sum of unlike strides": sum_over_ranks(columns if rank == 0 else columns.contiguous()),
+        "rows": torch.stack(rows_per_rank(rank, 0, 3, device=torch.device("cpu"))),
+        "world size": world_size(),
+        "losses": {name: loss_of_rows(options, rows) for name, options in LOSSES.items()},
+    }
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    spawn(run_rank, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results_of_two_ranks(run_rank, tmp_path_factory.mktemp("ranks"))
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
+@needs_ranks
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_equal_one_process(name: str, ranks: list[dict[str, Any]]) -> None:
     expected = train(CASES[name], [0, 1], distributed=False)
-    first, second = (rank[name] for rank in ranks)
-    mean_loss = (first.pop("losses") + second.pop("losses")) / 2
-    torch.testing.assert_close(mean_loss, expected.pop("losses"), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
-    torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
+    assert_one_training([rank[name] for rank in ranks], expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -185,7 +161,7 @@ def test_sum_over_ranks(ranks: list[dict[str, Any]]) -> None:
     assert sum_over_ranks(alone) is alone
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
+@needs_ranks
 def test_a_group_of_one_process_is_no_group() -> None:
     alone = torch.ones(2)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

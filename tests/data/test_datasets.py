@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from supercm_pl.data import ArraySource, DatasetSource, Digits
 from supercm_pl.data.datasets import (
@@ -14,6 +14,7 @@ from supercm_pl.data.datasets import (
     fetch_inputs,
 )
 from supercm_pl.data.labels import as_labels, checked_classes, labels_of
+from tests.support.datasets import Listed
 
 X = np.random.default_rng(0).random((12, 1, 4, 4), dtype=np.float32)
 Y = np.arange(12) % 3
@@ -38,19 +39,6 @@ class Pictures(Dataset):
         target = self.targets[index]
         label = target if self.target_transform is None else self.target_transform(target)
         return Image.new(self.mode, (5, 4), color=index), label
-
-
-class Listed(Dataset):
-    """Any list of items."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        return self.items[index]
 
 
 def test_digits_are_the_real_ones_with_a_fixed_stratified_test_set():
@@ -101,56 +89,6 @@ def test_labels_may_be_a_column_or_of_any_integer_type():
         assert data.classes == ("0", "1", "2")
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (
-            {"y": Y[:-1]},
-            ValueError,
-            r"y must have one label for each of 12 inputs, got shape \(11,\)",
-        ),
-        ({"y": Y - 1}, ValueError, "y must be 0 or more, got -1 at sample 0: .* unlabeled"),
-        ({"y": Y * 0.5}, TypeError, "y must be integers from 0 on, got float64"),
-        ({"y": Y.astype(str)}, TypeError, "y must be integers .* np.unique"),
-        ({"y": Y * 0}, ValueError, "at least two classes"),
-        (
-            {"y": Y, "classes": ["a", "b"]},
-            ValueError,
-            "labels of y must be in 0..1, got 2 at sample 2",
-        ),
-        ({"y": Y, "classes": ["a", "b", "a"]}, ValueError, "classes must have different names"),
-        ({"y": Y, "x_test": X}, ValueError, "x_test and y_test go together, got only x_test"),
-        (
-            {"y": Y, "x_test": X, "y_test": Y + 1},
-            ValueError,
-            "labels of y_test must be in 0..2, got 3",
-        ),
-        ({"y": Y, "x_test": X, "y_test": Y[1:]}, ValueError, "y_test must have one label for each"),
-        ({"y": Y, "x_unlabeled": X[..., :3]}, ValueError, r"x_unlabeled must have .*\(1, 4, 3\)"),
-        ({"y": Y, "x_unlabeled": (X * 255).astype(np.uint8)}, ValueError, "x_unlabeled .*uint8"),
-        ({"y": Y, "x": X.astype(object)}, TypeError, "x must hold numbers, got an array of object"),
-        ({"y": Y, "x": X.astype(str)}, TypeError, "x must hold numbers"),
-        ({"y": Y, "x": X[:, 0, 0, 0]}, ValueError, r"x must be vectors .* got shape \(12,\)"),
-        ({"y": Y[:0], "x": X[:0]}, ValueError, r"x must be vectors .* got shape \(0, 1, 4, 4\)"),
-    ],
-)
-def test_bad_arrays(change, error, message):
-    with pytest.raises(error, match=message):
-        ArraySource(**{"x": X, **change})
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["x", "x_test", "x_unlabeled"])
-def test_values_must_be_finite(name, value):
-    bad = X.copy()
-    bad[[3, 7], 0, 1, 1] = value
-    arrays = {"x": X, "y": Y, "x_test": X, "y_test": Y, "x_unlabeled": X}
-    with pytest.raises(ValueError, match=rf"{name} must be finite, but 2 of 12 .* is sample 3"):
-        ArraySource(**{**arrays, name: bad})
-
-
 def test_huge_but_finite_values_pass():
     ArraySource(np.full((6, 3), 3e38, dtype=np.float32), np.arange(6) % 2)
 
@@ -190,15 +128,6 @@ def test_reading_labels_leaves_the_global_generators_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize("label", [None, 0.5, "cat", torch.tensor([0, 1])])
-def test_items_without_an_integer_label(label):
-    with pytest.raises(TypeError, match=r"an item of train must be .* integer label, but sample 1"):
-        labels_of(Listed([(X[0], 0), (X[1], label), (X[2], 0)]))
-    with pytest.raises(TypeError, match="but sample 0 is ndarray"):
-        labels_of(Listed([X[0]]))
-
-
 def test_dataset_source_takes_names_and_pictures():
     source = DatasetSource(Pictures(), test=Pictures())
     assert source.load().classes == ("red", "green", "blue")
@@ -214,40 +143,6 @@ def test_dataset_source_counts_classes_if_they_have_no_names():
     plain = Listed([(X[i], int(Y[i])) for i in range(12)])
     assert DatasetSource(plain).load().classes == ("0", "1", "2")
     assert DatasetSource(plain, classes=["a", "b", "c"]).class_names() == ("a", "b", "c")
-
-
-@pytest.mark.bad_input
-def test_an_iterable_dataset_is_refused():
-    class Endless(IterableDataset):
-        def __iter__(self):
-            return iter([])
-
-    with pytest.raises(TypeError, match=r"map-style Dataset .* got Endless"):
-        DatasetSource(Endless())
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("items", "error", "message"),
-    [
-        (
-            [np.zeros((3, 4)), np.zeros((3, 5))],
-            ValueError,
-            r"sample 0 has \(3, 4\) and sample 1 has",
-        ),
-        (
-            [np.zeros(3), np.array([0, np.nan, 0])],
-            ValueError,
-            "inputs must be finite.* is sample 1",
-        ),
-        (["a.png", "b.png"], TypeError, "sample 0 is str"),
-        ([{"image": X[0]}] * 2, TypeError, "sample 0 is dict"),
-        ([(None, 1)] * 2, TypeError, "sample 0 is NoneType"),
-    ],
-)
-def test_bad_items(items, error, message):
-    with pytest.raises(error, match=message):
-        fetch_inputs(Listed(items), np.array([0, 1]))
 
 
 def test_items_may_be_inputs_alone_or_with_labels():

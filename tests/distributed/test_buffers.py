@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from supercm_pl import SSLModule
-from tests.support.starting import needs_ranks, run_ranks
+from tests.support.ranks import needs_ranks, run_ranks
 
 pytestmark = needs_ranks
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.equality import CASES, assert_equals_one_process, load_results, run_all
-from tests.support.starting import needs_ranks, run_ranks
+from tests.support.ranks import needs_ranks, run_ranks
 
 pytestmark = needs_ranks
 

@@ -13,7 +13,7 @@ from torch.distributed import fsdp
 from supercm_pl import SSLModule
 from supercm_pl.clustering import CentroidMode
 from tests.support.fitting import fit, join
-from tests.support.starting import free_port, needs_ranks, run_ranks
+from tests.support.ranks import free_port, needs_ranks, run_ranks
 
 pytestmark = [
     needs_ranks,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.equality import CASES, assert_equals_one_process, load_results
-from tests.support.starting import needs_ranks
+from tests.support.ranks import needs_ranks
 
 pytestmark = needs_ranks
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.support.fitting import fit, fit_as_rank
-from tests.support.starting import free_port, needs_ranks, run_ranks, start_ranks
+from tests.support.ranks import free_port, needs_ranks, run_ranks, start_ranks
 
 pytestmark = [
     needs_ranks,

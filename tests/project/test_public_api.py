@@ -1,6 +1,6 @@
 """The public surface, name by name: a change of it is made knowingly.
 
-``python tests/project/test_public_api.py`` writes the file anew.
+``python tests/project/test_public_api.py`` rewrites the file.
 """
 
 from __future__ import annotations
@@ -29,24 +29,22 @@ def public_modules() -> list[str]:
 
 
 def described() -> str:
-    """A line for every public name, and for every method of its own."""
+    """A line for every public name, and for every member, where it first appears."""
     lines: list[str] = []
-    seen: set[int] = set()
+    seen: set[type] = set()
     for module in public_modules():
         loaded = importlib.import_module(module)
         for name in sorted(loaded.__all__):
             value = getattr(loaded, name)
-            found = list(lines_of(f"{module}.{name}", value))
-            lines += found[:1] if id(value) in seen else found  # its methods once
-            seen.add(id(value))
+            lines += lines_of(f"{module}.{name}", value)
+            if inspect.isclass(value):
+                lines += sorted(members(f"{module}.{name}", value, seen))
     return "".join(f"{line}\n" for line in lines)
 
 
 def lines_of(path: str, value: Any) -> Iterator[str]:
     if inspect.isclass(value):
         yield path + (signature(value) if is_ours(defining(value)) else "(...)")
-        for name in sorted(dir(value)):
-            yield from member(path, name, value)
     elif inspect.isroutine(value):
         yield path + signature(value)
     elif get_args(value):
@@ -55,18 +53,24 @@ def lines_of(path: str, value: Any) -> Iterator[str]:
         yield path
 
 
-def member(path: str, name: str, owner: type) -> Iterator[str]:
-    home = next((base for base in owner.__mro__ if name in vars(base)), None)
-    # What others' classes have is theirs to change, but for what a network is called by.
-    theirs = any(hasattr(base, name) for base in owner.__mro__ if not is_ours(base))
-    if name.startswith("_") or not is_ours(home) or (theirs and name != "forward"):
-        return
-    value = inspect.getattr_static(owner, name)
+def members(path: str, owner: type, seen: set[type]) -> Iterator[str]:
+    """Those that a class of ours adds to its bases, once for each class."""
+    for kind in owner.__mro__:
+        if not is_ours(kind) or kind in seen:
+            continue
+        seen.add(kind)
+        inherited = {name for base in kind.__mro__[1:] for name in vars(base)}
+        for name in vars(kind).keys() - inherited:
+            if not name.startswith("_"):
+                yield from member_line(f"{path}.{name}", vars(kind)[name])
+
+
+def member_line(path: str, value: Any) -> Iterator[str]:
     if isinstance(value, staticmethod | classmethod):
         value = value.__func__
-    if type(value).__module__ not in ("builtins", "functools"):
-        return  # made by a library, such as the fields of a named tuple
-    yield f"{path}.{name}" + (signature(value) if inspect.isfunction(value) else "")
+    # Others are made by a library, such as the fields of a named tuple.
+    if type(value).__module__ in ("builtins", "functools"):
+        yield path + (signature(value) if inspect.isfunction(value) else "")
 
 
 def signature(value: Any) -> str:
@@ -100,8 +104,8 @@ def defining(value: type) -> type:
     return next(base for base in value.__mro__ if {"__init__", "__new__"} & vars(base).keys())
 
 
-def is_ours(value: type | None) -> bool:
-    return value is not None and f"{value.__module__}.".startswith("supercm_pl.")
+def is_ours(value: type) -> bool:
+    return f"{value.__module__}.".startswith("supercm_pl.")
 
 
 def test_the_public_surface_is_as_it_was_announced() -> None:
@@ -111,7 +115,7 @@ def test_the_public_surface_is_as_it_was_announced() -> None:
     if before != now:
         pytest.fail(
             f"the public surface has changed:\n{changed}\nIf that is meant, announce it in "
-            f"CHANGELOG.md as docs/versioning.md says, and write the file anew: {COMMAND}",
+            f"CHANGELOG.md as docs/versioning.md says, and rewrite the file: {COMMAND}",
             pytrace=False,
         )
 

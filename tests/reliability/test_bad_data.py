@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import IterableDataset
 
 from supercm_pl import SSLDataModule, UDADataModule
 from supercm_pl.data import DatasetSource, Digits, Resized
 from supercm_pl.data.transforms.augment import GaussianNoise
+from tests.support.datasets import Listed
 from tests.support.images import image
 
 pytestmark = pytest.mark.bad_input
@@ -42,23 +43,11 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(X.astype(str)), TypeError, "x must hold numbers, got an array of <U32"),
     (lambda: ssl(X.astype("datetime64[s]")), TypeError, "x must hold numbers, got .* datetime64"),
     (lambda: ssl(X + 1j), TypeError, "x must hold numbers, got an array of complex64"),
-    (
-        lambda: ssl(torch.from_numpy(X + 1j)),
-        TypeError,
-        "x must be a dense tensor of real numbers, got torch.complex64",
-    ),
-    (
-        lambda: ssl(torch.from_numpy(X).to_sparse()),
-        TypeError,
-        "x must be a dense tensor of real numbers, got .* torch.sparse_coo",
-    ),
+    (lambda: ssl(torch.from_numpy(X + 1j)), TypeError, "x must be a dense .* torch.complex64"),
+    (lambda: ssl(torch.from_numpy(X).to_sparse()), TypeError, "x must be a dense .*sparse_coo"),
     (lambda: ssl(torch.from_numpy(X).to("meta")), TypeError, "x must be a dense .* on meta"),
     (lambda: ssl([[1.0, 2.0], [3.0]]), ValueError, "x must have rows of one length"),
-    (
-        lambda: ssl(np.ma.masked_greater(X, 2)),
-        ValueError,
-        "x must have no masked values: fill them, or leave out their rows",
-    ),
+    (lambda: ssl(np.ma.masked_greater(X, 2)), ValueError, "x must have no masked values: fill t"),
     (lambda: ssl(X[:, 0]), ValueError, r"x must be vectors \(N, D\) .* got shape \(60,\)"),
     (lambda: ssl(X[:0], Y[:0]), ValueError, r"x must be vectors .* got shape \(0, 5\)"),
     (lambda: ssl(X[:, :0]), ValueError, r"x must be vectors .* got shape \(60, 0\)"),
@@ -71,11 +60,7 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(y=Y / 2), TypeError, "y must be integers from 0 on, got float64"),
     (lambda: ssl(y=Y.astype(str)), TypeError, "y must be integers from 0 on, got <U21"),
     (lambda: ssl(y=Y - 1), ValueError, "y must be 0 or more, got -1 at sample 0"),
-    (
-        lambda: ssl(y=np.where(Y == 1, 10**9, Y)),
-        ValueError,
-        "labels must number the classes from 0 on, got 1000000000 among 60 labels",
-    ),
+    (lambda: ssl(y=np.where(Y == 1, 10**9, Y)), ValueError, "must number the classes from 0 on"),
     (lambda: ssl(y=Y * 5), ValueError, "asked for 2 labels of a class, but class '1' has 0"),
     (lambda: ssl(y=Y * 0), ValueError, r"at least two classes are needed, got \['0'\]"),
     (lambda: ssl(classes="abc"), TypeError, "classes must be a sequence of names, got 'abc'"),
@@ -87,6 +72,7 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(X, Y, X, Y + 1), ValueError, r"labels of y_test must be in 0\.\.2, got 3"),
     (lambda: ssl(X, Y, spoiled(np.nan), Y), ValueError, "x_test must be finite"),
     (lambda: ssl(X, Y, None, None, X[:, :4]), ValueError, r"x_unlabeled must have .* got \(4,\)"),
+    (lambda: ssl(X, Y, None, None, X.astype("uint8")), ValueError, "x_unlabeled must .*uint8"),
     (lambda: ssl(X, Y, None, None, spoiled(np.inf)), ValueError, "x_unlabeled must be finite"),
     (lambda: uda(target=None), TypeError, "x of the target must hold numbers"),
     (lambda: uda(target=spoiled(np.nan)), ValueError, "x of the target must be finite"),
@@ -104,25 +90,23 @@ def test_arrays(call: Callable[[], Any], error: type[Exception], message: str) -
 
 OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"labels_per_class": "2"}, TypeError, "labels_per_class must be an int, got '2'"),
+    ({"labels_per_class": True}, TypeError, "labels_per_class must be an int, got True"),
+    ({"labels_per_class": 0}, ValueError, "labels_per_class must be at least 1, got 0"),
+    ({"labels_per_class": None}, ValueError, "say which samples are labeled, by one of labels_p"),
+    ({"num_labels": 9, "labeled_fraction": 0.5}, ValueError, "only one of .* got num_labels and l"),
     ({"labels_per_class": 21}, ValueError, "asked for 21 labels .* class '0' has 20"),
     ({"labels_per_class": 20}, ValueError, "no unlabeled samples are left: label fewer"),
-    ({"num_labels": 2}, ValueError, "num_labels must be 3 or more, one for each class, got 2"),
-    ({"num_labels": 100}, ValueError, "num_labels is 100, but there are only 60"),
-    ({"labeled_fraction": 0}, ValueError, r"labeled_fraction must be in \(0, 1\], .* got 0"),
-    ({"labeled_fraction": np.nan}, ValueError, r"labeled_fraction must be in \(0, 1\].* got nan"),
-    ({"labeled_fraction": "ten%"}, ValueError, r"labeled_fraction must be in .* got 'ten%'"),
-    ({"labeled_indices": []}, ValueError, "labeled_indices must name at least one row"),
-    ({"labeled_indices": [0, 60]}, ValueError, r"labeled_indices must be in 0\.\.59, got 60"),
-    ({"labeled_indices": [0, 0]}, ValueError, "must be different rows, but 0 is there twice"),
     ({"labeled_indices": [0.5, 1.5]}, TypeError, "labeled_indices must be row numbers, got float"),
     ({"labeled_indices": Y > 0}, TypeError, "labeled_indices must be row numbers, got bool"),
     ({"labeled_indices": {"a": 1}}, TypeError, "labeled_indices must be row numbers, got object"),
-    ({"labeled_indices": "none.txt"}, ValueError, "labeled_indices: can't read row numbers from"),
     ({"val_size": True}, ValueError, "val_size must be a number of samples, .* got True"),
-    ({"val_size": -1}, ValueError, "val_size must be a number of samples, .* got -1"),
-    ({"val_size": 60}, ValueError, "val_size asks for 60 samples, but only 54 can be held out"),
+    ({"labeled_batch_size": 0}, ValueError, "labeled_batch_size must be at least 1, got 0"),
+    ({"eval_batch_size": 0}, ValueError, "eval_batch_size must be at least 1, got 0"),
+    ({"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1, got 0"),
     ({"unlabeled_batch_size": 1.5}, TypeError, "unlabeled_batch_size must be an int, got 1.5"),
-    ({"num_workers": -1}, ValueError, "num_workers must be 0 or more, got -1"),
+    ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
+    ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+    ({"seed": "lucky"}, TypeError, "seed must be an int, got 'lucky'"),
     ({"seed": 0.5}, TypeError, "seed must be an int, got 0.5"),
     ({"weak": "flip"}, TypeError, r"weak must be an object such as AffineNoise\(\), got 'flip'"),
     ({"weak": GaussianNoise}, TypeError, "weak must be an object such as .*GaussianNoise'>"),
@@ -147,11 +131,21 @@ def test_options(options: dict[str, Any], error: type[Exception], message: str) 
     [
         ({"oracle": "no"}, TypeError, "oracle must be True or False, got 'no'"),
         ({"target_labels_per_class": 1}, ValueError, "the target data have no labels"),
+        ({"target_labels_per_class": 0}, ValueError, "target_labels_per_class must be at least 1"),
+        ({"target_labels_per_class": 1, "num_target_labels": 9}, ValueError, "only one of .*"),
+        ({"num_target_labels": 2.0}, TypeError, "num_target_labels must be an int, got 2.0"),
+        ({"target_val_size": "some"}, ValueError, "target_val_size must be in .* got 'some'"),
+        ({"target_val_size": True}, TypeError, "target_val_size must be an int, got True"),
+        ({"source_batch_size": 0}, ValueError, "source_batch_size must be at least 1, got 0"),
+        ({"target_batch_size": 0}, ValueError, "target_batch_size must be at least 1, got 0"),
+        ({"labeled_target_batch_size": 0}, ValueError, "labeled_target_batch_size must be"),
+        ({"resize": 0}, ValueError, "resize must be 1 pixel or more, got 0"),
+        ({"source_val_size": -1}, ValueError, "source_val_size must be at least 0, got -1"),
         ({"labeled_target_indices": [0.5]}, TypeError, "labeled_target_indices must be row num"),
         ({"labeled_target_indices": "none"}, ValueError, "labeled_target_indices: can't read"),
         ({"source_val_size": 1.0}, ValueError, "asks for 60 of 60 samples, which leaves none"),
         ({"source_val_size": None}, ValueError, r"source_val_size must be in \(0, 1\].* got None"),
-        ({"resize": 8.5}, TypeError, r"resize must be a number of pixels or \(height, width\)"),
+        ({"resize": 8.5}, TypeError, "resize must be an int, got 8.5"),
     ],
 )
 def test_options_of_adaptation(
@@ -182,19 +176,8 @@ def test_a_class_without_a_label_is_told() -> None:
         ssl(labels_per_class=None, labeled_indices=[0, 3, 6])
 
 
-class Items(Dataset[Any]):
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.items[index]
-
-
-def each(make: Callable[[int], Any]) -> Items:
-    return Items([(make(i), i % 2) for i in range(12)])
+def each(make: Callable[[int], Any]) -> Listed:
+    return Listed([(make(i), i % 2) for i in range(12)])
 
 
 V = torch.zeros(3)
@@ -203,14 +186,14 @@ V = torch.zeros(3)
 @pytest.mark.parametrize(
     ("train", "error", "message"),
     [
-        (Items([]), ValueError, r"at least two classes are needed, got \[\]"),
-        (Items([V] * 12), TypeError, r"must be \(input, label\) .* sample 0 is Tensor"),
-        (Items([None] * 12), TypeError, r"must be \(input, label\) .* sample 0 is NoneType"),
-        (Items([{"x": V}] * 12), TypeError, r"must be \(input, label\) .* sample 0 is dict"),
-        (Items([(V, 0.5)] * 12), TypeError, "integer label, but sample 0 is labeled 0.5"),
-        (Items([(V, "cat")] * 12), TypeError, "integer label, but sample 0 is labeled 'cat'"),
-        (Items([(V, [0, 1])] * 12), TypeError, r"integer label, but sample 0 is labeled \[0, 1\]"),
-        (Items([(V, i % 3 - 1) for i in range(12)]), ValueError, r"in 0\.\.1, got -1 at sample 0"),
+        (Listed([]), ValueError, r"at least two classes are needed, got \[\]"),
+        (Listed([V] * 12), TypeError, r"must be \(input, label\) .* sample 0 is Tensor"),
+        (Listed([None] * 12), TypeError, r"must be \(input, label\) .* sample 0 is NoneType"),
+        (Listed([{"x": V}] * 12), TypeError, r"must be \(input, label\) .* sample 0 is dict"),
+        (Listed([(V, 0.5)] * 12), TypeError, "integer label, but sample 0 is labeled 0.5"),
+        (Listed([(V, "cat")] * 12), TypeError, "integer label, but sample 0 is labeled 'cat'"),
+        (Listed([(V, [0, 1])] * 12), TypeError, r"integer label, but sample 0 is labeled \[0, 1\]"),
+        (Listed([(V, i % 3 - 1) for i in range(12)]), ValueError, r"in 0\.\.1, got -1 at sample 0"),
         (each(lambda i: torch.zeros(3 + i % 2)), ValueError, "inputs must have one shape, but"),
         (each(lambda i: image(8 + i % 2, 8)), ValueError, "resize them in the dataset's transform"),
         (each(lambda i: image(*(8, 8, 3)[: 2 + i % 2])), ValueError, "have one shape, but sample"),
@@ -222,14 +205,17 @@ V = torch.zeros(3)
         (each(lambda _: np.array([None])), TypeError, r"as input, but sample \d+ is ndarray"),
     ],
 )
-def test_data_sets(train: Items, error: type[Exception], message: str) -> None:
+def test_data_sets(train: Listed, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         next(iter(SSLDataModule(DatasetSource(train), labels_per_class=1).train_dataloader()))
 
 
-@pytest.mark.parametrize("train", [None, [1, 2], "digits", np.zeros((4, 2))])
+ENDLESS = type("Endless", (IterableDataset,), {"__iter__": lambda _: iter([])})()
+
+
+@pytest.mark.parametrize("train", [None, [1, 2], "digits", np.zeros((4, 2)), ENDLESS])
 def test_what_is_no_data_set(train: Any) -> None:
-    with pytest.raises(TypeError, match="train must be a map-style Dataset, got"):
+    with pytest.raises(TypeError, match=r"a map-style Dataset.* got "):
         DatasetSource(train)
 
 

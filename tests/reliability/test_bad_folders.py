@@ -10,24 +10,22 @@ import numpy as np
 import pytest
 
 from supercm_pl.data import FolderSource
-from tests.support.images import image
+from tests.support.images import paint
 
 pytestmark = pytest.mark.bad_input
 
 
 @pytest.fixture
 def labeled(tmp_path: Path) -> Path:
-    for name in ("cat", "dog"):
-        (tmp_path / "labeled" / name).mkdir(parents=True)
-        for i in range(4):
-            image(9, 9).save(tmp_path / "labeled" / name / f"{i}.png")
+    paint(tmp_path / "labeled", *(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(4)))
     return tmp_path / "labeled"
 
 
-@pytest.mark.parametrize("size", ["32", 8.5, (8, 8), True, None])
+@pytest.mark.parametrize("size", ["32", 8.5, (8, 8), True, None, 0])
 def test_a_size_of_images(size: Any, labeled: Path) -> None:
-    with pytest.raises(TypeError, match="image_size must be a number of pixels, got"):
+    with pytest.raises((TypeError, ValueError), match=r"image_size must be .*, got") as caught:
         FolderSource(labeled, image_size=size)
+    assert repr(size) in str(caught.value)
 
 
 def test_an_empty_class(labeled: Path) -> None:
@@ -39,7 +37,9 @@ def test_an_empty_class(labeled: Path) -> None:
 @pytest.mark.parametrize("to", [".", "..", "../.."])
 def test_a_class_that_is_a_link_to_all_classes(to: str, labeled: Path) -> None:
     (labeled / "loop").symlink_to(labeled / to)
-    with pytest.raises(ValueError, match=r"class 'loop' .* is a link to .*, which holds the other"):
+    with pytest.raises(
+        ValueError, match=r"class 'loop' .* is a link to .*, which contains the other"
+    ):
         FolderSource(labeled).load()
 
 

@@ -181,8 +181,7 @@ def test_every_orientation_of_exif_is_undone(orientation: int, tmp_path: Path) -
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "x.png", exif=exif)
     assert torch.equal(
-        read_image(tmp_path / "x.png", (16, 16)),
-        torch.from_numpy(upright).permute(2, 0, 1),
+        read_image(tmp_path / "x.png", (16, 16)), torch.from_numpy(upright).permute(2, 0, 1)
     )
 
 
@@ -193,7 +192,7 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
         path.unlink()
     (folder / "dog").rmdir()
     data = SSLDataModule.from_folder(folder, labels_per_class=1)
-    with pytest.raises(ValueError, match="num_classes must be 2 or more, got 1"):
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         SSLModule(MLP(3 * 32 * 32, (4,)), data.num_classes)
 
 
@@ -216,8 +215,8 @@ def test_the_same_file_in_two_folders_is_found(other: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"damaged": "ignore"}, "damaged must be 'error' or 'skip', got 'ignore'"),
-        ({"duplicates": "warn"}, "duplicates must be 'allow' or 'error', got 'warn'"),
+        ({"damaged": "ignore"}, "damaged must be one of 'error', 'skip', got 'ignore'"),
+        ({"duplicates": "warn"}, "duplicates must be one of 'allow', 'error', got 'warn'"),
     ],
 )
 def test_bad_options(option: dict[str, str], message: str, tmp_path: Path) -> None:

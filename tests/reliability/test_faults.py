@@ -18,6 +18,7 @@ from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.training.method import Method, MethodLoss
 from tests.support.command import SMALL, supercm
 from tests.support.runs import Run, data, equal, every_step, fit
+from tests.support.trainers import quiet_trainer
 
 
 class Breaking(Method):
@@ -121,16 +122,9 @@ def test_a_module_of_another_kind_is_watched_by_its_loss() -> None:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     with pytest.raises(NonFiniteLossError, match="batch 0 of the run: not finite are loss"):
-        L.Trainer(
-            accelerator="cpu",
-            max_steps=2,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            callbacks=[NonFiniteLoss()],
-        ).fit(Plain(), DataLoader(torch.ones(8, 4), batch_size=2))
+        quiet_trainer(max_steps=2, limit_val_batches=0, callbacks=[NonFiniteLoss()]).fit(
+            Plain(), DataLoader(torch.ones(8, 4), batch_size=2)
+        )
 
 
 def test_the_command_stops_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +211,9 @@ def test_the_count_is_logged_and_goes_on_after_a_restart(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"action": "ignore"}, r"action must be one of \('stop', 'skip'\), got 'ignore'"),
-        ({"check_every_n_steps": 0}, "check_every_n_steps must be 1 or more, got 0"),
-        ({"max_consecutive": 0}, "max_consecutive must be 1 or more, got 0"),
+        ({"action": "ignore"}, "action must be one of 'stop', 'skip', got 'ignore'"),
+        ({"check_every_n_steps": 0}, "check_every_n_steps must be at least 1, got 0"),
+        ({"max_consecutive": 0}, "max_consecutive must be at least 1, got 0"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

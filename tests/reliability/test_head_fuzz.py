@@ -163,12 +163,7 @@ def test_odd_batches_give_finite_steps(kind: str, orthonormal: bool, mode: Any) 
     features, labels, classes = stressed(kind)
     torch.manual_seed(0)
     module = SSLModule(
-        MLP(64, (8,)),
-        classes,
-        cm_weight=0.5,
-        centroids=mode,
-        orthonormal=orthonormal,
-        alpha=1.2,
+        MLP(64, (8,)), classes, cm_weight=0.5, centroids=mode, orthonormal=orthonormal, alpha=1.2
     )
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(3):

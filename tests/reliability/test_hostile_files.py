@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from supercm_pl.checkpoints.files import check_class_paths
-from supercm_pl.data.sources.folder import IMAGE_SUFFIXES
+from supercm_pl.data.sources.image_folders import IMAGE_SUFFIXES
 from supercm_pl.data.sources.image_reading import read_image
 
 PICTURE = Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8))

@@ -27,6 +27,7 @@ from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.checkpoints.files import AtomicCheckpointIO
 from supercm_pl.data.transforms.augment import GaussianNoise
 from supercm_pl.ssl.methods import MeanTeacher
+from tests.support.trainers import quiet_trainer
 
 PROCESS = Path("/proc/self")
 STEPS_PER_EPOCH = 100
@@ -112,16 +113,13 @@ def run(folder: Path, steps: int, workers: int, *more: L.Callback) -> Watch:
         monitor="val/acc", mode="max", save_last=True, every_n_train_steps=STEPS_PER_EPOCH
     )
     own = (saver, EMAWeightAveraging(decay=0.9), NonFiniteLoss(), SaveOnSignal())
-    trainer = L.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         max_steps=steps,
         logger=CSVLogger(folder),
         plugins=[AtomicCheckpointIO()],
         callbacks=[watch, *own, *more],
         log_every_n_steps=20,
         num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
     trainer.fit(module, data, weights_only=True)
     assert trainer.global_step == steps

@@ -15,13 +15,7 @@ from torch.utils.data import DataLoader
 from supercm_pl import SSLModule
 from supercm_pl.training.randomness import StepRandomness
 from tests.support.methods import SSL_METHODS, UDA_METHODS
-from tests.support.runs import (
-    data,
-    equal,
-    every_step,
-    fit,
-    module,
-)
+from tests.support.runs import data, equal, every_step, fit, module
 
 # The runs that go on save nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

@@ -57,10 +57,7 @@ def test_a_terminated_run_saves_and_goes_on_bit_for_bit(at: int, tmp_path: Path)
 def test_nothing_is_saved_where_checkpoints_are_off(tmp_path: Path) -> None:
     save = SaveOnSignal()
     with pytest.raises(SystemExit):
-        fit(
-            *(module("VAT"), data("VAT"), Send(signal.SIGTERM, 1), save),
-            default_root_dir=tmp_path,
-        )
+        fit(*(module("VAT"), data("VAT"), Send(signal.SIGTERM, 1), save), default_root_dir=tmp_path)
     assert save.last_model_path == ""
     assert not list(tmp_path.rglob("*.ckpt"))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercm_pl.report import main, read_run, render_report
+from supercm_pl.cli.commands.report import main
+from supercm_pl.report import read_run, render_report
 from tests.support.chromium import Opened, started, why_not
 from tests.support.recorded import EVIL, run_folder, snapshot
 
@@ -93,7 +94,7 @@ def test_nothing_in_the_page_is_to_be_fetched(two_runs):
 def test_a_run_without_a_recorder_says_what_to_add(tmp_path):
     run = run_folder(tmp_path / "run", steps=())
     page = Elements(render_report([read_run(run)]))
-    assert "supercm_pl.report.ReportRecorder" in page.text
+    assert "supercm_pl.callbacks.ReportRecorder" in page.text
     assert "0.6250" in page.text
 
 

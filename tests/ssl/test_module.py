@@ -16,6 +16,7 @@ from supercm_pl.ssl.methods import Method, Step
 from supercm_pl.training.method import MethodLoss
 from supercm_pl.training.optim import WarmupCosineLR
 from supercm_pl.training.ramps import LinearRampUp
+from tests.support.trainers import quiet_trainer
 
 
 def as_loader(x: torch.Tensor, y: torch.Tensor) -> DataLoader:
@@ -54,14 +55,7 @@ def build(**options) -> SSLModule:
 
 
 def fit(module: SSLModule, data: Blobs, **options) -> L.Trainer:
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"max_epochs": 1, **options},
-    )
+    trainer = quiet_trainer(**{"max_epochs": 1, **options})
     trainer.fit(module, data)
     return trainer
 
@@ -231,38 +225,6 @@ def test_a_subclass_is_rebuilt_from_its_own_arguments(tmp_path):
     loaded = Tailored.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     assert loaded.backbone.out_features == 5
     assert loaded.cm_weight == 0.2
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_accumulated_gradients_and_mixed_precision_stay_finite(precision):
-    module = build(centroids="batch", optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
-    fit(module, Blobs(steps=6), accumulate_grad_batches=2, precision=precision, max_epochs=2)
-    assert all(torch.isfinite(p).all() for p in module.parameters())
-    assert module.head.centroids.dtype == torch.float32
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cm_weight": -1.0}, "cm_weight must be .* got -1.0"),
-        ({"cm_weight": float("nan")}, "cm_weight must be .* got nan"),
-        ({"num_classes": 1}, "num_classes must be 2 or more, got 1"),
-        ({"centroids": "median"}, "centroids"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"alpha": -1.0}, "alpha"),
-        ({"momentum": 1.0, "centroids": "ema"}, "momentum"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        SSLModule(**{"backbone": MLP(4, (8,)), "num_classes": 3, **options})
-
-
-@pytest.mark.bad_input
-def test_a_number_of_classes_that_is_no_integer_is_named():
-    with pytest.raises(TypeError, match=r"num_classes must be an int, got 3\.0"):
-        SSLModule(nn.Linear(4, 2), 3.0)
 
 
 @pytest.mark.bad_input

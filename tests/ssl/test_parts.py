@@ -5,11 +5,13 @@ import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import ArraySource, DatasetSource, Distortion
+from tests.support.datasets import Listed
+from tests.support.trainers import quiet_trainer
 
 NAMES = ("ant", "bee", "cat", "dog")
 
@@ -143,28 +145,8 @@ def test_a_set_smaller_than_a_batch_repeats_its_samples_evenly(name):
 
 def fit(data):
     module = SSLModule(MLP(2, hidden_features=(4,)), data.num_classes)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
+    trainer = quiet_trainer(max_steps=1, num_sanity_val_steps=0, limit_val_batches=0)
     trainer.fit(module, datamodule=data)
-
-
-class Listed(Dataset):
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        return self.items[index]
 
 
 def items(n=40):
@@ -190,18 +172,6 @@ def test_a_bad_input_ends_the_first_step_that_draws_it(bad, message, workers):
     )
     with pytest.raises(ValueError, match=message):
         fit(data)  # a batch is larger than the set, so that the first step draws every sample
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("label", [2, -1])
-def test_a_label_outside_the_classes_ends_before_the_first_step(label):
-    listed = items()
-    listed[7] = (listed[7][0], label)
-    data = SSLDataModule(
-        DatasetSource(Listed(listed), classes=["a", "b"]), labels_per_class=2, seed=0
-    )
-    with pytest.raises(ValueError, match=rf"must be in 0\.\.1, got {label} at sample 7"):
-        fit(data)
 
 
 @pytest.mark.bad_input

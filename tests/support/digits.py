@@ -12,6 +12,7 @@ from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import AffineNoise
 from supercm_pl.training.method import Method
+from tests.support.trainers import quiet_trainer
 
 
 def digits_module(terms: Method | Sequence[Method], **options: Any) -> SSLModule:
@@ -38,25 +39,8 @@ def fit_digits(
         strong=AffineNoise(rotation=0.4, shift=0.15, scale=0.25, noise=0.2),
         seed=0,
     )
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        **{"enable_checkpointing": False, **options},
+    trainer = quiet_trainer(
+        max_epochs=epochs, limit_val_batches=0, **{"enable_checkpointing": False, **options}
     )
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer
-
-
-def check_fit(terms: Method | Sequence[Method], *logged: str, **options: Any) -> SSLModule:
-    """Train with SuperCM; weights are finite, and all terms and these values are logged."""
-    module = digits_module(terms)
-    values = fit_digits(module, **options).callback_metrics
-    names = {"cm", "ce", "loss", *(term.name for term in module.methods), *logged}
-    assert {f"train/{name}" for name in names} <= set(values)
-    assert all(torch.isfinite(value) for value in values.values())
-    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
-    return module

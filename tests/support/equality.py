@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -15,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from supercm_pl import SSLModule, UDAModule
 from supercm_pl.clustering import CentroidMode
 from supercm_pl.training.module import SuperCMModule
+from tests.support.ranks import join_group
 
 STEPS = 20
 NUM_CLASSES = 4
@@ -98,14 +98,7 @@ def train(name: str, world_size: int, rank: int | None = None) -> dict[str, Any]
 
 def run_all(rank: int, world_size: int, names: list[str], folder: str, init_method: str) -> None:
     """Be one of the ranks, and leave what it found in `folder`."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=init_method,
-        rank=rank,
-        world_size=world_size,
-        timeout=datetime.timedelta(seconds=60),
-    )
+    join_group(rank, world_size, init_method)
     results = {name: train(name, world_size, rank) for name in names}
     torch.save(results, Path(folder) / f"{world_size}-{rank}.pt")
     dist.destroy_process_group()

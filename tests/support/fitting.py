@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from supercm_pl import SSLDataModule, SSLModule
+from tests.support.trainers import quiet_trainer
 
 STEPS = 8
 LOST_AT = 5
@@ -64,15 +65,11 @@ def fit(
         limit = datetime.timedelta(seconds=timeout)
         strategy = DDPStrategy(process_group_backend="gloo", timeout=limit)
     save = ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1, save_last=True)
-    trainer = L.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
         devices=world_size,
         strategy="auto" if strategy is None else strategy,
         max_steps=STEPS,
         limit_val_batches=0,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[save, *([] if lost is None else [LoseRank(lost)])],
     )
     trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint))

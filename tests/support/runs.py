@@ -15,6 +15,7 @@ from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import AffineNoise
 from tests.support.methods import SSL_METHODS, UDA_METHODS
+from tests.support.trainers import quiet_trainer
 
 STEPS_PER_EPOCH = 4
 
@@ -82,11 +83,7 @@ def fit(
 ) -> Run:
     """Train for six steps, or as told."""
     run = Run()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    trainer = quiet_trainer(
         callbacks=[run, *callbacks],
         **{
             "max_steps": 6,

@@ -15,8 +15,8 @@ WEAK = torch.tensor([[4.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.0, 5.0], [0.0, 3.
 STRONG = torch.tensor([[0.3, 0.8, -1.0], [2.0, 0.1, 0.4], [0.2, 0.1, 0.9], [-0.5, 0.6, 1.5]])
 
 
-def rows_of(logits: Tensor, inputs: Tensor | None = None) -> Outputs:
-    """Rows of a forward pass that gave these logits; they are the features as well."""
+def outputs_of(logits: Tensor, inputs: Tensor | None = None) -> Outputs:
+    """Outputs of a forward pass that gave these logits, which are the features as well."""
     inputs = torch.zeros(len(logits), 1) if inputs is None else inputs
     return Outputs(inputs, logits, logits, logits.softmax(dim=1))
 
@@ -32,13 +32,13 @@ def step_of_logits(
     return Step(
         **{
             "labels": torch.zeros(0, dtype=torch.long) if labels is None else labels,
-            "labeled": {view: rows_of(logits) for view, logits in labeled.items()},
-            "unlabeled": {view: rows_of(logits) for view, logits in unlabeled.items()},
+            "labeled": {view: outputs_of(logits) for view, logits in labeled.items()},
+            "unlabeled": {view: outputs_of(logits) for view, logits in unlabeled.items()},
             "labeled_inputs": {},
             "unlabeled_inputs": {},
             "progress": 0.0,
-            "extra_forward": rows_of,
-            "forward_frozen_bn": rows_of,
+            "extra_forward": outputs_of,
+            "forward_frozen_bn": outputs_of,
             **known,
         }
     )
@@ -56,30 +56,38 @@ def step_of_inputs(
     The forward pass holds every view, each by itself; ``step.extra_forward`` runs the model again.
     """
 
-    def rows(inputs: Tensor) -> Outputs:
-        return rows_of(model(inputs), inputs)
+    def outputs(inputs: Tensor) -> Outputs:
+        return outputs_of(model(inputs), inputs)
 
     labeled = {} if labeled is None else labeled
     return Step(
         **{
             "labels": torch.zeros(0, dtype=torch.long) if labels is None else labels,
-            "labeled": {view: rows(inputs) for view, inputs in labeled.items()},
-            "unlabeled": {view: rows(inputs) for view, inputs in unlabeled.items()},
+            "labeled": {view: outputs(inputs) for view, inputs in labeled.items()},
+            "unlabeled": {view: outputs(inputs) for view, inputs in unlabeled.items()},
             "labeled_inputs": labeled,
             "unlabeled_inputs": unlabeled,
             "progress": 0.0,
-            "extra_forward": rows,
-            "forward_frozen_bn": rows,
+            "extra_forward": outputs,
+            "forward_frozen_bn": outputs,
             **known,
         }
     )
 
 
-def random_step(seed: int, rows: int = 8) -> Step:
-    """A step of random logits (rows, 4) in a weak and a strong view."""
+def random_step(seed: int, *, classes: int = 4, **known: Any) -> Step:
+    """A step of random logits, in two views, of 4 labeled and 8 unlabeled samples out of 10."""
     generator = torch.Generator().manual_seed(seed)
-    weak, strong = 2 * torch.randn(2, rows, 4, generator=generator)
-    return step_of_logits({"weak": weak, "strong": strong})
+
+    def views(samples: int) -> dict[str, Tensor]:
+        drawn = 2 * torch.randn(2, samples, classes, generator=generator)
+        return dict(zip(("weak", "strong"), drawn, strict=True))
+
+    unlabeled, labeled = views(8), views(4)
+    labels = torch.randint(0, classes, (4,), generator=generator)
+    index = torch.randperm(10, generator=generator)[:8]
+    sampled = {"labeled_inputs": labeled, "index": index, "num_unlabeled": 10}
+    return step_of_logits(unlabeled, labeled, labels, **{**sampled, **known})
 
 
 def softmax(row: Sequence[float]) -> list[float]:

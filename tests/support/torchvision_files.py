@@ -14,16 +14,7 @@ import numpy as np
 import torchvision.datasets
 from scipy.io import savemat
 
-from supercm_pl.data import (
-    CIFAR10,
-    CIFAR100,
-    KMNIST,
-    MNIST,
-    STL10,
-    SVHN,
-    USPS,
-    FashionMNIST,
-)
+from supercm_pl.data import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, USPS, FashionMNIST
 
 SIZES = {"train": 20, "test": 10}
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import get_args
 
-import lightning.pytorch as L
 import pytest
 import torch
 
@@ -15,6 +14,7 @@ from supercm_pl.backbones import MLP, ConvNet
 from supercm_pl.data import AffineNoise
 from supercm_pl.ssl.methods import FixMatch
 from supercm_pl.training.network import CompileMode
+from tests.support.trainers import quiet_trainer
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))),
@@ -48,14 +48,7 @@ def fit(
         strong=AffineNoise(rotation=0.4),
         seed=0,
     )
-    trainer = L.Trainer(
-        accelerator=accelerator,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(accelerator=accelerator, max_epochs=1)
     trainer.fit(module, data)
     path = folder / "model.ckpt"
     trainer.save_checkpoint(path)

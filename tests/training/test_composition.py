@@ -15,19 +15,11 @@ from supercm_pl.data import AffineNoise
 from supercm_pl.training.method import Method
 from supercm_pl.training.module import SuperCMModule
 from tests.support.methods import SSL_METHODS, UDA_METHODS
+from tests.support.trainers import quiet_trainer
 
 
 def fit(module: SuperCMModule, data: L.LightningDataModule, **options) -> L.Trainer:
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        max_epochs=1,
-        **options,
-    )
+    trainer = quiet_trainer(limit_val_batches=0, max_epochs=1, **options)
     trainer.fit(module, data)
     return trainer
 
@@ -61,6 +53,20 @@ CASES = [
 ]
 
 
+LOGGED = {
+    "AFN": {"source_norm", "target_norm"},
+    "AdaMatch": {"used", "threshold"},
+    "CDAN": {"accuracy"},
+    "DANN": {"accuracy"},
+    "FixMatch": {"used"},
+    "FlexMatch": {"used", "threshold"},
+    "FreeMatch": {"used", "threshold", "fairness"},
+    "PseudoLabel": {"mask"},
+    "SoftMatch": {"used", "mean", "variance"},
+    "UDA": {"used"},
+}
+
+
 def test_there_are_the_methods_that_the_documentation_lists():
     assert len(SSL_METHODS) >= 13
     assert len(UDA_METHODS) >= 11
@@ -77,7 +83,14 @@ def test_in_bfloat16_with_accumulated_gradients(task, method, cm_weight):
     assert any(
         not torch.equal(p, q) for p, q in zip(before, module.backbone.parameters(), strict=True)
     )
-    assert torch.isfinite(trainer.callback_metrics[f"train/{module.methods[0].name}"])
+    (built,) = module.methods
+    assert all(b.dtype == torch.float32 for b in built.buffers() if b.is_floating_point())
+    values = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("train/")}
+    assert all(torch.isfinite(value) for value in values.values())
+    own = f"train/{built.name}"
+    assert own in values
+    logged = {k.removeprefix(f"{own}_") for k in values if k.startswith(f"{own}_")}
+    assert logged == LOGGED.get(method.__name__, set())
 
 
 @pytest.mark.parametrize(("task", "method"), CASES)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.data import ZCA
+from tests.support.trainers import quiet_trainer
 
 
 class Centered(nn.Module):
@@ -40,9 +41,8 @@ def module() -> SSLModule:
     return SSLModule(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10)
 
 
-def trainer(folder, **options) -> L.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    return L.Trainer(accelerator="cpu", max_steps=2, default_root_dir=folder, **quiet, **options)
+def trainer(folder) -> L.Trainer:
+    return quiet_trainer(max_steps=2, default_root_dir=folder)
 
 
 def test_training_and_evaluation_see_inputs_with_what_the_training_data_fitted():
@@ -79,7 +79,7 @@ def test_a_checkpoint_brings_back_what_was_fitted_and_nothing_is_fitted_again(tm
 
 def test_zca_whitens_the_training_inputs_of_a_run(tmp_path):
     whitened = data(preprocess=ZCA(epsilon=1e-3, contrast_scale=None))
-    trainer(tmp_path, enable_checkpointing=False).fit(module(), whitened)
+    trainer(tmp_path).fit(module(), whitened)
     (x, _), u = (
         stream.samples.fetch(torch.arange(len(stream.samples)).numpy())
         for stream in whitened.streams().values()

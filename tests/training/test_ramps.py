@@ -30,5 +30,5 @@ def test_cosine_ramp_is_the_published_one():
 @pytest.mark.bad_input
 @pytest.mark.parametrize("end", [0.0, -0.1, 1.1])
 def test_end_out_of_range_is_named(end):
-    with pytest.raises(ValueError, match=f"end must lie in .*{end}"):
+    with pytest.raises(ValueError, match=f"end must be in .*{end}"):
         LinearRampUp(end=end)

@@ -1,59 +1,23 @@
-import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from PIL import Image
-from torch import nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
-from supercm_pl.data.sources.digits_m import DigitsM
-from supercm_pl.data.sources.domain_folder import DomainFolder
+from supercm_pl.data.sources.arrays import UnlabeledArrays
+from supercm_pl.data.sources.digits import DigitsM
+from supercm_pl.data.sources.folder import DomainFolder
 from supercm_pl.data.sources.resized import Resized
-from supercm_pl.data.sources.unlabeled import UnlabeledArrays
 from supercm_pl.uda.datamodule import UDADataModule
+from tests.support.images import paint
+from tests.support.linear import Linear, assert_resumed, every_step, same_weights, trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint"),
 ]
-
-
-class Linear(L.LightningModule):
-    """A model of ten lines, which writes down every batch that it is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(3 * 16 * 16, 10)
-        self.seen = {}
-        self.validated = []
-
-    def training_step(self, batch, batch_idx):
-        (x, y, *_), u = batch["source"], batch["target"]
-        step = self.trainer.fit_loop.total_batch_idx
-        parts = [x.sum().item(), y.tolist(), u.double().sum().item()]
-        if "labeled_target" in batch:
-            parts += [batch["labeled_target"][0].sum().item(), batch["labeled_target"][1].tolist()]
-        self.seen[step] = parts
-        logits = self.layer(u.flatten(1))
-        return nn.functional.cross_entropy(self.layer(x.flatten(1)), y) + logits.square().mean()
-
-    def validation_step(self, batch, batch_idx, dataloader_idx=0):
-        kinds = [str(part.dtype) for part in batch] if isinstance(batch, tuple) else "inputs"
-        self.validated.append((dataloader_idx, kinds))
-
-    def test_step(self, batch, batch_idx):
-        x, y = batch
-        self.log("test", nn.functional.cross_entropy(self.layer(x.flatten(1)), y))
-
-    def predict_step(self, batch, batch_idx):
-        return batch["ids"]
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
 class Held(Source):
@@ -109,35 +73,13 @@ def digits(**options):
     )
 
 
-def fit(tmp_path, data, *, ckpt_path=None, callbacks=(), **options):
+def fit(tmp_path, data, *, ckpt_path=None, **options):
     torch.manual_seed(0)
-    module = Linear()
-    trainer(tmp_path, callbacks, **options).fit(
+    module = Linear(3 * 16 * 16)
+    trainer(tmp_path, **{"max_epochs": 2, **options}).fit(
         module, datamodule=data, ckpt_path=ckpt_path, weights_only=True
     )
     return module
-
-
-def trainer(tmp_path, callbacks=(), **options):
-    return L.Trainer(
-        **{
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_epochs": 2,
-            "default_root_dir": tmp_path,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": bool(callbacks),
-            "num_sanity_val_steps": 0,
-            "callbacks": list(callbacks),
-            **options,
-        }
-    )
-
-
-def same_weights(one, two):
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
 def arrays(value, n=60, shape=(1, 4, 4), classes=3):
@@ -369,7 +311,7 @@ def test_training_does_not_open_the_test_data(tmp_path):
     data = digits(target=Held(clean.train, clean.classes, test=test), resize=16)
     fit(tmp_path, data, max_epochs=1)
     with pytest.raises(AssertionError, match="looked at"):
-        trainer(tmp_path).test(Linear(), datamodule=data, verbose=False)
+        trainer(tmp_path).test(Linear(3 * 16 * 16), datamodule=data, verbose=False)
 
 
 # Evaluation.
@@ -417,9 +359,10 @@ def test_the_test_is_that_of_the_target(tmp_path):
     x, y = whole(data.test_dataloader().dataset)
     assert torch.equal(x, DigitsM().load().test.inputs)
     assert torch.equal(y, DigitsM().load().test.targets)
-    assert trainer(tmp_path).test(Linear(), datamodule=data, verbose=False)[0]["test"] > 0
-    ids = trainer(tmp_path).predict(Linear(), datamodule=data)
-    assert [name for batch in ids for name in batch] == [str(i) for i in range(450)]
+    module, engine = Linear(3 * 16 * 16), trainer(tmp_path)
+    assert engine.test(module, datamodule=data, verbose=False)[0]["test"] > 0
+    predictions = engine.predict(module, datamodule=data)
+    assert [name for _, ids in predictions for name in ids] == [str(i) for i in range(450)]
 
 
 def test_a_target_without_a_test_set_is_tested_on_all_of_its_samples():
@@ -502,10 +445,7 @@ def test_vectors_are_welcome_and_are_not_resized():
 
 def test_folders(tmp_path):
     for name in ("amazon", "dslr"):
-        for i in range(12):
-            path = tmp_path / name / "images" / ("mug", "pen")[i % 2] / f"{i}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (20, 10)).save(path)
+        paint(tmp_path / name / "images", *(f"{('mug', 'pen')[i % 2]}/{i}.jpg" for i in range(12)))
     source, target = DomainFolder(tmp_path, "amazon"), DomainFolder(tmp_path, "dslr")
     data = UDADataModule(source, target, resize=8, source_val_size=2, target_val_size=2)
     expected = "10 source · 10 target · 2 source and 2 target validation · "
@@ -533,17 +473,12 @@ def test_folders(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_resumes_bit_for_bit(tmp_path, workers):
     options = {"target_labels_per_class": 1, "labeled_target_batch_size": 3}
-    saver = ModelCheckpoint(
-        tmp_path, "step={step}", auto_insert_metric_name=False, every_n_train_steps=1, save_top_k=-1
-    )
-    full = fit(tmp_path, digits(**options), callbacks=[saver])
+    full = fit(tmp_path, digits(**options), callbacks=[every_step(tmp_path)])
     assert len({str(seen) for seen in full.seen.values()}) == 8
     for step in (1, 4, 6) if workers == 0 else (3,):
         data = digits(num_workers=workers, **options)
         rest = fit(tmp_path, data, ckpt_path=tmp_path / f"step={step}.ckpt")
-        assert sorted(rest.seen) == list(range(step, 8))
-        assert {**rest.seen, **full.seen} == full.seen == {**full.seen, **rest.seen}
-        assert same_weights(rest, full)
+        assert_resumed(rest, full, range(step, 8))
     with pytest.raises(ValueError, match=r"another split, with seed 1, and this run has seed 2"):
         fit(tmp_path, digits(seed=2, **options), ckpt_path=tmp_path / "step=2.ckpt")
 
@@ -579,7 +514,7 @@ def test_a_streamed_target_is_not_resized():
     data = UDADataModule(Digits(), target, seed=0, steps_per_epoch=2)
     with pytest.raises(ValueError, match=r"\(1, 9, 9\)"):
         next(iter(data.train_dataloader()))
-    with pytest.raises(TypeError, match="IterableDataset are not resized"):
+    with pytest.raises(TypeError, match="IterableDataset can't be resized"):
         Resized(target, size=16).load()
 
 
@@ -632,39 +567,12 @@ def test_labels_outside_the_classes_and_empty_domains():
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        (
-            {"target_labels_per_class": 1, "num_target_labels": 10},
-            ValueError,
-            "only one of .* got target_labels_per_class and num_target_labels",
-        ),
-        ({"target_labels_per_class": 0}, ValueError, "target_labels_per_class must be 1 or more"),
-        ({"num_target_labels": 2.0}, TypeError, "num_target_labels must be an int, got 2.0"),
-        ({"source_val_size": -1}, ValueError, "source_val_size must be 0 or more, got -1"),
-        ({"source_val_size": 1.5}, ValueError, r"source_val_size must be in \(0, 1\].* got 1.5"),
-        ({"target_val_size": "some"}, ValueError, "target_val_size must be in .* got 'some'"),
-        ({"target_val_size": True}, TypeError, "target_val_size must be an int, got True"),
-        ({"source_batch_size": 0}, ValueError, "source_batch_size must be 1 or more, got 0"),
-        ({"target_batch_size": 0}, ValueError, "target_batch_size must be 1 or more, got 0"),
-        ({"labeled_target_batch_size": 0}, ValueError, "labeled_target_batch_size must be 1"),
-        ({"resize": 0}, ValueError, "resize must be 1 pixel or more, got 0"),
-        ({"source": []}, ValueError, "source must be a source or a list of at least one"),
-    ],
-)
-def test_bad_options_are_refused_at_once(options, error, message):
-    with pytest.raises(error, match=message):
-        UDADataModule(**options)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"source_val_size": 60}, "source_val_size of the source asks for 60 of 60 samples"),
         ({"target_val_size": 1.0}, "target_val_size asks for 60 of 60 samples, which leaves none"),
         ({"target_labels_per_class": 21}, "labeled samples of the target: asked for 21 labels of"),
-        ({"num_target_labels": 2}, "labeled samples of the target: num_labels must be 3 or more"),
+        ({"num_target_labels": 2}, "labeled samples of the target: num_labels must be in 3"),
         ({"labeled_target_indices": [60]}, "labeled_target_indices must be in 0..59, got 60"),
         ({"labeled_target_indices": [1, 1]}, "labeled_target_indices must be different rows"),
         ({"labeled_target_indices": []}, "labeled_target_indices must name at least one row"),
@@ -685,7 +593,7 @@ def test_it_is_built_from_yaml():
         "{class_path: supercm_pl.data.sources.resized.Resized, init_args: {size: 16, "
         "source: {class_path: supercm_pl.data.Digits}}}"
     )
-    target = "{class_path: supercm_pl.data.sources.digits_m.DigitsM}"
+    target = "{class_path: supercm_pl.data.sources.digits.DigitsM}"
     for source in (digits_at_16, f"[{digits_at_16}, {target}]"):
         text = f"{{source: {source}, target: {target}, resize: [20, 18], source_val_size: 10%}}"
         value = f"{{class_path: supercm_pl.uda.UDADataModule, init_args: {text}}}"

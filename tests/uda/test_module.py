@@ -6,7 +6,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from supercm_pl import UDAModule
@@ -16,41 +16,8 @@ from supercm_pl.training.method import MethodLoss
 from supercm_pl.training.optim import InverseDecayLR
 from supercm_pl.uda.methods import Method, UDAStep
 from supercm_pl.uda.validators import Entropy, SourceAccuracy
-
-
-class Domains:
-    """Paired batches of three classes whose target is shifted, as a data module yields them."""
-
-    def __init__(self, steps: int = 8) -> None:
-        generator = torch.Generator().manual_seed(0)
-        means = 4 * torch.randn(3, 4, generator=generator)
-
-        def draw(count: int, shift: float) -> tuple[Tensor, Tensor]:
-            labels = torch.randint(0, 3, (count,), generator=generator)
-            return means[labels] + torch.randn(count, 4, generator=generator) + shift, labels
-
-        self.batches = [{"source": draw(6, 0.0), "target": draw(10, 1.0)[0]} for _ in range(steps)]
-        self.labeled_target = draw(3, 1.0)
-        self.source, self.target = draw(60, 0.0), draw(60, 1.0)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self):
-        return iter(self.batches)
-
-    def validation(self) -> list[DataLoader]:
-        source, target = self.source, self.target[0]
-        return [DataLoader([source], batch_size=None), DataLoader([target], batch_size=None)]
-
-
-class Plain(nn.Sequential):
-    """A backbone without batch norm: no row changes another's features."""
-
-    out_features = 8
-
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(4, 8), nn.ReLU())
+from tests.support.trainers import quiet_trainer
+from tests.support.two_domains import Domains, Plain
 
 
 class Normalised(nn.Sequential):
@@ -68,15 +35,7 @@ def build(backbone: type[nn.Module] | None = None, **options) -> UDAModule:
 
 
 def trainer(**options) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **{"max_epochs": 1, **options},
-    )
+    return quiet_trainer(num_sanity_val_steps=0, **{"max_epochs": 1, **options})
 
 
 class Gap(Method):
@@ -251,21 +210,6 @@ def test_the_backbone_learns_at_its_own_rate_under_the_inverse_decay():
     assert set(rest["params"]) == {*module.bottleneck.parameters(), *module.head.parameters()}
     assert rest["lr"] == pytest.approx(0.5 / 2)
     assert backbone["lr"] == pytest.approx(0.05 / 2)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_norm": "both"}, "batch_norm must be one of .* got 'both'"),
-        ({"centroid_threshold": 1.0}, r"centroid_threshold must lie in \(0, 1\), got 1.0"),
-        ({"backbone_lr_factor": -1.0}, "backbone_lr_factor must be 0 or more, got -1.0"),
-        ({"bottleneck": 0}, "bottleneck must be 1 or more, got 0"),
-    ],
-)
-def test_a_value_out_of_range_is_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        build(**options)
 
 
 @pytest.mark.bad_input

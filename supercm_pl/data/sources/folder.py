@@ -1,65 +1,58 @@
-"""Folders of images as a source, and images read from files."""
+"""Sources of images in folders."""
 
 from __future__ import annotations
 
-import os
+import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from supercm_pl.data.datasets import (
-    BatchedDataset,
-    IdentifiedSamples,
-    Indices,
-    Samples,
+from supercm_pl.checks import check_choice
+from supercm_pl.data.datasets import IdentifiedSamples, Samples
+from supercm_pl.data.sources.base import SourceData
+from supercm_pl.data.sources.image_folders import (
+    all_images,
+    class_folders,
+    find_images,
+    first_three,
+    labeled_images,
+    listed,
 )
-from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.image_reading import (
-    check_image_size,
-    damage,
-    read_image,
-    refuse_duplicates,
-)
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from supercm_pl.data.sources.image_reading import ImageFiles, ImageSource
 
 PathLike = str | Path
 
 
-class FolderSource(Source):
-    """Images on disk: labeled ones in a subfolder for each class, unlabeled ones in any folder.
+class FolderSource(ImageSource):
+    """Images on disk: labeled ones in one subfolder per class, unlabeled ones in any folder.
 
     ::
 
         labeled/cat/1.png     unlabeled/a.jpg        test/cat/7.png
         labeled/dog/2.png     unlabeled/more/b.jpg   test/dog/8.png
 
-    Every image is turned as its EXIF data say, converted to RGB or grayscale, and resized to a
-    square. Classes are numbered by the alphabetic order of their folders.
+    Classes are numbered in the alphabetic order of their folders. ``image_size`` and ``grayscale``
+    are those of :class:`ImageSource`.
 
     Args:
-        labeled: Folder with a subfolder of images for each class.
+        labeled: Folder with one subfolder of images per class.
         unlabeled: Folder of images, flat or nested.
         test: Folder like ``labeled``, for the test.
-        val: Folder like ``labeled``, for validation; ``None`` lets the data module take some of
+        val: Folder like ``labeled``, for validation; ``None`` lets the data module hold out some of
             ``labeled``.
-        image_size: Side of the square in pixels.
-        grayscale: One channel in place of three.
-        damaged: What to do about files that can't be read as images. ``"error"``: whoever reads one
-            gets an error that names it. ``"skip"``: :meth:`load` reads every image once, leaves
-            them out and warns of their number.
-        duplicates: Whether the same file may be in two of the folders, where it would be trained on
-            and tested on: ``"allow"`` does not look, ``"error"`` makes :meth:`load` compare.
+        damaged: What to do about files that can't be read as images. ``"error"``: reading one
+            raises an error that names it. ``"skip"``: :meth:`load` reads every image once, leaves
+            out the damaged ones and warns.
+        duplicates: Whether one file may be in two of the folders, and so be used for training and
+            for the test: ``"allow"`` does not check, ``"error"`` makes :meth:`load` compare files.
 
     Attributes:
         skipped: Files that :meth:`load` left out.
 
     Raises:
-        ValueError: From :meth:`load`, if a folder is missing or laid out otherwise, or for
+        ValueError: From :meth:`load`, if a folder is missing or has another layout, or for
             duplicates.
     """
 
@@ -74,166 +67,154 @@ class FolderSource(Source):
         damaged: Literal["error", "skip"] = "error",
         duplicates: Literal["allow", "error"] = "allow",
     ) -> None:
-        check_image_size(image_size)
-        if damaged not in ("error", "skip"):
-            raise ValueError(f"damaged must be 'error' or 'skip', got {damaged!r}")
-        if duplicates not in ("allow", "error"):
-            raise ValueError(f"duplicates must be 'allow' or 'error', got {duplicates!r}")
+        super().__init__(image_size, grayscale)
         self.labeled = Path(labeled)
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
         self.val = None if val is None else Path(val)
-        self.image_size = image_size
-        self.grayscale = grayscale
-        self.damaged = damaged
-        self.duplicates = duplicates
+        self.damaged = check_choice("damaged", damaged, ("error", "skip"))
+        self.duplicates = check_choice("duplicates", duplicates, ("allow", "error"))
         self.skipped: tuple[Path, ...] = ()
 
     def load(self) -> SourceData:
-        """List the files; images are read when they are asked for."""
+        """List the files; an image is read when its sample is used."""
         classes = self.class_names()
-        parts = {"labeled": self._labeled_images(self.labeled, "labeled", classes)}
+        parts = {"labeled": self._files(*labeled_images(self.labeled, "labeled", classes))}
         if self.unlabeled is not None:
-            parts["unlabeled"] = image_folder(
-                self.unlabeled, "unlabeled", self._size, self.grayscale
-            )
+            parts["unlabeled"] = self._files(all_images(self.unlabeled, "unlabeled"))
         for name, folder in (("test", self.test), ("val", self.val)):
             if folder is not None:
-                parts[name] = self._labeled_images(folder, name, classes)
+                parts[name] = self._files(*labeled_images(folder, name, classes))
         if self.damaged == "skip":
-            self._leave_out_damaged(parts)
+            parts = self._undamaged(parts)
         if self.duplicates == "error":
-            refuse_duplicates({name: images.paths for name, images in parts.items()})
-        return SourceData(
-            train=parts["labeled"],
-            test=parts.get("test"),
-            val=parts.get("val"),
-            unlabeled=parts.get("unlabeled"),
-            classes=classes,
-        )
-
-    def _leave_out_damaged(self, parts: dict[str, ImageFiles]) -> None:
-        skipped: list[Path] = []
-        for name, images in parts.items():
-            errors = [damage(path, self._size, self.grayscale) for path in images.paths]
-            bad = [path for path, error in zip(images.paths, errors, strict=True) if error]
-            whole = [row for row, error in enumerate(errors) if not error]
-            if not whole:
-                raise ValueError(f"no image of the {name} folder can be read: {errors[0]}")
-            parts[name] = images.subset(whole)
-            skipped += bad
-        self.skipped = tuple(skipped)
-        if skipped:
-            names = ", ".join(map(str, skipped[:3]))
-            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-            warnings.warn(
-                f"{len(skipped)} damaged images are left out: {names}{more}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            _check_duplicates({name: images.paths for name, images in parts.items()})
+        return SourceData(parts.pop("labeled"), classes, **parts)
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the subfolders of ``labeled``, sorted."""
-        return _class_folders(self.labeled, "labeled")
+        return class_folders(self.labeled, "labeled")
 
-    def _labeled_images(self, folder: Path, name: str, classes: Sequence[str]) -> ImageFiles:
-        found = _class_folders(folder, name)
-        unknown = sorted(set(found) - set(classes))
-        if unknown:
-            raise ValueError(
-                f"{name} folder {folder} has classes that the labeled folder lacks: "
-                f"{', '.join(unknown)}; its classes are {', '.join(classes)}"
-            )
-        paths: list[Path] = []
-        targets: list[int] = []
-        for class_name in found:
-            images = find_images(folder / class_name)
-            if not images:
-                raise ValueError(
-                    f"class {class_name!r} of the {name} folder {folder} has no images"
-                )
-            paths += images
-            targets += [classes.index(class_name)] * len(images)
-        return ImageFiles(paths, self._size, self.grayscale, targets)
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.image_size, self.image_size
+    def _undamaged(self, parts: Mapping[str, ImageFiles]) -> dict[str, ImageFiles]:
+        whole: dict[str, ImageFiles] = {}
+        skipped: list[Path] = []
+        for name, images in parts.items():
+            rows, error = [], None
+            for row, path in enumerate(images.paths):
+                try:
+                    images[row]
+                    rows.append(row)
+                except ValueError as damage:
+                    error = error or damage
+                    skipped.append(path)
+            if not rows:
+                raise ValueError(f"no image of the {name} folder can be read: {error}")
+            targets = images.targets and [images.targets[row] for row in rows]
+            whole[name] = self._files([images.paths[row] for row in rows], targets)
+        self.skipped = tuple(skipped)
+        if skipped:
+            message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return whole
 
 
-class ImageFiles(BatchedDataset):
-    """Images read from files, each as ``uint8`` ``(C, height, width)``.
+class DomainFolder(ImageSource):
+    """One domain of a data set in the layout ``root/domain/class/image``.
+
+    ::
+
+        root/amazon/images/mug/1.jpg     Office-31: the folder "images" is skipped
+        root/Real World/Mug/1.jpg        Office-Home
+        root/validation/bus/1.jpg        VisDA-2017
+        root/sketch/mug/1.png            DomainNet
+
+    There is no test set: a target domain is tested on all of its images. ``image_size`` and
+    ``grayscale`` are those of :class:`ImageSource`.
 
     Args:
-        paths: The files.
-        size: Height and width to resize to, in pixels.
-        grayscale: One channel in place of three.
-        targets: Label of each file; ``None`` where there are none.
+        root: Folder of the data set.
+        domain: Name of the domain's folder.
 
     Raises:
-        ValueError: On reading a file that is not a whole image; it names the file.
+        ValueError: From :meth:`load`, if a folder is missing, empty or has another layout.
+    """
+
+    def __init__(
+        self, root: PathLike, domain: str, image_size: int = 256, grayscale: bool = False
+    ) -> None:
+        super().__init__(image_size, grayscale)
+        self.root = Path(root)
+        self.domain = domain
+
+    def load(self) -> SourceData:
+        """List the files; an image is read when its sample is used."""
+        folder, classes = self._folder(), self.class_names()
+        for name in classes:
+            below = find_images(folder / name)
+            if below and all(path.parent != folder / name for path in below):
+                raise ValueError(
+                    f"expected {folder}/<class>/<image>, found {below[0]}: "
+                    "give the folder above the domains as root, and the folder of classes as domain"
+                )
+        images = labeled_images(folder, f"{self.domain!r} domain", classes)
+        return SourceData(self._files(*images), classes)
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the class folders, sorted."""
+        return class_folders(self._folder(), f"{self.domain!r} domain")
+
+    def _folder(self) -> Path:
+        folder = self.root / self.domain
+        if not folder.is_dir():
+            found = listed(self.root) if self.root.is_dir() else "no folder there"
+            raise ValueError(
+                f"{self.root} has no domain {self.domain!r}: expected "
+                f"{self.root}/{self.domain}/<class>/<image>, found {found}"
+            )
+        inner = folder / "images"
+        alone = [path.name for path in folder.iterdir() if path.is_dir()] == ["images"]
+        return inner if alone and any(path.is_dir() for path in inner.iterdir()) else folder
+
+
+class UnlabeledFolder(ImageSource):
+    """A target domain whose images have no labels: all images under a folder, flat or nested.
+
+    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
+
+    Args:
+        folder: The images; names of subfolders are ignored.
+        test: Folder with one subfolder of images per class, for the test.
+
+    Raises:
+        ValueError: From :meth:`load`, if a folder is missing or has no images.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        size: tuple[int, int],
+        folder: PathLike,
+        test: PathLike | None = None,
+        image_size: int = 256,
         grayscale: bool = False,
-        targets: Sequence[int] | None = None,
     ) -> None:
-        self.paths = list(paths)
-        self.size = size
-        self.grayscale = grayscale
-        self.targets = targets
+        super().__init__(image_size, grayscale)
+        self.folder = Path(folder)
+        self.test = None if test is None else Path(test)
 
-    def subset(self, rows: Sequence[int]) -> ImageFiles:
-        """The files ``rows`` alone."""
-        targets = None if self.targets is None else [self.targets[row] for row in rows]
-        return ImageFiles([self.paths[row] for row in rows], self.size, self.grayscale, targets)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int]:
-        image = read_image(self.paths[index], self.size, self.grayscale)
-        return image if self.targets is None else (image, self.targets[index])
-
-    def fetch(self, indices: Indices) -> Tensor:
-        """Images ``(B, C, height, width)`` of the files ``indices``."""
-        return torch.stack([read_image(self.paths[i], self.size, self.grayscale) for i in indices])
-
-
-def image_folder(folder: Path, name: str, size: tuple[int, int], grayscale: bool) -> ImageFiles:
-    """Every image under a folder, flat or nested, without labels.
-
-    Args:
-        folder: Where to look.
-        name: What to call the folder in a message.
-        size: Height and width in pixels.
-        grayscale: One channel in place of three.
-
-    Raises:
-        ValueError: If the folder is missing or holds no image.
-    """
-    _check_folder(folder, name)
-    paths = find_images(folder)
-    if not paths:
-        raise ValueError(
-            f"{name} folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)}), "
-            f"found {_listing(folder)}"
-        )
-    return ImageFiles(paths, size, grayscale)
+    def load(self) -> SourceData:
+        """List the files; without ``test``, the classes are unknown: an empty tuple."""
+        images = self._files(all_images(self.folder, "target"))
+        if self.test is None:
+            return SourceData(images, ())
+        classes = class_folders(self.test, "test")
+        test = self._files(*labeled_images(self.test, "test", classes))
+        return SourceData(images, classes, test=test)
 
 
 def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedSamples:
-    """Images under a folder in the shape that a model was trained on, with their paths below it.
-
-    Args:
-        folder: Where to look.
-        input_shape: ``(C, H, W)`` with ``C`` of 1 or 3.
+    """Images under a folder in a model's input shape ``(C, H, W)``, with their paths as ids.
 
     Raises:
-        ValueError: If the folder holds no image, or the shape is none of images.
+        ValueError: If the folder contains no image, or ``C`` is neither 1 nor 3.
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3):
         raise ValueError(
@@ -241,60 +222,23 @@ def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedS
             f"shape {input_shape}"
         )
     channels, height, width = input_shape
-    images = image_folder(folder, "predict_path", (height, width), grayscale=channels == 1)
-    ids = [path.relative_to(folder).as_posix() for path in images.paths]
-    return IdentifiedSamples(Samples(images), ids)
+    paths = all_images(folder, "predict_path")
+    ids = [path.relative_to(folder).as_posix() for path in paths]
+    return IdentifiedSamples(Samples(ImageFiles(paths, (height, width), channels == 1)), ids)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files at any depth under a folder, by suffix, in an order that is the same anywhere.
-
-    Links to a folder above are not followed: they would bring other classes' images.
-    """
-    above = set(map(str, Path(os.path.realpath(folder)).parents))
-    return sorted(_walk(folder, above), key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen:  # a loop of symbolic links
-        return
-    seen.add(real)
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _walk(path, seen)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield path
-
-
-def _class_folders(folder: Path, name: str) -> tuple[str, ...]:
-    _check_folder(folder, name)
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
-        raise ValueError(
-            f"{name} folder {folder} has no class subfolders; expected {folder}/<class>/<image>, "
-            f"found {_listing(folder)}"
-        )
-    here = os.path.realpath(folder)
-    for class_name in names:
-        real = os.path.realpath(folder / class_name)
-        if f"{here}{os.sep}".startswith(f"{real}{os.sep}"):
-            raise ValueError(
-                f"class {class_name!r} of the {name} folder {folder} is a link to {real}, which "
-                "holds the other classes too"
-            )
-    return tuple(names)
-
-
-def _check_folder(folder: Path, name: str) -> None:
-    if not folder.is_dir():
-        kind = "is not a folder" if folder.exists() else "does not exist"
-        raise ValueError(f"{name} folder {folder} {kind}")
-
-
-def _listing(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    shown = ", ".join(names[:3]) or "nothing"
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+def _check_duplicates(parts: Mapping[str, Sequence[Path]]) -> None:
+    """Reject a file that is in two parts; only files that share their size are read."""
+    sizes = Counter(path.stat().st_size for paths in parts.values() for path in paths)
+    seen: dict[bytes, tuple[str, Path]] = {}
+    for name, paths in parts.items():
+        for path in paths:
+            if sizes[path.stat().st_size] == 1:
+                continue
+            digest = hashlib.sha256(path.read_bytes()).digest()
+            first_name, first = seen.setdefault(digest, (name, path))
+            if first_name != name:
+                raise ValueError(
+                    f"the same image is in the {first_name} and in the {name} folder: {first} "
+                    f"and {path}; remove one, or set duplicates='allow'"
+                )

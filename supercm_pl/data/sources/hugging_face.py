@@ -13,35 +13,38 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from supercm_pl.data.datasets import BatchedDataset, Indices, image_tensor, stacked
-from supercm_pl.data.labels import as_labels, check_labels, checked_classes, numbered_classes
+from supercm_pl.checks import check_size
+from supercm_pl.data.datasets import BatchedDataset, Indices, stacked
+from supercm_pl.data.labels import as_labels, check_class_range, checked_classes, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.image_reading import check_image_size
+from supercm_pl.data.sources.image_reading import converted
 
-# What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` write.
+# Written by `Dataset.save_to_disk` and `DatasetDict.save_to_disk`.
 _SAVED = ("state.json", "dataset_dict.json")
 
 
 class HuggingFaceSource(Source):
     """Map-style data sets of the package ``datasets``, with an input and a label in each row.
 
-    Inputs are images, or vectors and images as lists of numbers, which become float32 as they are.
-    Labels are a ``ClassLabel``, integers from 0 on, or names.
+    Inputs are images, or vectors and images as lists of numbers, which become float32 without
+    scaling. Labels are a ``ClassLabel``, integers from 0 on, or names.
 
     Args:
-        dataset: A ``Dataset``, or a mapping from names of splits to them such as a ``DatasetDict``;
-            or, for a configuration, the folder of a ``save_to_disk``, else what ``load_dataset``
-            takes: a name on the Hugging Face Hub, which downloads, or ``imagefolder`` and the like.
+        dataset: A ``Dataset``, or a mapping from names of splits to them such as a ``DatasetDict``.
+            In a configuration: the folder of a ``save_to_disk``, or an argument of
+            ``load_dataset``: a name on the Hugging Face Hub, which is downloaded, or
+            ``imagefolder`` and the like.
         options: Further arguments of ``load_dataset``, such as ``{"data_dir": "photos"}``.
-        train: Name of the split to train on; a ``Dataset`` alone is that one.
-        test: Name of the split for the test; ``None``: there is none.
-        val: Name of the split for validation; ``None`` lets the data module take some of ``train``.
+        train: Name of the split to train on, for a mapping.
+        test: Name of the split for the test; ``None`` for no test.
+        val: Name of the split for validation; ``None`` lets the data module hold out some of
+            ``train``.
         unlabeled: Name of a split without labels, or whose labels are to be dropped.
         input_column: Name of the column of inputs.
         label_column: Name of the column of labels.
-        image_size: Side of the square in pixels that images are resized to; ``None`` leaves theirs,
-            which must be one then.
-        grayscale: One channel in place of three.
+        image_size: Side of the square in pixels that images are resized to; ``None`` keeps their
+            sizes, which must be equal.
+        grayscale: One channel instead of three.
 
     Raises:
         ImportError: If ``datasets`` is needed and not installed.
@@ -62,7 +65,7 @@ class HuggingFaceSource(Source):
         grayscale: bool = False,
     ) -> None:
         if image_size is not None:
-            check_image_size(image_size)
+            check_size("image_size", image_size)
         self._given = dataset
         self._options = dict(options or {})
         self._parts = {"train": train, "test": test, "val": val, "unlabeled": unlabeled}
@@ -72,11 +75,11 @@ class HuggingFaceSource(Source):
         self.grayscale = grayscale
 
     def prepare(self) -> None:
-        """Download, where it is a name on the Hub."""
+        """Download, if ``dataset`` is a name on the Hub."""
         self._splits()
 
     def load(self) -> SourceData:
-        """Open the splits, with labels as numbers; images are decoded when they are asked for."""
+        """Open the splits, with labels as numbers; an image is decoded when it is used."""
         splits = self._splits()
         parts = {}
         for part, name in self._parts.items():
@@ -89,7 +92,7 @@ class HuggingFaceSource(Source):
             if missing:
                 raise ValueError(
                     f"split {name!r} has no column {missing[0]!r}, only "
-                    f"{', '.join(splits[name].column_names)}: say input_column and label_column"
+                    f"{', '.join(splits[name].column_names)}: set input_column and label_column"
                 )
             parts[part] = splits[name].select_columns(columns)
         classes = self._classes(parts["train"])
@@ -99,13 +102,7 @@ class HuggingFaceSource(Source):
             data[part] = HuggingFaceRows(
                 rows, self.input_column, labels, self.image_size, self.grayscale
             )
-        return SourceData(
-            data["train"],
-            classes,
-            test=data.get("test"),
-            val=data.get("val"),
-            unlabeled=data.get("unlabeled"),
-        )
+        return SourceData(data.pop("train"), classes, **data)
 
     def _splits(self) -> Mapping[str, Any]:
         given = self._given
@@ -135,7 +132,7 @@ class HuggingFaceSource(Source):
             numbers = {name: number for number, name in enumerate(classes)}
             labels = np.array([numbers[str(label)] for label in labels])
         labels = as_labels(labels, self.label_column, len(rows))
-        check_labels(labels, len(classes), f"split {split!r}")
+        check_class_range(labels, len(classes), f"split {split!r}")
         return labels
 
 
@@ -144,10 +141,8 @@ class HuggingFaceRows(BatchedDataset):
 
     Args:
         rows: The data set.
-        input_column: Name of the column of inputs.
-        targets: ``(N,)`` labels; ``None`` where there are none.
-        image_size: Side to resize images to, in pixels; ``None`` leaves theirs.
-        grayscale: One channel in place of three.
+        input_column: As in :class:`HuggingFaceSource`, like ``image_size`` and ``grayscale``.
+        targets: ``(N,)`` labels; ``None`` for no labels.
     """
 
     def __init__(
@@ -161,15 +156,11 @@ class HuggingFaceRows(BatchedDataset):
         self.rows = rows.select_columns([input_column])
         self.input_column = input_column
         self.targets = targets
-        self.image_size = image_size
+        self.size = None if image_size is None else (image_size, image_size)
         self.grayscale = grayscale
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, int]:
-        inputs = self.fetch(np.asarray([index]))[0]
-        return inputs if self.targets is None else (inputs, int(self.targets[index]))
 
     def fetch(self, indices: Indices) -> Tensor:
         """Inputs ``(B, ...)`` of the rows ``indices`` ``(B,)``."""
@@ -177,17 +168,13 @@ class HuggingFaceRows(BatchedDataset):
         return stacked([self._input(value) for value in values], indices)
 
     def _input(self, value: Any) -> Tensor:
-        if not isinstance(value, Image.Image):
-            return torch.as_tensor(np.asarray(value), dtype=torch.float32)
-        image = value.convert("L" if self.grayscale else "RGB")
-        if self.image_size is not None:
-            size = (self.image_size, self.image_size)
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        return image_tensor(image)
+        if isinstance(value, Image.Image):
+            return converted(value, self.size, self.grayscale)
+        return torch.as_tensor(np.asarray(value), dtype=torch.float32)
 
 
 def _column(rows: Any, name: str) -> np.ndarray[Any, Any]:
-    # Without the inputs, which would be decoded.
+    # Other columns, such as images, would be decoded.
     return np.asarray(rows.select_columns([name])[:][name])
 
 

@@ -1,4 +1,4 @@
-"""Domains on disk, as list files with a path and a label in each line."""
+"""Images named by list files, with a path and a label in each line."""
 
 from __future__ import annotations
 
@@ -6,38 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supercm_pl.data.labels import checked_classes
-from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.folder import ImageFiles, PathLike
-from supercm_pl.data.sources.image_reading import check_image_size
+from supercm_pl.data.sources.base import SourceData
+from supercm_pl.data.sources.folder import PathLike
+from supercm_pl.data.sources.image_reading import ImageFiles, ImageSource
 
 _Line = tuple[int, str, int]  # number, path as written, label
 
 
-class ImageList(Source):
+class ImageList(ImageSource):
     """Images named by a list file, ``path label`` in each line, labels from 0 on.
 
     ::
 
         clipart/aircraft_carrier/1.jpg 0     DomainNet, with clipart_train.txt and clipart_test.txt
         aeroplane/1.png 0                    VisDA-2017: train/image_list.txt
-        Real World/Mug/1.jpg 38              Office-Home; paths may hold spaces
+        Real World/Mug/1.jpg 38              Office-Home; paths may contain spaces
         b/1.jpg 4                            ImageCLEF-DA, which has no class folders
 
-    Images are read as by :class:`~supercm_pl.data.FolderSource`.
+    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
 
     Args:
         list_file: The list of the training images.
         root: Folder that its paths start from; ``None`` is the folder of the list.
         test_list: List of the test images; without it, a target is tested on all of its images.
-        classes: Names of the classes; ``None`` takes the names of the folders where each class has
-            one of its own, else the numbers up to the largest label. Name them where not even the
-            number of classes may be learned from a target's labels.
-        image_size: Side of the square in pixels that images are resized to.
-        grayscale: One channel in place of three.
+        classes: Names of the classes; ``None`` takes the names of the folders if each class has
+            its own, else the numbers up to the largest label. Name them if not even the number of
+            classes may be learned from a target's labels.
 
     Raises:
         ValueError: From :meth:`load`, if a list is missing or empty, or a line has no label, a
-            label without a class, or a file that is not there.
+            label without a class, or a missing file.
     """
 
     def __init__(
@@ -49,51 +47,41 @@ class ImageList(Source):
         image_size: int = 256,
         grayscale: bool = False,
     ) -> None:
-        check_image_size(image_size)
+        super().__init__(image_size, grayscale)
         self.list_file = Path(list_file)
         self.root = self.list_file.parent if root is None else Path(root)
         self.test_list = None if test_list is None else Path(test_list)
         self.classes = None if classes is None else checked_classes(classes)
-        self.image_size = image_size
-        self.grayscale = grayscale
 
     def load(self) -> SourceData:
-        """Read the lists, and see that the files are there; images are read when asked for."""
+        """Read the lists and check that the files exist; an image is read when it is used."""
         lines = _read(self.list_file)
         classes = checked_classes(_names(lines)) if self.classes is None else self.classes
         test = None
         if self.test_list is not None:
-            test = self._images(self.test_list, _read(self.test_list), classes)
-        return SourceData(self._images(self.list_file, lines, classes), classes, test=test)
+            test = self._images(self.test_list, _read(self.test_list), len(classes))
+        return SourceData(self._images(self.list_file, lines, len(classes)), classes, test=test)
 
-    def _images(self, file: Path, lines: list[_Line], classes: Sequence[str]) -> ImageFiles:
+    def _images(self, file: Path, lines: list[_Line], num_classes: int) -> ImageFiles:
         for number, path, label in lines:
-            if label >= len(classes):
+            if label >= num_classes:
                 raise ValueError(
-                    f"{file}, line {number}: labels must be in 0..{len(classes) - 1}, "
+                    f"{file}, line {number}: labels must be in 0..{num_classes - 1}, "
                     f"got {path} {label}"
                 )
         paths = [self.root / path for _, path, _ in lines]
-        self._check_files(file, lines, paths)
-        size = (self.image_size, self.image_size)
-        return ImageFiles(paths, size, self.grayscale, [label for _, _, label in lines])
-
-    def _check_files(self, file: Path, lines: list[_Line], paths: list[Path]) -> None:
-        # Each folder is listed once: to ask for every file takes long on a network's disk.
-        folders = {path.parent for path in paths}
-        there = {folder: _files_in(folder) for folder in folders}
-        missing = [
-            (number, written)
-            for (number, written, _), path in zip(lines, paths, strict=True)
-            if path.name not in there[path.parent]
-        ]
+        # Each folder is listed once: asking for every file is slow on a network disk.
+        there = {folder: _files_in(folder) for folder in {path.parent for path in paths}}
+        pairs = zip(lines, paths, strict=True)
+        missing = [line for line, path in pairs if path.name not in there[path.parent]]
         if missing:
-            number, written = missing[0]
+            number, written, _ = missing[0]
             raise ValueError(
                 f"{file}: {len(missing)} of {len(lines)} lines name a file that is not below "
                 f"{self.root}, first line {number}: {written}; give the folder that the paths "
                 "start from as root"
             )
+        return self._files(paths, [label for _, _, label in lines])
 
 
 def _read(file: Path) -> list[_Line]:
@@ -101,26 +89,23 @@ def _read(file: Path) -> list[_Line]:
         texts = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"can't read the list of images {file}: {error}") from error
-    lines = [
-        _parsed(file, number, text) for number, text in enumerate(texts, start=1) if text.strip()
-    ]
+    lines = []
+    for number, text in enumerate(map(str.strip, texts), 1):
+        path, _, label = text.replace("\t", " ").rpartition(" ")
+        if path and label.isascii() and label.isdigit():
+            lines.append((number, path.strip(), int(label)))
+        elif text:
+            raise ValueError(
+                f"{file}, line {number}: expected '<path> <label>' with a label of 0 or more, "
+                f"found {text!r}"
+            )
     if not lines:
         raise ValueError(f"the list of images {file} is empty; expected lines '<path> <label>'")
     return lines
 
 
-def _parsed(file: Path, number: int, text: str) -> _Line:
-    path, _, label = text.strip().replace("\t", " ").rpartition(" ")
-    if not path or not (label.isascii() and label.isdigit()):
-        raise ValueError(
-            f"{file}, line {number}: expected '<path> <label>' with a label of 0 or more, "
-            f"found {text.strip()!r}"
-        )
-    return number, path.strip(), int(label)
-
-
 def _names(lines: list[_Line]) -> list[str]:
-    """Folder names where they stand for the labels, else numbers."""
+    """Folder names if each label has its own folder, else numbers."""
     size = max(label for _, _, label in lines) + 1
     folders = {(label, Path(path).parent.name) for _, path, label in lines}
     names = dict(sorted(folders))

@@ -1,47 +1,47 @@
-"""Images brought to one size and number of channels, so that domains fit one network."""
+"""Images brought to one size and number of channels, so that all domains fit one network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset, IterableDataset
 
+from supercm_pl.checks import check_choice, check_object, check_size
 from supercm_pl.data.datasets import (
     Indices,
     TensorData,
-    _input_tensor,
+    as_float,
+    as_input,
     dataset_length,
-    fetch_inputs,
+    first_input,
 )
 from supercm_pl.data.labels import labels_of
 from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.folder import ImageFiles
-from supercm_pl.seeding import isolated_rng
+from supercm_pl.data.sources.image_reading import ImageFiles
 
 _CHUNK = 1024
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to grayscale
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's conversion to grayscale
 
 
 class Resized(Source):
-    """Another source with its images cropped, resized, and turned to grayscale or to RGB.
+    """Another source with its images cropped, resized, and converted to grayscale or to RGB.
 
-    Sizes change by bilinear interpolation, with antialiasing where images shrink. Images in memory
-    are resized once, those of other data sets each time that they are read.
+    Images are resized by bilinear interpolation, with antialiasing where they shrink. Images in
+    memory are resized once, those of other data sets each time they are read.
 
     Args:
         source: Where the images come from.
-        size: Height and width in pixels, a number for a square; ``None`` leaves the size.
-        crop: Height and width of the center that is cut out first; ``None`` takes all.
-        channels: 1 for grayscale, 3 for RGB; ``None`` leaves the channels.
+        size: Height and width in pixels, a number for a square; ``None`` keeps the size.
+        crop: Height and width of the center that is cut out first; ``None`` keeps everything.
+        channels: 1 for grayscale, 3 for RGB; ``None`` keeps the channels.
 
     Raises:
-        TypeError: If a size is not a whole number or a pair of them.
+        TypeError: If a size is not an integer or a pair of them.
         ValueError: If a number is out of range; from :meth:`load`, if the samples are not images,
             or smaller than the crop.
 
@@ -58,10 +58,8 @@ class Resized(Source):
         crop: int | tuple[int, int] | None = None,
         channels: int | None = None,
     ) -> None:
-        if not isinstance(source, Source):
-            raise TypeError(f"source must be an object such as Digits(), got {source!r}")
-        if channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1, 3 or None, got {channels!r}")
+        check_object("source", source, Source, "Digits()")
+        check_choice("channels", channels, (1, 3, None))
         self.source = source
         self.reshape = Reshape(
             height_and_width(size, "size"), height_and_width(crop, "crop"), channels
@@ -74,13 +72,12 @@ class Resized(Source):
     def load(self) -> SourceData:
         """Open the source; images in memory are resized here."""
         data = self.source.load()
-        return replace(
-            data,
-            train=reshaped(data.train, self.reshape),
-            test=None if data.test is None else reshaped(data.test, self.reshape),
-            val=None if data.val is None else reshaped(data.val, self.reshape),
-            unlabeled=None if data.unlabeled is None else reshaped(data.unlabeled, self.reshape),
-        )
+        parts: dict[str, Any] = {
+            name: reshaped(dataset, self.reshape)
+            for name, dataset in vars(data).items()
+            if isinstance(dataset, Dataset)
+        }
+        return replace(data, **parts)
 
     def class_names(self) -> tuple[str, ...]:
         """Those of the source."""
@@ -89,11 +86,11 @@ class Resized(Source):
 
 @dataclass(frozen=True)
 class Reshape:
-    """What is done to images, in this order; ``None`` leaves them as they are.
+    """Changes to images, in the order crop, size, channels; ``None`` for no change.
 
     Attributes:
-        size: Height and width after all.
-        crop: Height and width of the center that is cut out first.
+        size: Final height and width.
+        crop: Height and width of the center that is cut out.
         channels: 1 or 3.
         floating: Turn ``uint8`` into float32 in ``[0, 1]``.
     """
@@ -104,13 +101,13 @@ class Reshape:
     floating: bool = False
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images ``(B, C, H, W)`` as asked for; ``uint8`` stays ``uint8`` unless ``floating``.
+        """Change images ``(B, C, H, W)``; ``uint8`` stays ``uint8`` unless ``floating``.
 
         Raises:
             ValueError: If they are not images, or smaller than the crop.
         """
-        if self.floating and images.dtype == torch.uint8:
-            images = images.float().div_(255.0)
+        if self.floating:
+            images = as_float(images)
         if self.size is None and self.crop is None and self.channels is None:
             return images
         if images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -120,7 +117,7 @@ class Reshape:
             )
         if self.crop is not None:
             images = _center(images, self.crop)
-        held = images.dtype
+        dtype = images.dtype
         if self.size is not None and images.shape[2:] != self.size:
             images = F.interpolate(
                 images.float(), self.size, mode="bilinear", align_corners=False, antialias=True
@@ -128,21 +125,15 @@ class Reshape:
         if self.channels == 3:
             images = images.expand(-1, 3, -1, -1)
         elif self.channels == 1 and images.shape[1] == 3:
-            images = (images * images.new_tensor(_LUMA, dtype=torch.float32).view(3, 1, 1)).sum(
-                1, keepdim=True
-            )
-        if held == torch.uint8 and images.dtype != torch.uint8:
+            luma = images.new_tensor(_LUMA, dtype=torch.float32).view(3, 1, 1)
+            images = (images * luma).sum(1, keepdim=True)
+        if dtype == torch.uint8 and images.dtype != torch.uint8:
             return images.round().clamp_(0, 255).to(torch.uint8)
-        return images.to(held).contiguous()
+        return images.to(dtype).contiguous()
 
 
 class ReshapedData(Dataset[Any]):
-    """A data set whose images are reshaped as they are read; labels stay as they are.
-
-    Args:
-        dataset: Any map-style data set; its images may differ in size where ``reshape`` has one.
-        reshape: What is done to each image.
-    """
+    """A map-style data set whose images are reshaped as they are read; labels are unchanged."""
 
     def __init__(self, dataset: Dataset[Any], reshape: Reshape) -> None:
         self.dataset = dataset
@@ -150,7 +141,7 @@ class ReshapedData(Dataset[Any]):
 
     @property
     def targets(self) -> Indices:
-        """Labels ``(N,)`` of the data set, read when they are asked for."""
+        """Labels ``(N,)`` of the data set, read on first use."""
         return labels_of(self.dataset)
 
     def __len__(self) -> int:
@@ -158,76 +149,61 @@ class ReshapedData(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         item = self.dataset[index]
-        image = self.reshape(_input_tensor(item, index)[None])[0]
+        image = self.reshape(as_input(item, index)[None])[0]
         return (image, *item[1:]) if isinstance(item, tuple | list) else image
 
 
 def reshaped(dataset: Dataset[Any], reshape: Reshape) -> Dataset[Any]:
-    """A data set with its images reshaped: at once if they are in memory, else as they are read.
-
-    Args:
-        dataset: Any map-style data set.
-        reshape: What is done to each image.
-
-    Raises:
-        TypeError: If there is something to do to an ``IterableDataset``.
-    """
+    """A map-style data set with its images reshaped: now if they are in memory, else on reading."""
     if reshape == Reshape():
         return dataset
     if isinstance(dataset, IterableDataset):
-        raise TypeError(
-            "images of an IterableDataset are not resized, cropped or recolored: let it give them "
-            "as they are to be"
-        )
+        raise TypeError("images of an IterableDataset can't be resized: do it in the data set")
     if isinstance(dataset, TensorData):
-        starts = range(0, len(dataset), _CHUNK)
-        chunks = [reshape(dataset.inputs[start : start + _CHUNK]) for start in starts]
+        chunks = [reshape(chunk) for chunk in torch.split(dataset.inputs, _CHUNK)]
         return TensorData(torch.cat(chunks), dataset.targets)
-    if isinstance(dataset, ImageFiles) and _while_reading(dataset, reshape):
-        size = dataset.size if reshape.size is None else reshape.size
-        grayscale = dataset.grayscale or reshape.channels == 1
-        return ImageFiles(dataset.paths, size, grayscale, dataset.targets)
+    if isinstance(dataset, ImageFiles):
+        # Reading can do all of it, except these; a photo is then resized only once.
+        colored = reshape.channels == 3 and dataset.grayscale
+        if reshape.crop is None and not reshape.floating and not colored:
+            grayscale = dataset.grayscale or reshape.channels == 1
+            size = reshape.size or dataset.size
+            return ImageFiles(dataset.paths, size, grayscale, dataset.targets)
     return ReshapedData(dataset, reshape)
 
 
-def height_and_width(value: int | Sequence[int] | None, name: str) -> tuple[int, int] | None:
-    """A size in pixels as height and width; a number stands for a square.
+def common_reshape(
+    sources: Mapping[str, Dataset[Any]], target: Dataset[Any], size: tuple[int, int] | None
+) -> Reshape:
+    """What brings the inputs of all domains to one shape, determined from their first samples.
+
+    Images are resized to ``size``, height and width, if it is given. Grayscale images become RGB if
+    another domain has RGB. Sources, which are joined, also get one type.
 
     Raises:
-        TypeError: If it is neither a whole number nor two of them.
-        ValueError: If one is less than 1.
+        ValueError: If shapes still differ; or if there is a size, and a domain has no images.
     """
+    inputs = {name: first_input(data, name) for name, data in {**sources, "target": target}.items()}
+    channels = {value.shape[1] if value.ndim == 4 else 0 for value in inputs.values()}
+    floating = len({inputs[name].dtype for name in sources}) > 1
+    reshape = Reshape(size, channels=3 if channels == {1, 3} else None, floating=floating)
+    shapes = {name: tuple(reshape(value).shape[1:]) for name, value in inputs.items()}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} has {shape}" for name, shape in shapes.items())
+        images = all(len(shape) == 3 for shape in shapes.values())
+        advice = ": bring them to one size by resize, such as resize=32" if images else ""
+        raise ValueError(f"the domains must have inputs of one shape, but {told}{advice}")
+    return reshape
+
+
+def height_and_width(value: int | Sequence[int] | None, name: str) -> tuple[int, int] | None:
+    """A size of 1 pixel or more as height and width; a number stands for a square."""
     if value is None:
         return None
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) for n in pair):
+    if len(pair) != 2:
         raise TypeError(f"{name} must be a number of pixels or (height, width), got {value!r}")
-    if min(pair) < 1:
-        raise ValueError(f"{name} must be 1 pixel or more, got {value!r}")
-    return pair[0], pair[1]
-
-
-def first_input(dataset: Dataset[Any], name: str) -> Tensor:
-    """The first input of a data set, ``(1, ...)``.
-
-    Args:
-        dataset: Any map-style data set.
-        name: What to call it in a message.
-
-    Raises:
-        ValueError: If it is empty.
-    """
-    if not dataset_length(dataset):
-        raise ValueError(f"the {name} data are empty")
-    with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
-        reseed(0)
-        return fetch_inputs(dataset, np.zeros(1, dtype=np.int64))
-
-
-def _while_reading(files: ImageFiles, reshape: Reshape) -> bool:
-    """Whether reading the files can do all of it, so that a photo is resized only once."""
-    colored = reshape.channels == 3 and files.grayscale
-    return reshape.crop is None and not reshape.floating and not colored
+    return check_size(name, pair[0]), check_size(name, pair[1])
 
 
 def _center(images: Tensor, crop: tuple[int, int]) -> Tensor:

@@ -1,45 +1,131 @@
-"""The data sets that papers report on, as torchvision downloads and reads them.
+"""The data sets that papers report on, downloaded and read by torchvision.
 
-Images are kept in memory as ``uint8`` ``(N, C, H, W)`` and served in whole batches.
+Images are kept in memory as ``uint8`` ``(N, C, H, W)`` and fetched in whole batches.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from supercm_pl.data.sources.base import SourceData
-from supercm_pl.data.sources.downloads import (
-    DownloadedFile,
-    TorchvisionSource,
-    as_images,
-    labeled_images,
-    read_idx,
-    unlabeled_images,
-)
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from supercm_pl.data.datasets import TensorData
+from supercm_pl.data.labels import as_labels
+from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.downloads import DownloadedFile, downloading
 
 _DIGITS = tuple("0123456789")
+
+
+class TorchvisionSource(Source):
+    """Base of the sources below: their folder, their download, and the check of their files.
+
+    Args:
+        root: Folder as torchvision uses it, so that existing files are found.
+        download: Download missing and damaged files, once per machine.
+
+    Raises:
+        FileNotFoundError: From :meth:`prepare`, if a download fails; from :meth:`load`, if a file
+            is missing.
+        ValueError: From :meth:`load`, if a file is damaged.
+    """
+
+    _kind: ClassVar[str]
+    _class_names: tuple[str, ...]
+    _splits: tuple[str, ...] = ("train", "test")
+
+    def __init__(self, root: str | Path = "data", download: bool = True) -> None:
+        self.root = Path(root).expanduser()
+        self.download = download
+
+    def prepare(self) -> None:
+        """Download missing and damaged files, if ``download``."""
+        files = self._files()
+        if self.download and not all(file.is_whole() for file in files):
+            with downloading(files):
+                self._download(files)
+
+    def load(self) -> SourceData:
+        """Check the files and read the images."""
+        for file in self._files():
+            file.check()
+        return self._read()
+
+    @property
+    def _torchvision(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, self._kind)
+
+    def _files(self) -> list[DownloadedFile]:
+        """All files that are needed."""
+        kind = self._torchvision
+        if hasattr(kind, "split_list"):
+            published = [kind.split_list[split] for split in self._splits]
+        else:
+            members = [*kind.train_list, *kind.test_list]
+            if hasattr(kind, "meta"):
+                members.append((kind.meta["filename"], kind.meta["md5"]))
+            published = [(kind.url, f"{kind.base_folder}/{name}", md5) for name, md5 in members]
+        return [DownloadedFile(self._kind, self.root / n, url, md5) for url, n, md5 in published]
+
+    def _download(self, files: Sequence[DownloadedFile]) -> None:
+        from torchvision.datasets.utils import download_and_extract_archive, download_url
+
+        kind = self._torchvision
+        if hasattr(kind, "tgz_md5"):
+            download_and_extract_archive(
+                kind.url, str(self.root), filename=kind.filename, md5=kind.tgz_md5
+            )
+            return
+        for file in files:
+            download_url(file.url, str(file.path.parent), file.path.name, file.md5)
+
+    def _read(self) -> SourceData:
+        """Read the files, which exist and are whole."""
+        train, test = (self._part(train=train) for train in (True, False))
+        return SourceData(train, self._class_names, test=test)
+
+    def _part(self, labeled: bool = True, **options: Any) -> TensorData:
+        # The checksums were checked just now; those of three gigabytes take time.
+        unchecked = {"_check_integrity": lambda self: True}
+        dataset = type(self._kind, (self._torchvision,), unchecked)(str(self.root), **options)
+        pixels = dataset.data
+        if pixels.ndim == 3:
+            pixels = pixels[:, None]
+        elif pixels.shape[-1] == 3:
+            pixels = pixels.transpose(0, 3, 1, 2)
+        # Each image is contiguous, so that batches are fetched fast.
+        images = torch.from_numpy(np.ascontiguousarray(pixels))
+        if not labeled:
+            return TensorData(images)
+        labels = dataset.labels if hasattr(dataset, "labels") else dataset.targets
+        return _labeled(images, labels, f"the labels of {self._kind}")
 
 
 class MNIST(TorchvisionSource):
     """Handwritten digits: 60,000 and 10,000 images of ``1 x 28 x 28``.
 
-    The files are looked for in ``root/MNIST/raw``, where torchvision has them, else in ``root``
+    The files are expected in ``root/MNIST/raw``, where torchvision puts them, or in ``root``
     itself, plain or compressed with gzip.
 
     Args:
-        root: Folder of the data sets, or one that directly holds the four files
+        root: Folder of the data sets, or one that contains the four files
             ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-...``. The names of the
-            files do not tell of which data set they are.
-        download: Download what is not there.
+            files don't tell which data set they belong to.
     """
 
     _kind = "MNIST"
-    _names = _DIGITS
+    _class_names = _DIGITS
 
     def load(self) -> SourceData:
         """Read the four files."""
-        return self._read()  # which finds out whether they are whole, checksum or not
+        return self._read()  # which detects damaged files, also those without a checksum
 
     def _files(self) -> list[DownloadedFile]:
         kind = self._torchvision
@@ -49,49 +135,42 @@ class MNIST(TorchvisionSource):
         files = []
         for stem, (packed, md5) in zip(stems, kind.resources, strict=True):
             path = _stored(self.root if flat else raw, stem)
-            # Checksums are published of torchvision's own archives: others may pack them anew.
+            # Checksums are those of torchvision's archives: other people's archives may differ.
             known = md5 if path.name == packed and not flat else None
-            files.append(DownloadedFile(path, f"{kind.mirrors[0]}{packed}", known))
+            files.append(DownloadedFile(self._kind, path, f"{kind.mirrors[0]}{packed}", known))
         return files
 
-    def _download(self) -> None:
+    def _download(self, files: Sequence[DownloadedFile]) -> None:
         self._torchvision(str(self.root), train=False, download=True)
 
     def _read(self) -> SourceData:
         files, parts = self._files(), []
         for images, labels in zip(files[::2], files[1::2], strict=True):
-            pixels, targets = (read_idx(file, self._kind) for file in (images, labels))
-            parts.append(labeled_images(pixels[:, None], targets, f"the labels in {labels.path}"))
-        return SourceData(train=parts[0], test=parts[1], classes=self._names)
+            pixels, targets = images.read_idx()[:, None], labels.read_idx()
+            parts.append(_labeled(pixels, targets, f"the labels in {labels.path}"))
+        return SourceData(parts[0], self._class_names, test=parts[1])
 
 
 class FashionMNIST(MNIST):
     """Pictures of clothes: 60,000 and 10,000 images of ``1 x 28 x 28``, in ten classes.
 
     Args:
-        root: As in :class:`MNIST`, with ``root/FashionMNIST/raw``. Debian's package
-            ``dataset-fashion-mnist`` has the files in ``/usr/share/datasets/fashion-mnist``, which
-            can be named here.
-        download: Download what is not there.
+        root: As in :class:`MNIST`. Debian's package ``dataset-fashion-mnist`` has the files in
+            ``/usr/share/datasets/fashion-mnist``, which you can pass here.
     """
 
     _kind = "FashionMNIST"
-    _names = (
+    _class_names = (
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     )
 
 
 class KMNIST(MNIST):
-    """Cursive Japanese characters: 60,000 and 10,000 images of ``1 x 28 x 28``, in ten classes.
-
-    Args:
-        root: As in :class:`MNIST`, with ``root/KMNIST/raw``.
-        download: Download what is not there.
-    """
+    """Cursive Japanese characters: 60,000 and 10,000 images of ``1 x 28 x 28``, in ten classes."""
 
     _kind = "KMNIST"
-    _names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    _class_names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 class SVHN(TorchvisionSource):
@@ -99,36 +178,24 @@ class SVHN(TorchvisionSource):
 
     Args:
         root: Folder with ``train_32x32.mat`` and ``test_32x32.mat``.
-        download: Download what is not there or damaged.
-        extra: Use the 531,131 images of ``extra_32x32.mat`` as well, as unlabeled ones.
+        extra: Add the 531,131 images of ``extra_32x32.mat``, as unlabeled ones.
     """
 
     _kind = "SVHN"
-    _names = _DIGITS
+    _class_names = _DIGITS
 
     def __init__(
         self, root: str | Path = "data", download: bool = True, extra: bool = False
     ) -> None:
         super().__init__(root, download)
         self.extra = extra
-
-    def _files(self) -> list[DownloadedFile]:
-        splits = ("train", "test", "extra") if self.extra else ("train", "test")
-        return _listed(self.root, self._torchvision.split_list, splits)
-
-    def _download(self) -> None:
-        _download_each(self._files())
+        if extra:
+            self._splits = ("train", "test", "extra")
 
     def _read(self) -> SourceData:
-        train, test = (self._opened(split=split) for split in ("train", "test"))
-        return SourceData(
-            train=labeled_images(
-                as_images(train.data), train.labels, "the labels of SVHN's training set"
-            ),
-            test=labeled_images(as_images(test.data), test.labels, "the labels of SVHN's test set"),
-            unlabeled=unlabeled_images(self._opened(split="extra")) if self.extra else None,
-            classes=self._names,
-        )
+        train, test = (self._part(split=split) for split in ("train", "test"))
+        extra = self._part(labeled=False, split="extra") if self.extra else None
+        return SourceData(train, self._class_names, test=test, unlabeled=extra)
 
 
 class USPS(TorchvisionSource):
@@ -136,29 +203,10 @@ class USPS(TorchvisionSource):
 
     Args:
         root: Folder with ``usps.bz2`` and ``usps.t.bz2``.
-        download: Download what is not there or damaged.
     """
 
     _kind = "USPS"
-    _names = _DIGITS
-
-    def _files(self) -> list[DownloadedFile]:
-        return _listed(self.root, self._torchvision.split_list, ("train", "test"))
-
-    def _download(self) -> None:
-        _download_each(self._files())
-
-    def _read(self) -> SourceData:
-        train, test = (self._opened(train=train) for train in (True, False))
-        return SourceData(
-            train=labeled_images(
-                as_images(train.data)[:, None], train.targets, "the labels of USPS"
-            ),
-            test=labeled_images(
-                as_images(test.data)[:, None], test.targets, "the test labels of USPS"
-            ),
-            classes=self._names,
-        )
+    _class_names = _DIGITS
 
 
 class CIFAR10(TorchvisionSource):
@@ -166,32 +214,13 @@ class CIFAR10(TorchvisionSource):
 
     Args:
         root: Folder with ``cifar-10-batches-py``.
-        download: Download what is not there or damaged.
     """
 
     _kind = "CIFAR10"
-    _names: ClassVar[tuple[str, ...]] = (
+    _class_names: tuple[str, ...] = (
         *("airplane", "automobile", "bird", "cat", "deer"),
         *("dog", "frog", "horse", "ship", "truck"),
     )
-
-    def _files(self) -> list[DownloadedFile]:
-        kind = self._torchvision
-        meta = (kind.meta["filename"], kind.meta["md5"])
-        members = (*kind.train_list, *kind.test_list, meta)
-        folder = self.root / kind.base_folder
-        return [DownloadedFile(folder / name, kind.url, md5) for name, md5 in members]
-
-    def _download(self) -> None:
-        _download_archive(self._torchvision, self.root)
-
-    def _read(self) -> SourceData:
-        parts = []
-        for train in (True, False):
-            dataset = self._opened(train=train)
-            images = as_images(dataset.data.transpose(0, 3, 1, 2))
-            parts.append(labeled_images(images, dataset.targets, f"the labels of {self._kind}"))
-        return SourceData(train=parts[0], test=parts[1], classes=self._names)
 
 
 class CIFAR100(CIFAR10):
@@ -199,11 +228,10 @@ class CIFAR100(CIFAR10):
 
     Args:
         root: Folder with ``cifar-100-python``.
-        download: Download what is not there or damaged.
     """
 
     _kind = "CIFAR100"
-    _names = tuple(
+    _class_names = tuple(
         """
         apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
         butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
@@ -222,16 +250,12 @@ class STL10(TorchvisionSource):
 
     Args:
         root: Folder with ``stl10_binary``.
-        download: Download what is not there or damaged.
-        fold: 0 to 9 takes one of the ten published sets of 1,000 labeled images; ``None`` takes all
-            5,000.
-
-    Raises:
-        ValueError: If there is no such fold.
+        fold: 0 to 9 selects one of the ten published sets of 1,000 labeled images; ``None`` uses
+            all 5,000.
     """
 
     _kind = "STL10"
-    _names = (
+    _class_names = (
         *("airplane", "bird", "car", "cat", "deer"),
         *("dog", "horse", "monkey", "ship", "truck"),
     )
@@ -245,24 +269,18 @@ class STL10(TorchvisionSource):
         self.fold = fold
 
     def _files(self) -> list[DownloadedFile]:
-        kind = self._torchvision
-        members = [*kind.train_list, *kind.test_list]
+        files = super()._files()
         if self.fold is not None:
-            members.append((kind.folds_list_file, None))
-        folder = self.root / kind.base_folder
-        return [DownloadedFile(folder / name, kind.url, md5) for name, md5 in members]
-
-    def _download(self) -> None:
-        _download_archive(self._torchvision, self.root)
+            kind = self._torchvision
+            path = self.root / kind.base_folder / kind.folds_list_file
+            files.append(DownloadedFile(self._kind, path, kind.url))
+        return files
 
     def _read(self) -> SourceData:
-        train, test = self._opened(split="train", folds=self.fold), self._opened(split="test")
-        return SourceData(
-            train=labeled_images(as_images(train.data), train.labels, "the labels of STL-10"),
-            test=labeled_images(as_images(test.data), test.labels, "the test labels of STL-10"),
-            unlabeled=unlabeled_images(self._opened(split="unlabeled")),
-            classes=self._names,
-        )
+        train = self._part(split="train", folds=self.fold)
+        test = self._part(split="test")
+        unlabeled = self._part(labeled=False, split="unlabeled")
+        return SourceData(train, self._class_names, test=test, unlabeled=unlabeled)
 
 
 def _stored(folder: Path, stem: str) -> Path:
@@ -270,21 +288,5 @@ def _stored(folder: Path, stem: str) -> Path:
     return packed if packed.is_file() and not (folder / stem).is_file() else folder / stem
 
 
-def _listed(
-    root: Path, published: dict[str, list[str]], splits: tuple[str, ...]
-) -> list[DownloadedFile]:
-    chosen = (published[split] for split in splits)
-    return [DownloadedFile(root / name, url, md5) for url, name, md5 in chosen]
-
-
-def _download_each(files: list[DownloadedFile]) -> None:
-    from torchvision.datasets.utils import download_url
-
-    for file in files:
-        download_url(file.url, str(file.path.parent), file.path.name, file.md5)
-
-
-def _download_archive(kind: Any, root: Path) -> None:
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    download_and_extract_archive(kind.url, str(root), filename=kind.filename, md5=kind.tgz_md5)
+def _labeled(images: Tensor, labels: ArrayLike | Tensor, name: str) -> TensorData:
+    return TensorData(images, torch.from_numpy(as_labels(labels, name, len(images))))

@@ -1,8 +1,7 @@
-"""Experiments with worse data: wrong labels, long tails, classes that nobody has labeled."""
+"""Worse training data for experiments: wrong labels, long tails, classes without labels."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,33 +9,32 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from supercm_pl.checks import check_interval
 from supercm_pl.data.datasets import Indices
 from supercm_pl.seeding import derive_seed, permutation
 
 
 @dataclass(frozen=True)
 class Distortion:
-    r"""Makes the training data of an experiment worse, for one seed always in the same way.
+    r"""Label noise, imbalance and unknown classes of the training data, reproducible by seed.
 
     A long tail leaves class :math:`k` of :math:`K` with
-    :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor` samples, where :math:`n` is the number of the first
-    class, and never with none, as in the literature on imbalanced semi-supervised learning (Kim et
+    :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor` samples and at least one, where :math:`n` is the
+    number of the first class, as in the literature on imbalanced semi-supervised learning (Kim et
     al., *Distribution Aligning Refinery of Pseudo-label*, NeurIPS 2020; Wei et al., *CReST*,
-    CVPR 2021). Validation and test data keep their proportions and their labels.
-
-    To choose rows, hidden labels are looked at: here they make the experiment. In training nothing
-    sees them.
+    CVPR 2021). Validation and test data keep their proportions and their labels. Hidden labels are
+    read to select samples, but never used in training.
 
     Args:
-        label_noise: Share of the labeled rows whose label is replaced by one of the other classes,
-            each as likely, in ``[0, 1]`` (symmetric noise).
-        labeled_imbalance: ``γ >= 1`` of the labeled rows; those that it takes away are unlabeled.
-        unlabeled_imbalance: ``γ >= 1`` of the rows that are only unlabeled; those that it takes
-            away are not used at all.
-        unknown_classes: Names or numbers of classes of which there are no labels. Their samples
-            are in the unlabeled stream, but not in the validation and test data, and the other
-            classes are numbered anew (Oliver et al., *Realistic Evaluation of Deep
-            Semi-Supervised Learning Algorithms*, NeurIPS 2018, section 4.4).
+        label_noise: Share of the labeled samples in ``[0, 1]`` whose label is replaced by one of
+            the other classes, uniformly (symmetric noise).
+        labeled_imbalance: ``γ >= 1`` of the labeled samples; those that it removes are unlabeled.
+        unlabeled_imbalance: ``γ >= 1`` of the samples that are only unlabeled; those that it
+            removes are not used at all.
+        unknown_classes: Names or numbers of classes without labels. Their samples are unlabeled
+            ones, but not in the validation and test data, and the other classes are renumbered
+            (Oliver et al., *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms*,
+            NeurIPS 2018, section 4.4).
 
     Raises:
         TypeError: If ``unknown_classes`` is a single name.
@@ -49,37 +47,28 @@ class Distortion:
     unknown_classes: Sequence[int | str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("label_noise", "labeled_imbalance", "unlabeled_imbalance"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        if not 0.0 <= self.label_noise <= 1.0:
-            raise ValueError(f"label_noise must be a share in [0, 1], got {self.label_noise}")
-        for name in ("labeled_imbalance", "unlabeled_imbalance"):
-            ratio = getattr(self, name)
-            if not 1.0 <= ratio < math.inf:
-                raise ValueError(
-                    f"{name} must be a ratio of 1 or more, of the first class to the last, "
-                    f"got {ratio}"
-                )
+        for name, interval in (
+            ("label_noise", "[0, 1]"),
+            ("labeled_imbalance", "[1, inf)"),
+            ("unlabeled_imbalance", "[1, inf)"),
+        ):
+            number = check_interval(name, float(getattr(self, name)), interval)
+            object.__setattr__(self, name, number)
         if isinstance(self.unknown_classes, str):
             raise TypeError(
                 f"unknown_classes must be a list of classes, got {self.unknown_classes!r}"
             )
-        # A list, as files give it, would make equal distortions differ.
+        # A list, as read from files, would make equal distortions differ.
         object.__setattr__(self, "unknown_classes", tuple(self.unknown_classes))
         if len(set(self.unknown_classes)) < len(self.unknown_classes):
-            raise ValueError(
-                f"unknown_classes must be different ones, got {list(self.unknown_classes)}"
-            )
+            raise ValueError(f"unknown_classes must be different, got {list(self.unknown_classes)}")
 
     def numbered(self, classes: Sequence[str]) -> Distortion:
-        """The same with ``unknown_classes`` by number, for data with these classes.
-
-        Args:
-            classes: ``K`` names.
+        """The same with ``unknown_classes`` by number, for data with these ``K`` classes.
 
         Raises:
-            ValueError: If a class does not exist, fewer than two are left, or labels of a single
-                class should be wrong.
+            ValueError: If a class does not exist, fewer than two are left, or there is label noise
+                with a single class.
 
         Example:
             >>> named = Distortion(unknown_classes=["owl", 0])
@@ -107,17 +96,13 @@ class Distortion:
         return replace(self, unknown_classes=sorted(numbers))
 
     def known_classes(self, classes: Sequence[str]) -> Indices:
-        """Numbers ``(K',)`` of the classes, of those given, that have labels; in order.
-
-        Raises:
-            ValueError: As :meth:`numbered` does.
-        """
+        """Numbers ``(K',)`` of the classes that have labels, in order."""
         unknown = np.asarray(self.numbered(classes).unknown_classes, dtype=np.int64)
         return np.setdiff1d(np.arange(len(classes)), unknown).astype(np.int64)
 
 
 def new_numbers(known: Indices, num_classes: int) -> Indices:
-    """New number of each of ``num_classes`` classes, ``(K,)``; -1 for those not in ``known``.
+    """New number of each class, ``(K,)``; -1 for those not in ``known``.
 
     Example:
         >>> new_numbers(np.array([0, 2]), 4).tolist()
@@ -129,7 +114,7 @@ def new_numbers(known: Indices, num_classes: int) -> Indices:
 
 
 def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]:
-    r"""Samples of each class, :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor`, 1 or more; ``(K,)``.
+    r"""Samples of each class, :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor` or 1; ``(K,)``.
 
     Args:
         largest: ``n``, the number of the first class, 0 or more.
@@ -144,8 +129,8 @@ def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]
     whole = largest**last
     counts = []
     for k in range(num_classes):
-        # A power of floats may miss a whole number, and on another platform hit it. In integers,
-        # c <= n γ^(-k/(K-1)) reads c^(K-1) γ^k <= n^(K-1).
+        # A power of floats may miss an integer, and differ between platforms. In integers,
+        # c <= n γ^(-k/(K-1)) is c^(K-1) γ^k <= n^(K-1).
         up, down = exact.numerator**k, exact.denominator**k
         count = int(largest * float(ratio) ** (-k / last))
         while (count + 1) ** last * up <= whole * down:
@@ -157,11 +142,11 @@ def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]
 
 
 def wrong_labels(labels: Indices, share: float, num_classes: int, seed: int) -> Indices:
-    """Labels ``(n,)`` of which ``round(share * n)`` are replaced by another class, uniformly.
+    """Labels ``(n,)`` in ``0..K-1``, a share of them replaced by another class, uniformly.
 
     Args:
-        labels: ``(n,)`` in ``0..K-1``.
-        share: In ``[0, 1]``.
+        labels: ``(n,)``.
+        share: In ``[0, 1]``; ``round(share * n)`` labels are replaced.
         num_classes: ``K``, 2 or more.
         seed: The run's seed.
     """

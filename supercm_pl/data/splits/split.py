@@ -1,4 +1,4 @@
-"""Which training samples keep their labels, which lose them, which are held out."""
+"""The labeled, unlabeled and validation samples of a training set, saved with a digest."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from supercm_pl.data.datasets import Indices
 from supercm_pl.data.splits.distortion import Distortion
 
 _FORMAT = "supercm_pl split 1"
-_FORMAT_DISTORTED = "supercm_pl split 2"  # with a distortion, which readers of the first lack
+_FORMAT_DISTORTED = "supercm_pl split 2"  # with a distortion, unknown to readers of the first
+_ROLES = ("labeled", "val", "unlabeled")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of a training set by their role; each sorted.
+    """Rows of a training set by their role, each sorted.
 
     Attributes:
-        labeled: ``(n,)`` rows whose labels are used in training.
+        labeled: ``(n,)`` rows that are used with their labels.
         unlabeled: ``(n,)`` rows that are used without their labels.
         val: ``(n,)`` rows held out for validation; never among the others.
         num_samples: Number of rows of the training set.
-        label_hash: SHA-256 of the labels of the ``labeled`` and ``val`` rows, by which a split is
-            known to belong to a data set.
-        distortion: How the data were made worse, with ``unknown_classes`` by number; ``None``: not.
-        noisy_labels: ``(n,)`` labels that the ``labeled`` rows are given in place of their own,
-            numbered as the data set does; ``None`` where there is no label noise.
+        label_hash: SHA-256 of the labels of the ``labeled`` and ``val`` rows, to recognize the data
+            set.
+        distortion: How the data were made worse, with ``unknown_classes`` by number, or ``None``.
+        noisy_labels: ``(n,)`` labels that replace those of the ``labeled`` rows, in the data set's
+            numbering; ``None`` without label noise.
     """
 
     labeled: Indices
@@ -45,7 +46,7 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the saved form, which is equal for equal splits of one data set."""
+        """SHA-256 of the saved form; equal for equal splits of one data set."""
         return hashlib.sha256(self._text().encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -55,7 +56,7 @@ class Split:
         return hash(self.digest)
 
     def save(self, path: str | Path) -> None:
-        """Write JSON: the same bytes for the same split everywhere, and never half a file."""
+        """Write JSON atomically: the same bytes for the same split on every machine."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -64,55 +65,34 @@ class Split:
 
     @classmethod
     def load(cls, path: str | Path) -> Split:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            ValueError: If the file is not a saved split.
-        """
+        """Read a file written by :meth:`save`; a ``ValueError`` for any other file."""
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
-            if held["format"] not in (_FORMAT, _FORMAT_DISTORTED):
-                raise ValueError(f"its format is {held['format']!r}, not {_FORMAT!r}")
-            rows = {
-                role: np.asarray(held[role], dtype=np.int64)
-                for role in ("labeled", "val", "unlabeled")
-            }
-            distortion = noisy_labels = None
-            if held["format"] == _FORMAT_DISTORTED:
-                distortion = Distortion(**held["distortion"])
-                if held["noisy_labels"] is not None:
-                    noisy_labels = np.asarray(held["noisy_labels"], dtype=np.int64)
-                    if len(noisy_labels) != len(rows["labeled"]):
-                        raise ValueError(
-                            f"it has {len(noisy_labels)} noisy_labels for {len(rows['labeled'])} "
-                            "labeled rows"
-                        )
-            split = cls(
-                **rows,
-                num_samples=held["num_samples"],
-                label_hash=held["label_hash"],
-                distortion=distortion,
-                noisy_labels=noisy_labels,
-            )
+            kind = held.pop("format")
+            if kind not in (_FORMAT, _FORMAT_DISTORTED):
+                raise ValueError(f"its format is {kind!r}, not {_FORMAT!r}")
+            if kind == _FORMAT_DISTORTED:
+                held["distortion"] = Distortion(**held["distortion"])
+            for name in (*_ROLES, "noisy_labels"):
+                if held.get(name) is not None:
+                    held[name] = np.asarray(held[name], dtype=np.int64)
+            split = cls(**held)
+            noisy = split.noisy_labels
+            if noisy is not None and len(noisy) != (size := len(split.labeled)):
+                raise ValueError(f"it has {len(noisy)} noisy_labels for {size} labeled rows")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a saved split: {error}") from error
-        for role, values in rows.items():
-            check_rows(values, split.num_samples, f"{role} rows of {path}")
-        if set(split.val) & (set(split.labeled) | set(split.unlabeled)):
-            raise ValueError(
-                f"{path}: validation rows must not be labeled or unlabeled rows as well"
-            )
+        for role in _ROLES:
+            check_rows(getattr(split, role), split.num_samples, f"{role} rows of {path}")
+        if np.isin(split.val, [*split.labeled, *split.unlabeled]).any():
+            raise ValueError(f"{path}: validation rows must not be labeled or unlabeled, too")
         return split
 
     def check_belongs_to(self, labels: Indices, origin: str) -> None:
-        """Refuse a split that was made for another data set.
-
-        Args:
-            labels: ``(N,)`` labels of the training set at hand.
-            origin: Where the split is from, for the message.
+        """Require labels ``(N,)`` of the training set that the split was made for.
 
         Raises:
-            ValueError: If the number of samples or the labels of its rows differ.
+            ValueError: If the number of samples or the labels of the split's rows differ.
         """
         if self.num_samples != len(labels):
             raise ValueError(
@@ -120,18 +100,14 @@ class Split:
                 f"the data has {len(labels)}"
             )
         if self.label_hash != hash_labels(labels, self.labeled, self.val):
-            raise ValueError(
-                f"the split {origin} is for data with other labels, or in another order"
-            )
+            raise ValueError(f"the split {origin} is for data with other labels or another order")
 
     def _text(self) -> str:
         fields: dict[str, Any] = {
             "format": _FORMAT if self.distortion is None else _FORMAT_DISTORTED,
             "num_samples": self.num_samples,
             "label_hash": self.label_hash,
-            "labeled": self.labeled.tolist(),
-            "val": self.val.tolist(),
-            "unlabeled": self.unlabeled.tolist(),
+            **{role: getattr(self, role).tolist() for role in _ROLES},
         }
         if self.distortion is not None:
             noisy = self.noisy_labels
@@ -142,20 +118,16 @@ class Split:
 
 
 def check_rows(rows: Indices, size: int, name: str) -> None:
-    """Refuse rows ``(n,)`` that are repeated or outside ``0..size-1``, or no labeled row."""
-    if not len(rows) and name == "labeled_indices":
-        raise ValueError("labeled_indices must name at least one row")
+    """Require different rows ``(n,)`` in ``0..size-1``."""
     if len(rows) and (rows.min() < 0 or rows.max() >= size):
         bad = rows[(rows < 0) | (rows >= size)][0]
         raise ValueError(f"{name} must be in 0..{size - 1}, got {bad}")
     if len(np.unique(rows)) < len(rows):
         values, counts = np.unique(rows, return_counts=True)
-        raise ValueError(
-            f"{name} must be different rows, but {values[counts > 1][0]} is there twice"
-        )
+        raise ValueError(f"{name} must be different rows, but {values[counts > 1][0]} is repeated")
 
 
 def hash_labels(labels: Indices, labeled: Indices, val: Indices) -> str:
-    """SHA-256 of the labels that a split looks at, of all labels ``(N,)``."""
+    """SHA-256 of the labels ``(N,)`` of the labeled and validation rows."""
     held = np.concatenate([labels[labeled], labels[val]]).astype("<i8")
     return hashlib.sha256(held.tobytes()).hexdigest()

@@ -1,9 +1,9 @@
-"""Augmentation of whole batches on their device, with parameters of its own for every sample.
+"""Augmentation of batches on the device, with random parameters drawn per sample.
 
-Each class takes and gives images ``(B, C, H, W)`` with values in ``[0, 1]``, never waits for the
-device, and draws from the global generator of that device, which a data module seeds for every
-step. :mod:`supercm_pl.data.transforms.randaugment` has stronger ones. Any other module of that kind
-serves as well, kornia's for example, by its class path.
+Each class maps images ``(B, C, H, W)`` with values in ``[0, 1]`` to images, never synchronizes with
+the device, and draws from the device's global generator, which a data module seeds for every step.
+Arguments out of range raise a ``ValueError``. :mod:`supercm_pl.data.transforms.randaugment` has
+stronger ones. Other modules with this interface, such as kornia's, are used by their class paths.
 """
 
 from __future__ import annotations
@@ -15,34 +15,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_at_least, check_choice, check_interval, check_not_negative
+
 
 class Compose(nn.Sequential):
-    """One transform after the other.
-
-    Args:
-        transforms: In the order in which they are applied.
-    """
+    """Transforms applied one after the other."""
 
     def __init__(self, transforms: Sequence[nn.Module]) -> None:
         super().__init__(*transforms)
 
 
 class AffineNoise(nn.Module):
-    """Rotate about the centre, shift, scale, and add Gaussian noise; for digits and other signs.
+    """Rotate about the center, shift, scale, and add Gaussian noise; for digits and other signs.
 
     Each sample draws its angle from ``[-rotation, rotation]``, its shift along both axes from
-    ``[-shift, shift]``, and its factor of size from ``[1 - scale, 1 + scale]``, uniformly. Noise
-    may lead out of ``[0, 1]``.
+    ``[-shift, shift]``, and its scale factor from ``[1 - scale, 1 + scale]``, uniformly. Noise may
+    take values out of ``[0, 1]``.
 
     Args:
         rotation: Largest angle in radians, ``>= 0``.
         shift: Largest shift as a fraction of the image's side, in ``[0, 1]``.
         scale: Largest change of size as a fraction, in ``[0, 1)``.
         noise: Standard deviation of the noise, ``>= 0``.
-        padding_mode: What comes in at the borders: ``"zeros"``, ``"border"`` or ``"reflection"``.
-
-    Raises:
-        ValueError: If a range is out of bounds.
+        padding_mode: Values outside the image: ``"zeros"``, ``"border"`` or ``"reflection"``.
     """
 
     def __init__(
@@ -54,16 +49,11 @@ class AffineNoise(nn.Module):
         padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     ) -> None:
         super().__init__()
-        if not 0.0 <= rotation < float("inf"):
-            raise ValueError(f"rotation must be 0 or more radians, got {rotation}")
-        if not 0.0 <= shift <= 1.0:
-            raise ValueError(f"shift must be a fraction of the image's side in [0, 1], got {shift}")
-        if not 0.0 <= scale < 1.0:
-            raise ValueError(f"scale must be in [0, 1), got {scale}")
-        if padding_mode not in ("zeros", "border", "reflection"):
-            raise ValueError(
-                f'padding_mode must be "zeros", "border" or "reflection", got {padding_mode!r}'
-            )
+        check_not_negative("rotation", rotation)
+        check_interval("shift", shift, "[0, 1]")
+        check_interval("scale", scale, "[0, 1)")
+        check_not_negative("noise", noise)
+        check_choice("padding_mode", padding_mode, ("zeros", "border", "reflection"))
         self.rotation = rotation
         self.shift = shift
         self.scale = scale
@@ -71,18 +61,15 @@ class AffineNoise(nn.Module):
         self.add_noise = GaussianNoise(noise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Transform images ``(B, C, H, W)``, in floating point."""
+        """Transform floating-point images ``(B, C, H, W)``."""
         check_images(images)
         check_floats(images)
         batch, _, height, width = images.shape
         angle, right, down, size = torch.rand(4, batch, device=images.device).mul_(2).sub_(1)
-        # The grid maps output to input, both in [-1, 1] along each axis; so angle and size are
-        # inverted.
+        # The grid maps output to input coordinates in [-1, 1], so angle and size are inverted.
         zoom = 1 / (1 + self.scale * size)
-        cosine, sine = (
-            zoom * torch.cos(self.rotation * angle),
-            zoom * torch.sin(self.rotation * angle),
-        )
+        cosine = zoom * torch.cos(self.rotation * angle)
+        sine = zoom * torch.sin(self.rotation * angle)
         right, down = 2 * self.shift * right, 2 * self.shift * down
         ratio = height / width
         rows = (cosine, -sine * ratio, right, sine / ratio, cosine, down)
@@ -97,25 +84,19 @@ class FlipCrop(nn.Module):
     """Flip left to right at random, and shift by cropping from the padded image; for photographs.
 
     Args:
-        padding: Largest shift along each axis in pixels, ``>= 0`` and smaller than the image's
-            sides.
+        padding: Largest shift along each axis in pixels, ``>= 0`` and below the image's sides.
         flip: Probability of the flip, in ``[0, 1]``; 0 where left and right matter, as in digits.
-
-    Raises:
-        ValueError: If a value is out of range, or the padding too large for the image.
     """
 
     def __init__(self, padding: int = 4, flip: float = 0.5) -> None:
         super().__init__()
-        if not isinstance(padding, int) or padding < 0:
-            raise ValueError(f"padding must be 0 or more pixels, got {padding}")
-        if not 0.0 <= flip <= 1.0:
-            raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
+        check_at_least("padding", padding, 0)
+        check_interval("flip", flip, "[0, 1]")
         self.padding = padding
         self.flip = flip
 
     def forward(self, images: Tensor) -> Tensor:
-        """Transform images ``(B, C, H, W)``; the padding mirrors them."""
+        """Transform images ``(B, C, H, W)``, padded by reflection."""
         check_images(images)
         batch, channels, height, width = images.shape
         if self.padding >= min(height, width):
@@ -124,12 +105,9 @@ class FlipCrop(nn.Module):
                 f"{height} x {width}"
             )
         device, shifts = images.device, 2 * self.padding + 1
-        rows = torch.randint(shifts, (batch, 1), device=device) + torch.arange(
-            height, device=device
-        )
-        columns = torch.randint(shifts, (batch, 1), device=device) + torch.arange(
-            width, device=device
-        )
+        top, left = (torch.randint(shifts, (batch, 1), device=device) for _ in range(2))
+        rows = top + torch.arange(height, device=device)
+        columns = left + torch.arange(width, device=device)
         flipped = torch.rand(batch, 1, device=device) < self.flip
         columns = torch.where(flipped, columns.flip(1), columns)
         padded = F.pad(images, [self.padding] * 4, mode="reflect")
@@ -138,49 +116,35 @@ class FlipCrop(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """Add Gaussian noise to every value, of images or of vectors; the result may leave ``[0, 1]``.
+    """Add Gaussian noise to every value of images or vectors; the result may leave ``[0, 1]``.
 
     Args:
         std: Standard deviation, ``>= 0``.
-
-    Raises:
-        ValueError: If it is negative.
     """
 
     def __init__(self, std: float = 0.15) -> None:
         super().__init__()
-        if not 0.0 <= std < float("inf"):
-            raise ValueError(f"the noise's standard deviation must be 0 or more, got {std}")
-        self.std = std
+        self.std = check_not_negative("std", std)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Transform inputs of any shape, in floating point."""
+        """Transform floating-point inputs of any shape."""
         check_floats(inputs)
         return inputs + self.std * torch.randn_like(inputs) if self.std else inputs
 
 
 def check_floats(inputs: Tensor) -> None:
-    """Refuse whole numbers, such as ``uint8`` images, to which no noise can be added.
-
-    Raises:
-        TypeError: If ``inputs`` is no floating-point tensor.
-    """
+    """Require floating-point inputs, to which noise can be added, else a ``TypeError``."""
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         kind = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
         raise TypeError(f"inputs must be a floating-point tensor, got {kind}")
 
 
 def check_images(images: Tensor) -> None:
-    """Refuse what is no batch of images.
-
-    Raises:
-        TypeError: If ``images`` is no tensor.
-        ValueError: If it has not four dimensions.
-    """
+    """Require a batch of images ``(B, C, H, W)``."""
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a tensor (B, C, H, W), got {type(images).__name__}")
     if images.ndim != 4:
         raise ValueError(
             f"this transform takes images (B, C, H, W), got shape {tuple(images.shape)}; "
-            "vectors can take GaussianNoise"
+            "use GaussianNoise for vectors"
         )

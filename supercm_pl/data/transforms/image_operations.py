@@ -1,11 +1,11 @@
-"""The operations of FixMatch's RandAugment, each on a batch with a strength for every image.
+"""The operations of FixMatch's RandAugment, each on a batch with one strength per image.
 
 Table 12 of Sohn et al., *FixMatch: Simplifying Semi-Supervised Learning with Consistency and
 Confidence* (2020), as functions of images ``(B, C, H, W)`` in ``[0, 1]`` with one or three channels
-and of strengths ``(B,)`` in ``[-1, 1]``. At strength 1 or −1 an operation is at the far end of the
-paper's range; the sign is the direction of those that have two, and of no account for the others.
+and of strengths ``(B,)`` in ``[-1, 1]``. Strengths 1 and −1 are the ends of the paper's range; the
+sign is the direction of operations that have two, and otherwise ignored.
 
-None waits for the device, and none gives NaN where an image is constant or tiny.
+No operation synchronizes with the device, and none returns NaN for a constant or tiny image.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ MAX_TRANSLATION = 0.3
 
 
 def identity(images: Tensor, strength: Tensor) -> Tensor:
-    """The images as they are."""
+    """The images unchanged."""
     return images
 
 
 def autocontrast(images: Tensor, strength: Tensor) -> Tensor:
-    """Stretch each channel so that its values reach from 0 to 1; a constant one stays."""
+    """Stretch the values of each channel to ``[0, 1]``; a constant channel is unchanged."""
     lowest = images.amin((2, 3), keepdim=True)
     span = images.amax((2, 3), keepdim=True) - lowest
     constant = span <= 0
@@ -38,12 +38,12 @@ def autocontrast(images: Tensor, strength: Tensor) -> Tensor:
 def equalize(images: Tensor, strength: Tensor) -> Tensor:
     """Map each of 256 levels of a channel to the share of pixels below it.
 
-    PIL divides by a whole number of pixels per level, which leaves images of fewer than 256 pixels
-    as they are. Without that rounding it serves small ones as well, and for large ones it differs
-    by about a level.
+    PIL divides by an integer number of pixels per level, and so leaves images of fewer than 256
+    pixels unchanged. Without that rounding small images are equalized too, and large ones differ
+    from PIL's by about one level.
     """
     levels = (images * 255.0).round().long().clamp_(0, 255).flatten(2)
-    # Integers: their sums need no order, so that the GPU's are the same in every run.
+    # Sums of integers don't depend on their order, so the GPU's are reproducible.
     counts = levels.new_zeros(*levels.shape[:2], 256).scatter_add_(
         2, levels, torch.ones_like(levels)
     )
@@ -62,17 +62,17 @@ def posterize(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, strength: Tensor) -> Tensor:
-    """Invert the values from a threshold on; it falls from 1 to 0."""
+    """Invert the values above a threshold, which falls from 1 to 0."""
     return torch.where(images < 1.0 - strength.abs().view(-1, 1, 1, 1), images, 1.0 - images)
 
 
 def brightness(images: Tensor, strength: Tensor) -> Tensor:
-    """Darken; the factor falls from 0.95 to 0.05, as it does for the next three."""
+    """Darken; the factor falls from 0.95 to 0.05, as in the next three operations."""
     return _blend(torch.zeros_like(images), images, strength)
 
 
-def color(images: Tensor, strength: Tensor) -> Tensor:
-    """Fade towards gray; gray images stay."""
+def saturation(images: Tensor, strength: Tensor) -> Tensor:
+    """Fade towards gray; gray images are unchanged."""
     return images if images.shape[1] == 1 else _blend(_gray(images), images, strength)
 
 
@@ -82,7 +82,7 @@ def contrast(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, strength: Tensor) -> Tensor:
-    """Fade towards the image smoothed over 3×3 pixels; the pixels at its borders stay."""
+    """Fade towards the image smoothed over 3×3 pixels; border pixels are unchanged."""
     if min(images.shape[2:]) < 3:
         return images
     smoothed = images.clone()
@@ -93,58 +93,53 @@ def sharpness(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, strength: Tensor) -> Tensor:
-    """Rotate about the centre by up to 30 degrees; what comes in is 0, here and below."""
+    """Rotate about the center by up to 30 degrees; new pixels are 0, here and below."""
     ratio = images.shape[2] / images.shape[3]
     cosine, sine = torch.cos(MAX_ROTATION * strength), torch.sin(MAX_ROTATION * strength)
-    zero = torch.zeros_like(strength)
-    return _warp(images, (cosine, -sine * ratio, zero), (sine / ratio, cosine, zero))
+    return _warp(images, strength, (cosine, -sine * ratio, 0.0), (sine / ratio, cosine, 0.0))
 
 
 def shear_x(images: Tensor, strength: Tensor) -> Tensor:
-    """Shift rows by up to 0.3 of their distance from the centre."""
-    zero, one = torch.zeros_like(strength), torch.ones_like(strength)
+    """Shift rows by up to 0.3 of their distance from the center."""
     slope = MAX_SHEAR * images.shape[2] / images.shape[3] * strength
-    return _warp(images, (one, slope, zero), (zero, one, zero))
+    return _warp(images, strength, (1.0, slope, 0.0), (0.0, 1.0, 0.0))
 
 
 def shear_y(images: Tensor, strength: Tensor) -> Tensor:
-    """Shift columns by up to 0.3 of their distance from the centre."""
-    zero, one = torch.zeros_like(strength), torch.ones_like(strength)
+    """Shift columns by up to 0.3 of their distance from the center."""
     slope = MAX_SHEAR * images.shape[3] / images.shape[2] * strength
-    return _warp(images, (one, zero, zero), (slope, one, zero))
+    return _warp(images, strength, (1.0, 0.0, 0.0), (slope, 1.0, 0.0))
 
 
 def translate_x(images: Tensor, strength: Tensor) -> Tensor:
-    """Shift along the rows by up to 0.3 of the width."""
-    zero, one = torch.zeros_like(strength), torch.ones_like(strength)
-    return _warp(images, (one, zero, -2.0 * MAX_TRANSLATION * strength), (zero, one, zero))
+    """Shift horizontally by up to 0.3 of the width."""
+    shift = -2.0 * MAX_TRANSLATION * strength
+    return _warp(images, strength, (1.0, 0.0, shift), (0.0, 1.0, 0.0))
 
 
 def translate_y(images: Tensor, strength: Tensor) -> Tensor:
-    """Shift along the columns by up to 0.3 of the height."""
-    zero, one = torch.zeros_like(strength), torch.ones_like(strength)
-    return _warp(images, (one, zero, zero), (zero, one, -2.0 * MAX_TRANSLATION * strength))
+    """Shift vertically by up to 0.3 of the height."""
+    shift = -2.0 * MAX_TRANSLATION * strength
+    return _warp(images, strength, (1.0, 0.0, 0.0), (0.0, 1.0, shift))
 
 
 Operation = Callable[[Tensor, Tensor], Tensor]
+# The order is part of what a seed reproduces.
 OPERATIONS: dict[str, Operation] = {
-    operation.__name__: operation
-    for operation in (
-        identity,
-        autocontrast,
-        brightness,
-        color,
-        contrast,
-        equalize,
-        posterize,
-        rotate,
-        sharpness,
-        shear_x,
-        shear_y,
-        solarize,
-        translate_x,
-        translate_y,
-    )
+    "identity": identity,
+    "autocontrast": autocontrast,
+    "brightness": brightness,
+    "color": saturation,
+    "contrast": contrast,
+    "equalize": equalize,
+    "posterize": posterize,
+    "rotate": rotate,
+    "sharpness": sharpness,
+    "shear_x": shear_x,
+    "shear_y": shear_y,
+    "solarize": solarize,
+    "translate_x": translate_x,
+    "translate_y": translate_y,
 }
 
 
@@ -159,8 +154,20 @@ def _blend(degenerate: Tensor, images: Tensor, strength: Tensor) -> Tensor:
     return degenerate + factor * (images - degenerate)
 
 
-def _warp(images: Tensor, horizontal: tuple[Tensor, ...], vertical: tuple[Tensor, ...]) -> Tensor:
-    """Images read at ``matrix @ (x, y, 1)``, with coordinates in ``[-1, 1]`` along each axis."""
-    matrix = torch.stack((*horizontal, *vertical), dim=1).view(-1, 2, 3)
+def _warp(
+    images: Tensor,
+    strength: Tensor,
+    x: tuple[Tensor | float, ...],
+    y: tuple[Tensor | float, ...],
+) -> Tensor:
+    """Images sampled at ``matrix @ (x, y, 1)``, with both coordinates in ``[-1, 1]``.
+
+    ``x`` and ``y`` are the rows of the matrices; numbers are the same for every image.
+    """
+    entries = [
+        value if isinstance(value, Tensor) else torch.full_like(strength, value)
+        for value in (*x, *y)
+    ]
+    matrix = torch.stack(entries, dim=1).view(-1, 2, 3)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)

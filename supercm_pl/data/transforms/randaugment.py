@@ -1,7 +1,7 @@
-"""Strong views as FixMatch makes them: RandAugment and Cutout, on the device, for whole batches.
+"""FixMatch's strong views, RandAugment and Cutout, on the device for whole batches.
 
-Each sample draws its own operations and strengths. kornia's and torchvision's RandAugment draw the
-operations once for a batch, so that all of its samples would be distorted in the same way.
+Each sample draws its own operations and strengths, whereas kornia's and torchvision's RandAugment
+draw the operations once per batch. Arguments out of range raise a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_choice, check_interval, check_size
 from supercm_pl.data.transforms.augment import Compose, FlipCrop, check_images
 from supercm_pl.data.transforms.image_operations import OPERATIONS
 
@@ -21,14 +22,10 @@ class StrongAugment(Compose):
     Args:
         padding: Of :class:`~supercm_pl.data.FlipCrop`, in pixels.
         flip: Its probability of a flip; 0 where left and right matter, as in digits.
-        num_ops: Of :class:`RandAugment`.
+        num_ops: Of :class:`RandAugment`, as ``magnitude`` and ``operations``.
         magnitude: Of :class:`RandAugment`.
-        cutout: Largest side of the square that :class:`Cutout` covers, as a fraction of the
-            image's shorter side; 0 leaves it out.
+        cutout: Size of :class:`Cutout`; 0 disables it.
         operations: Of :class:`RandAugment`.
-
-    Raises:
-        ValueError: If a value is out of range.
 
     Example:
         >>> StrongAugment()(torch.rand(8, 3, 32, 32)).shape
@@ -50,26 +47,24 @@ class StrongAugment(Compose):
 
 
 class RandAugment(nn.Module):
-    """Random operations of random strength, drawn anew for every sample.
+    """Random operations of random strength, drawn per sample.
 
     Cubuk et al., *RandAugment: Practical Automated Data Augmentation with a Reduced Search Space*
-    (2020), in the variant of FixMatch (Sohn et al., 2020): each sample takes ``num_ops`` operations
-    one after the other, drawn uniformly and with replacement, each with a strength drawn uniformly
-    from the paper's range. Geometric operations read between pixels (bilinear), act about the
-    centre, and bring in black.
+    (2020), in FixMatch's variant (Sohn et al., 2020): ``num_ops`` operations are applied one after
+    the other, drawn uniformly and with replacement, each with a strength drawn uniformly from the
+    paper's range. Geometric operations interpolate bilinearly about the center and pad with black.
 
     Args:
-        num_ops: Operations for each sample, 1 or more.
+        num_ops: Operations per sample, 1 or more.
         magnitude: Largest strength, in ``[0, 10]``; 10 is the paper's range (rotation by 30
             degrees, shift by 0.3 of the side, ...).
-        operations: Names of those to draw from; ``None`` takes all of ``"identity"``,
-            ``"autocontrast"``, ``"brightness"``, ``"color"``, ``"contrast"``, ``"equalize"``,
-            ``"posterize"``, ``"rotate"``, ``"sharpness"``, ``"shear_x"``, ``"shear_y"``,
-            ``"solarize"``, ``"translate_x"`` and ``"translate_y"``.
+        operations: Names to draw from; ``None`` uses all: ``"identity"``, ``"autocontrast"``,
+            ``"brightness"``, ``"color"``, ``"contrast"``, ``"equalize"``, ``"posterize"``,
+            ``"rotate"``, ``"sharpness"``, ``"shear_x"``, ``"shear_y"``, ``"solarize"``,
+            ``"translate_x"`` and ``"translate_y"``.
 
     Raises:
-        ValueError: If a value is out of range, an operation unknown, or images have neither one
-            channel nor three.
+        ValueError: If an operation is unknown, or images have neither 1 nor 3 channels.
     """
 
     def __init__(
@@ -80,30 +75,26 @@ class RandAugment(nn.Module):
     ) -> None:
         super().__init__()
         names = tuple(OPERATIONS) if operations is None else tuple(operations)
-        unknown = [name for name in names if name not in OPERATIONS]
-        if num_ops < 1:
-            raise ValueError(f"num_ops must be 1 or more, got {num_ops}")
-        if not 0.0 <= magnitude <= 10.0:
-            raise ValueError(f"magnitude must lie in [0, 10], got {magnitude}")
-        if unknown or not names:
-            raise ValueError(
-                f"operations must be one or more of {', '.join(OPERATIONS)}; got "
-                f"{', '.join(map(repr, unknown)) or 'none'}"
-            )
+        check_size("num_ops", num_ops)
+        check_interval("magnitude", magnitude, "[0, 10]")
+        if not names:
+            raise ValueError("operations must name at least one operation, got none")
+        for name in names:
+            check_choice("operations", name, tuple(OPERATIONS))
         self.num_ops = num_ops
         self.magnitude = magnitude
         self.operations = names
 
     def forward(self, images: Tensor) -> Tensor:
-        """Transform images ``(B, C, H, W)`` with one or three channels; gives ``[0, 1]``."""
+        """Transform images ``(B, C, H, W)`` with 1 or 3 channels, to values in ``[0, 1]``."""
         check_images(images)
         if images.shape[1] not in (1, 3) or not images.is_floating_point():
             raise ValueError(
                 "RandAugment takes floating-point images with 1 or 3 channels, got shape "
                 f"{tuple(images.shape)} and {images.dtype}"
             )
-        # The choices are drawn on the host: so it knows the sizes of the groups below, and each
-        # operation works on its own samples alone, without waiting for the device.
+        # Drawn on the host, which then knows the sizes of the groups below: each operation
+        # processes only its own samples, without a synchronization.
         choices = torch.randint(len(self.operations), (self.num_ops, len(images)))
         scale = self.magnitude / 10.0
         drawn = torch.rand(self.num_ops, len(images), device=images.device, dtype=images.dtype)
@@ -127,28 +118,21 @@ class RandAugment(nn.Module):
 
 
 class Cutout(nn.Module):
-    """Cover a square at a random place of every sample.
+    """Cover a square at a random position of every sample.
 
     DeVries and Taylor, *Improved Regularization of Convolutional Neural Networks with Cutout*
-    (2017), in the variant of FixMatch: the side is drawn uniformly from ``[0, size]`` and the
-    centre uniformly from the image, so that part of the square may lie outside.
+    (2017), in FixMatch's variant: the side is drawn uniformly from ``[0, size]`` and the center
+    uniformly from the image, so that part of the square may lie outside.
 
     Args:
         size: Largest side as a fraction of the image's shorter side, in ``[0, 1]``.
-        fill: Value of the square; 0.5 is FixMatch's gray.
-
-    Raises:
-        ValueError: If a value is out of range.
+        fill: Value of the square, in ``[0, 1]``; 0.5 is FixMatch's gray.
     """
 
     def __init__(self, size: float = 0.5, fill: float = 0.5) -> None:
         super().__init__()
-        if not 0.0 <= size <= 1.0:
-            raise ValueError(f"size must be a fraction of the image's side in [0, 1], got {size}")
-        if not 0.0 <= fill <= 1.0:
-            raise ValueError(f"fill must lie in [0, 1], got {fill}")
-        self.size = size
-        self.fill = fill
+        self.size = check_interval("size", size, "[0, 1]")
+        self.fill = check_interval("fill", fill, "[0, 1]")
 
     def forward(self, images: Tensor) -> Tensor:
         """Transform images ``(B, C, H, W)``."""
@@ -157,17 +141,15 @@ class Cutout(nn.Module):
         device = images.device
         row, column, side = torch.rand(3, batch, 1, device=device)
         half = 0.5 * self.size * min(height, width) * side
-        # A pixel is covered where its middle is.
-        rows = torch.arange(height, device=device) + 0.5
-        columns = torch.arange(width, device=device) + 0.5
-        covered_rows = (rows - height * row).abs() < half
-        covered_columns = (columns - width * column).abs() < half
-        covered = covered_rows[:, None, :, None] & covered_columns[:, None, None, :]
+        # A pixel is covered if its center is.
+        rows = (torch.arange(height, device=device) + 0.5 - height * row).abs() < half
+        columns = (torch.arange(width, device=device) + 0.5 - width * column).abs() < half
+        covered = rows[:, None, :, None] & columns[:, None, None, :]
         return images.masked_fill(covered, self.fill)
 
 
 def _to_device(index: Tensor, device: torch.device) -> Tensor:
-    # From ordinary memory the copy would wait for the device.
+    # A copy from pageable memory would synchronize.
     if device.type == "cuda":
         return index.pin_memory(device).to(device, non_blocking=True)
     return index.to(device)

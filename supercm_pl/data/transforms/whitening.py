@@ -1,7 +1,7 @@
-"""Global contrast normalization and ZCA whitening: the preprocessing of CIFAR in the literature.
+"""Global contrast normalization and ZCA whitening, the literature's preprocessing of CIFAR.
 
-Both take and give images ``(B, C, H, W)``. Other than augmentation they belong to evaluation as
-much as to training.
+Both map images ``(B, C, H, W)`` to images. Unlike augmentation, they apply to evaluation too.
+Arguments out of range raise a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_not_negative, check_positive
+from supercm_pl.data.datasets import as_float
 from supercm_pl.data.transforms.augment import check_images
 
 _CHUNK = 1024
@@ -27,14 +29,11 @@ class GlobalContrastNormalization(nn.Module):
         scale · (x − x̄) / sqrt(bias + ‖x − x̄‖²)
 
     Args:
-        scale: Norm of the result, above 0. 55 is the literature's, which leaves values of
-            32×32×3 images with a standard deviation of about 1.
+        scale: Norm of the result, above 0. With the literature's 55, values of 32×32×3 images have
+            a standard deviation of about 1.
         bias: Added to the squared norm, 0 or more, on the scale from 0 to 255 (where the squared
-            norm of a photograph of 32×32 is some 10⁷), so that noise in a nearly constant image is
-            not blown up. A constant image becomes 0 in any case.
-
-    Raises:
-        ValueError: If a value is out of range.
+            norm of a 32×32 photograph is about 10⁷), so that noise in a nearly constant image is
+            not amplified. A constant image always becomes 0.
 
     Example:
         >>> images = GlobalContrastNormalization()(torch.rand(2, 3, 32, 32))
@@ -44,27 +43,23 @@ class GlobalContrastNormalization(nn.Module):
 
     def __init__(self, scale: float = 55.0, bias: float = 10.0) -> None:
         super().__init__()
-        if not 0.0 < scale < float("inf"):
-            raise ValueError(f"scale must be above 0, got {scale}")
-        if not 0.0 <= bias < float("inf"):
-            raise ValueError(f"bias must be 0 or more, got {bias}")
-        self.scale = scale
-        self.bias = bias
+        self.scale = check_positive("scale", scale)
+        self.bias = check_not_negative("bias", bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalize images ``(B, C, H, W)``, floats in ``[0, 1]`` or ``uint8``; gives floats."""
+        """Normalize images ``(B, C, H, W)``, floats in ``[0, 1]`` or ``uint8``, to floats."""
         check_images(images)
-        images = _as_float(images)
+        images = as_float(images)
         centered = images - images.mean((1, 2, 3), keepdim=True)
         squared_norm = centered.square().sum((1, 2, 3), keepdim=True)
-        # What rounding leaves of a constant image is no contrast.
+        # Rounding errors of a constant image are not contrast.
         rounding = images.shape[1:].numel() * (16.0 * torch.finfo(images.dtype).eps) ** 2
         divisor = (squared_norm + self.bias / 255.0**2).sqrt()
         return self.scale * centered / divisor.masked_fill(squared_norm <= rounding, 1.0)
 
 
 class ZCA(nn.Module):
-    """Whiten images by the covariance of the training images, with the least change to them.
+    """Whiten images by the covariance of the training images, with the least change.
 
     Krizhevsky, *Learning Multiple Layers of Features from Tiny Images* (2009), appendix A. With
     ``μ`` and ``Σ = U diag(s) Uᵀ`` the mean and covariance of the flattened images::
@@ -72,26 +67,24 @@ class ZCA(nn.Module):
         (x − μ) U diag(s + epsilon)^(−1/2) Uᵀ
 
     The defaults are those of Oliver et al., *Realistic Evaluation of Deep Semi-Supervised Learning
-    Algorithms* (2018), for CIFAR: global contrast normalization with scale 55 first, and 0.1 on the
+    Algorithms* (2018), for CIFAR: first global contrast normalization with scale 55, and 0.1 on the
     covariance's diagonal.
 
-    It must be fitted before use, by :meth:`fit`, :meth:`load` or ``load_state_dict``.
+    Fit it before use, by :meth:`fit`, :meth:`load` or ``load_state_dict``.
 
     Args:
         epsilon: Added to the variances, 0 or more, so that directions in which images hardly vary
-            are not blown up. The variance of a pixel is about 1 after contrast normalization, and
-            below 0.1 without, where 0.001 is a good start.
-        contrast_scale: Of the :class:`GlobalContrastNormalization` that comes first; ``None``
-            leaves it out.
+            are not amplified. The variance of a pixel is about 1 after contrast normalization, and
+            below 0.1 without it, where 0.001 is a good start.
+        contrast_scale: Of the :class:`GlobalContrastNormalization` before it; ``None`` for none.
 
     Attributes:
-        mean: Buffer ``(C, H, W)``; empty before it is fitted.
-        whitening: Buffer ``(C·H·W, C·H·W)``, symmetric; empty before it is fitted.
+        mean: Buffer ``(C, H, W)``; empty before fitting.
+        whitening: Buffer ``(C·H·W, C·H·W)``, symmetric; empty before fitting.
 
     Raises:
-        ValueError: If a value is out of range; at the forward pass, if images have another shape
-            than those it was fitted on.
-        RuntimeError: At the forward pass, if it is not fitted.
+        ValueError: In the forward pass, if images have another shape than the fitted ones.
+        RuntimeError: In the forward pass, before fitting.
 
     Example:
         >>> images = torch.rand(500, 1, 4, 4)
@@ -105,9 +98,7 @@ class ZCA(nn.Module):
 
     def __init__(self, epsilon: float = 0.1, contrast_scale: float | None = 55.0) -> None:
         super().__init__()
-        if not 0.0 <= epsilon < float("inf"):
-            raise ValueError(f"epsilon must be 0 or more, got {epsilon}")
-        self.epsilon = epsilon
+        self.epsilon = check_not_negative("epsilon", epsilon)
         self.contrast_scale = contrast_scale
         self.contrast = (
             nn.Identity() if contrast_scale is None else GlobalContrastNormalization(contrast_scale)
@@ -117,31 +108,31 @@ class ZCA(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether it has seen images."""
+        """Whether mean and covariance are known."""
         return self.mean.numel() > 0
 
     @torch.no_grad()
     def fit(self, images: Tensor | Iterable[Tensor]) -> ZCA:
         """Estimate mean and covariance, in double precision and one pass, on the images' device.
 
-        Takes the memory of a few matrices ``(C·H·W, C·H·W)`` and of a chunk, not of all images as
-        floats: some 0.5 GB for CIFAR.
+        Needs memory for a few matrices ``(C·H·W, C·H·W)`` and one chunk of images: about 0.5 GB for
+        CIFAR.
 
         Args:
-            images: ``(N, C, H, W)``, floats in ``[0, 1]`` or ``uint8``, or batches of that kind.
+            images: ``(N, C, H, W)``, floats in ``[0, 1]`` or ``uint8``, or an iterable of batches.
 
         Returns:
             Itself.
 
         Raises:
-            ValueError: If there are fewer than two images, they differ in shape, hold NaN or Inf,
-                or leave no variance in some direction and ``epsilon`` is 0.
+            ValueError: If there are fewer than two images, they differ in shape, contain NaN or
+                Inf, or have no variance in some direction and ``epsilon`` is 0.
         """
         count, total, products = 0, torch.empty(0), torch.empty(0)
         origin, shape = torch.empty(0), torch.Size()
         for batch in torch.split(images, _CHUNK) if isinstance(images, Tensor) else images:
             check_images(batch)
-            rows = self.contrast(_as_float(batch)).flatten(1)
+            rows = self.contrast(as_float(batch)).flatten(1)
             # MPS has no double precision.
             rows = (rows.cpu() if rows.device.type == "mps" else rows).double()
             if not count:
@@ -149,11 +140,9 @@ class ZCA(nn.Module):
                 total = torch.zeros_like(origin)
                 products = rows.new_zeros(len(origin), len(origin))
             if batch.shape[1:] != shape:
-                raise ValueError(
-                    f"images must all have one shape, got {tuple(shape)} and "
-                    f"{tuple(batch.shape[1:])}"
-                )
-            # About a mean, or the difference below would lose its digits.
+                both = f"{tuple(shape)} and {tuple(batch.shape[1:])}"
+                raise ValueError(f"images must all have one shape, got {both}")
+            # Relative to a mean, or the difference below would lose precision.
             rows -= origin
             count += len(rows)
             total += rows.sum(0)
@@ -168,8 +157,8 @@ class ZCA(nn.Module):
         variances = variances.clamp(min=0.0) + self.epsilon
         if variances.min() <= 1e-12 * variances.max():
             raise ValueError(
-                f"the {count} images leave no variance in some direction: give ZCA an epsilon "
-                f"above {self.epsilon}, or more images than the {len(shift)} values of each"
+                f"the {count} images have no variance in some direction: use an epsilon above "
+                f"{self.epsilon}, or more images than the {len(shift)} values of each"
             )
         whitening = (directions * variances.rsqrt()) @ directions.T
         self.mean = (origin + shift).view(shape).to(self.mean)
@@ -177,7 +166,7 @@ class ZCA(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Whiten images ``(B, C, H, W)``, floats in ``[0, 1]`` or ``uint8``; gives floats."""
+        """Whiten images ``(B, C, H, W)``, floats in ``[0, 1]`` or ``uint8``, to floats."""
         if not self.fitted:
             raise RuntimeError("ZCA is not fitted: call fit(images), or ZCA.load(path)")
         check_images(images)
@@ -186,53 +175,35 @@ class ZCA(nn.Module):
                 f"ZCA was fitted on images of shape {tuple(self.mean.shape)}, "
                 f"got {tuple(images.shape[1:])}"
             )
-        contrasted: Tensor = self.contrast(_as_float(images))
+        contrasted: Tensor = self.contrast(as_float(images))
         centered = (contrasted - self.mean).flatten(1).to(self.whitening.dtype)
         return (centered @ self.whitening).view(images.shape).to(contrasted.dtype)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything to a file that :meth:`load` reads.
-
-        Args:
-            path: The file; its folder must exist.
-
-        Raises:
-            RuntimeError: If it is not fitted.
-        """
+        """Write arguments and buffers to a file, in an existing folder."""
         if not self.fitted:
             raise RuntimeError("ZCA is not fitted: there is nothing to save")
-        content = {"epsilon": self.epsilon, "contrast_scale": self.contrast_scale}
-        torch.save({**content, "mean": self.mean, "whitening": self.whitening}, path)
+        arguments = {"epsilon": self.epsilon, "contrast_scale": self.contrast_scale}
+        torch.save({**arguments, **self.state_dict()}, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ZCA:
-        """Read what :meth:`save` has written; no code of the file is run.
-
-        Args:
-            path: The file.
-
-        Raises:
-            ValueError: If the file is of another kind.
-        """
+        """Read a file written by :meth:`save`, without running code from it."""
         try:
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            zca = cls(content["epsilon"], content["contrast_scale"])
-            zca.load_state_dict({name: content[name] for name in ("mean", "whitening")})
+            zca = cls(content.pop("epsilon"), content.pop("contrast_scale"))
+            zca.load_state_dict(content)
         except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a file that ZCA.save wrote: {error}") from error
+            raise ValueError(f"{path} is not a file written by ZCA.save: {error}") from error
         return zca
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *others: Any, **options: Any
     ) -> None:
-        # Which size the buffers have is known from what is loaded.
+        # The buffers take the size of what is loaded.
         for name in ("mean", "whitening"):
             value = state_dict.get(prefix + name)
             buffer = getattr(self, name)
             if isinstance(value, Tensor) and buffer.shape != value.shape:
                 setattr(self, name, buffer.new_empty(value.shape))
         super()._load_from_state_dict(state_dict, prefix, *others, **options)
-
-
-def _as_float(images: Tensor) -> Tensor:
-    return images if images.is_floating_point() else images.float().div_(255.0)

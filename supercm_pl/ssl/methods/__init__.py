@@ -1,4 +1,4 @@
-"""Base methods of semi-supervised learning, one file each."""
+"""The methods of semi-supervised learning, one file each."""
 
 from supercm_pl.ssl.methods.adamatch import AdaMatch
 from supercm_pl.ssl.methods.entropy import EntropyMinimization
@@ -13,7 +13,6 @@ from supercm_pl.ssl.methods.pseudo_label import PseudoLabel
 from supercm_pl.ssl.methods.softmatch import SoftMatch
 from supercm_pl.ssl.methods.uda import UDA
 from supercm_pl.ssl.methods.vat import VAT
-from supercm_pl.training.batch_norm import BatchNormPolicy
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.training.step import Step
 
@@ -22,7 +21,6 @@ __all__ = [
     "UDA",
     "VAT",
     "AdaMatch",
-    "BatchNormPolicy",
     "EntropyMinimization",
     "FixMatch",
     "FlexMatch",

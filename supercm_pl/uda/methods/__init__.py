@@ -1,4 +1,4 @@
-"""Base methods of domain adaptation, one file each."""
+"""The methods of domain adaptation, one file each."""
 
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.uda.methods.adda import ADDA

@@ -1,4 +1,4 @@
-"""ADDA: an encoder of the target that is taken for the frozen encoder of the source."""
+"""ADDA: an encoder of the target that a discriminator takes for the frozen source encoder."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from supercm_pl.checks import check_fraction
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
-from supercm_pl.uda.methods.discriminator import (
-    Discriminator,
-    check_widths,
-    domain_accuracy,
-    domain_loss,
-)
+from supercm_pl.training.method import Method, MethodLoss, Ramp
+from supercm_pl.uda.components.discriminator import Discriminator
 from supercm_pl.uda.step import UDAStep
 
 
 class ADDA(Method):
     r"""Two stages in one run: training on the source, then an encoder for the target.
 
-    Until ``progress`` reaches ``pretrain``, the model is trained on the labeled rows alone. Then
-    the encoder, which is the backbone and its bottleneck, is copied and frozen as the source's
+    Until ``progress`` reaches ``pretrain``, the model trains on the labeled samples only. Then the
+    encoder, which is the backbone with its bottleneck, is copied and frozen as the source's
     :math:`f_s`. The model's own goes on as the target's :math:`f_t`, without labels and under a
-    head that stays as it is, against a discriminator, which learns as ever,
+    fixed head, against a discriminator, which learns from
 
     .. math::
         -\tfrac{1}{2} \mathbb{E}_s \log D(f_s(x_s))
@@ -40,62 +35,53 @@ class ADDA(Method):
 
     Tzeng et al., *Adversarial Discriminative Domain Adaptation* (CVPR 2017), equation 9, with two
     hidden layers of 500 units as for their digits. As in the authors' code, one step takes the
-    gradients of both; other than there, both stages share one optimizer and schedule. The first
-    optimizer step at or after ``pretrain`` is the last one of the first stage, and batch norm in
-    the frozen encoder uses its running statistics. Labeled target rows are in the first stage's
-    cross-entropy alone.
+    gradients of both; unlike there, both stages share one optimizer and schedule. The first
+    optimizer step at or after ``pretrain`` is the last one of the first stage. Batch norm in the
+    frozen encoder uses its running statistics. Labeled target samples are only used by the
+    cross-entropy of the first stage.
 
-    In the second stage ``train/ce`` is 0, and only target rows go through the model. With
-    ``cm_weight > 0`` that is not so: the CM loss goes on, and trains the head and the source's
-    features too. Under DDP, ``find_unused_parameters`` is needed, as each stage leaves some
-    parameters without a gradient. Not for the module's ``batch_norm="domain"``, where a backbone
-    has never seen the target in the first stage.
+    In the second stage ``train/ce`` is 0, and only target samples go through the model, unless
+    ``cm_weight > 0``: the CM loss goes on, and trains the head and the source's features too.
+    Under DDP, ``find_unused_parameters`` is needed, as each stage leaves some parameters without a
+    gradient. Do not combine it with the module's ``batch_norm="domain"``, where the backbone of
+    the first stage has never seen the target.
 
     Logs ``discriminator`` and ``mapping``, the two losses, and the discriminator's ``accuracy``.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training; ``None``: full from the start.
         pretrain: Fraction of training at which the second stage begins, in ``(0, 1)``.
-        hidden_features: Widths of the discriminator's hidden layers.
+        hidden_features: Widths of the discriminator's hidden layers, ``>= 1``.
         batch_norm: Whether they have batch norm.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     step_type = UDAStep
 
     # Of the first stage; each stage sets its own.
     views: tuple[str, ...] = ()
-    # Of both, for a loader drops streams that nobody needs once, when training begins.
+    # Of both stages: a loader drops unused parts once, when training begins.
     input_views: tuple[str, ...] = ("weak",)
-    # The module asks for labeled rows itself in the first stage; the second has its own encoder.
+    # In the first stage the module forwards labeled samples anyway; the second has its own encoder.
     labeled_views: tuple[str, ...] = ()
 
     def __init__(
         self,
-        weight: float = 1.0,
-        ramp: Ramp | None = None,
         *,
         pretrain: float = 0.5,
         hidden_features: Sequence[int] = (500, 500),
         batch_norm: bool = False,
+        weight: float = 1.0,
+        ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, ramp)
-        if not 0.0 < pretrain < 1.0:
-            raise ValueError(f"pretrain must lie in (0, 1), got {pretrain}")
-        check_widths(hidden_features)
-        self.pretrain = pretrain
-        self.hidden_features = tuple(hidden_features)
-        self.batch_norm = batch_norm
+        super().__init__(weight=weight, ramp=ramp)
+        self.pretrain = check_fraction("pretrain", pretrain)
         self.source_encoder: nn.Module = nn.Identity()
+        self.discriminator = Discriminator(hidden_features, batch_norm)
         self._progress = 0.0
         self._set_stage(adapting=False)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
-        """Make the discriminator, and a place for the source's encoder."""
-        self.discriminator = Discriminator(head.in_features, self.hidden_features, self.batch_norm)
+        """Create the discriminator, and a place for the source's encoder."""
+        self.discriminator.build(head.in_features)
         self.source_encoder = copy.deepcopy(backbone).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> ADDA:
@@ -106,7 +92,7 @@ class ADDA(Method):
 
     @torch.no_grad()
     def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:
-        """Where the first stage ends, copy the encoder."""
+        """Copy the encoder at the end of the first stage."""
         adapting = self._progress >= self.pretrain
         if adapting and not self.adapting:
             mine = chain(self.source_encoder.parameters(), self.source_encoder.buffers())
@@ -116,22 +102,17 @@ class ADDA(Method):
         self._set_stage(adapting)
 
     def forward(self, step: UDAStep) -> MethodLoss:
-        """The losses of discriminator and encoder; 0 in the first stage."""
+        """Return the losses of discriminator and encoder; 0 in the first stage."""
         self._progress = step.progress
         nothing = step.labels.new_zeros((), dtype=torch.float32)
         if not self.adapting:
             return MethodLoss(nothing)
         features, count = self._features(step), step.num_source
-        logits = self.discriminator(features.detach())
-        adversary = domain_loss(logits[:count], logits[count:])
+        adversary, logs = self.discriminator.loss(features.detach(), count)
         constant = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         fooled = functional_call(self.discriminator, constant, (features,))[count:]
         mapping = 0.5 * nn.functional.softplus(-fooled.to(math_dtype(fooled))).mean()
-        logs = {
-            "discriminator": adversary,
-            "mapping": mapping,
-            "accuracy": domain_accuracy(logits[:count], logits[count:]),
-        }
+        logs = {"discriminator": adversary, "mapping": mapping, **logs}
         return MethodLoss(adversary + mapping, logs, supervised=nothing)
 
     def _features(self, step: UDAStep) -> Tensor:
@@ -140,7 +121,7 @@ class ADDA(Method):
         return torch.cat([source, step.target.features])
 
     def _set_stage(self, adapting: bool) -> None:
-        """Say what the stage needs; between two steps, so that a step is of one stage."""
+        """Declare what the stage needs; between two steps, so that a step has one stage."""
         self.adapting = adapting
         self.replaces_supervised = adapting
         self.views = ("weak",) if adapting else ()
@@ -150,5 +131,5 @@ class ADDA(Method):
         return {"adapting": self.adapting}
 
     def set_extra_state(self, state: dict[str, bool]) -> None:
-        """Go on in the stage of the checkpoint."""
+        """Continue in the stage of the checkpoint."""
         self._set_stage(state["adapting"])

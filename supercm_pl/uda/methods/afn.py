@@ -1,4 +1,4 @@
-"""Adaptive feature norm: bring both domains' features to large norms."""
+"""Adaptive feature norm: bring the features of both domains to large norms."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_matrix, check_positive
+from supercm_pl.checks import check_choice, check_matrix, check_positive
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.step import UDAStep
 
 AFNVariant = Literal["stepwise", "hard"]
@@ -25,12 +24,12 @@ def feature_norms(features: Tensor) -> Tensor:
 
 
 def stepwise_feature_norm(features: Tensor, step_size: float = 1.0) -> Tensor:
-    r"""Loss that asks of each feature vector a norm a step larger than it has.
+    r"""Loss that makes the norm of each feature vector a step larger than it is.
 
     .. math::
         \frac{1}{N} \sum_i \bigl(\|x_i\| - (\mathrm{sg}\,\|x_i\| + \Delta r)\bigr)^2,
 
-    where no gradient goes through :math:`\mathrm{sg}`. Its value is :math:`\Delta r^2` always; its
+    where no gradient goes through :math:`\mathrm{sg}`. Its value is always :math:`\Delta r^2`; its
     gradient is :math:`-2 \Delta r / N` times that of the norms.
 
     Args:
@@ -51,10 +50,9 @@ def stepwise_feature_norm(features: Tensor, step_size: float = 1.0) -> Tensor:
 
 
 def hard_feature_norm(features: Tensor, radius: float = 25.0) -> Tensor:
-    r"""Loss that asks of the mean norm a given value: :math:`(\frac{1}{N} \sum_i \|x_i\| - R)^2`.
+    r"""Squared distance of the mean norm from a radius, :math:`(\frac{1}{N} \sum_i \|x_i\| - R)^2`.
 
-    Where `torch.distributed` runs with several ranks, the mean is over the rows of all ranks, and
-    every rank has to call this.
+    With several ranks, the mean is over the samples of all ranks, and every rank has to call this.
 
     Args:
         features: Shape (N, d), any floating-point dtype.
@@ -83,45 +81,37 @@ class AFN(Method):
 
     Xu, Li, Yang, Lin, *Larger Norm More Transferable: An Adaptive Feature Norm Approach for
     Unsupervised Domain Adaptation* (ICCV 2019): SAFN, or HAFN. The weight, 0.05, is that of the
-    authors' code on Office-31; on VisDA-2017 it is 0.01, with steps of 0.3. Their features come
+    authors' code for Office-31; for VisDA-2017 it is 0.01, with steps of 0.3. Their features come
     from a bottleneck of 1000 with batch norm, ReLU and dropout.
 
-    The value of the stepwise loss never changes, so the mean norms are logged: they should grow,
-    and come together.
+    Logs ``source_norm`` and ``target_norm``, the mean norms. The value of the stepwise loss never
+    changes, but the norms should grow, and come together.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training.
         variant: ``"stepwise"`` (SAFN): each norm a step larger than it is; or ``"hard"`` (HAFN):
             the mean norm of each domain at a given radius.
         step_size: ``Δr > 0`` of the stepwise variant.
         radius: ``R > 0`` of the hard variant.
-
-    Raises:
-        TypeError: If a number is not a number.
-        ValueError: If a value is out of range.
     """
 
     step_type = UDAStep
 
     def __init__(
         self,
-        weight: float = 0.05,
-        ramp: Ramp | None = None,
         *,
         variant: AFNVariant = "stepwise",
         step_size: float = 1.0,
         radius: float = 25.0,
+        weight: float = 0.05,
+        ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, ramp)
-        if variant not in get_args(AFNVariant):
-            raise ValueError(f"variant must be one of {get_args(AFNVariant)}, got {variant!r}")
-        self.variant: AFNVariant = variant
+        super().__init__(weight=weight, ramp=ramp)
+        self.variant = check_choice("variant", variant, get_args(AFNVariant))
         self.step_size = check_positive("step_size", step_size)
         self.radius = check_positive("radius", radius)
 
     def forward(self, step: UDAStep) -> MethodLoss:
-        """The loss of this step's features, and the mean norms of both domains."""
+        """Return the loss of the features of both domains, and their mean norms."""
         domains = {"source": step.source.features, "target": step.target.features}
         losses = [
             stepwise_feature_norm(features, self.step_size)
@@ -130,5 +120,5 @@ class AFN(Method):
             for features in domains.values()
         ]
         with torch.no_grad():
-            logs = {f"{name}_norm": feature_norms(rows).mean() for name, rows in domains.items()}
+            logs = {f"{name}_norm": feature_norms(part).mean() for name, part in domains.items()}
         return MethodLoss(losses[0] + losses[1], logs)

@@ -10,10 +10,8 @@ from torch import Tensor
 from supercm_pl.checks import check_matrix
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import full_precision, math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
-from supercm_pl.uda.methods._layers import Layer, check_layers, outputs_of
-from supercm_pl.uda.step import UDAStep
+from supercm_pl.training.method import Ramp
+from supercm_pl.uda.components.layers import Layer, LayerMethod
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
@@ -23,19 +21,19 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
         \frac{1}{4 d^2} \|C_s - C_t\|_F^2, \qquad
         C_s = \frac{1}{N_s - 1} \sum_i (s_i - \bar s)(s_i - \bar s)^\top
 
-    Where `torch.distributed` runs with several ranks, means and covariances are those of the rows
-    of all ranks, and every rank has to call this. A domain of a single row has covariance 0.
+    With several ranks, means and covariances are those of the samples of all ranks, and every rank
+    has to call this. The covariance of a single sample is 0.
 
     Args:
         source: Shape (N_s, d), any floating-point dtype.
         target: Shape (N_t, d).
 
     Returns:
-        A scalar in float32 or, for float64 inputs, float64, whatever autocast says.
+        A scalar in float32 or, for float64 inputs, float64, also under autocast.
 
     Raises:
         TypeError: If an input is not a floating-point tensor.
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> source, target = torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0], [5.0]])
@@ -48,7 +46,7 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
     dtype = torch.promote_types(math_dtype(source), math_dtype(target))
     source, target = source.to(dtype), target.to(dtype)
     with full_precision(source.device):
-        counts = torch.cat([source.new_full((1,), len(rows)) for rows in (source, target)])
+        counts = torch.cat([source.new_full((1,), len(part)) for part in (source, target)])
         sums = torch.cat([source.sum(dim=0), target.sum(dim=0)])
         totals = sum_over_ranks(torch.cat([sums, counts]))
         sums, counts = totals[:-2].view(2, num_features), totals[-2:]
@@ -60,37 +58,23 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
         return sum_over_ranks(gap).square().sum() / (4 * num_features**2)
 
 
-class DeepCORAL(Method):
-    r"""Distance of the covariances of source and target, summed over layers.
+class DeepCORAL(LayerMethod):
+    r"""Distance of the covariances of source and target, see :func:`.coral`, summed over layers.
 
     Sun and Saenko, *Deep CORAL: Correlation Alignment for Deep Domain Adaptation* (ECCV workshops
-    2016); see :func:`.coral`. The paper aligns the logits, and chooses the weight so that at the
-    end of training this term and the cross-entropy are about the same.
-
-    Over several ranks the covariances are those of all ranks' rows.
-
-    Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training.
-        layers: What is aligned: ``"features"``, ``"logits"`` or both.
-
-    Raises:
-        ValueError: If a value is out of range.
+    2016). The paper aligns the logits, and chooses the weight so that at the end of training this
+    loss and the cross-entropy are about the same.
     """
-
-    step_type = UDAStep
 
     def __init__(
         self,
-        weight: float = 1.0,
-        ramp: Ramp | None = None,
         *,
         layers: Sequence[Layer] = ("logits",),
+        weight: float = 1.0,
+        ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, ramp)
-        self.layers = check_layers(layers)
+        super().__init__(layers=layers, weight=weight, ramp=ramp)
 
-    def forward(self, step: UDAStep) -> MethodLoss:
-        """The distance of this step's rows."""
-        distances = [coral(source, target) for source, target in outputs_of(step, self.layers)]
-        return MethodLoss(sum(distances[1:], distances[0]))
+    def distance(self, source: Tensor, target: Tensor) -> Tensor:
+        """:func:`coral` of source ``(N_s, d)`` and target ``(N_t, d)``."""
+        return coral(source, target)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from torch import Tensor
 
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
-from supercm_pl.uda.methods._kernels import (
-    MULTIPLES,
-    Estimator,
-    Kernel,
-    check_estimator,
-    embedding_distance,
-)
-from supercm_pl.uda.methods._layers import Layer, check_layers, outputs_of
-from supercm_pl.uda.step import UDAStep
+from supercm_pl.checks import check_choice
+from supercm_pl.training.method import Ramp
+from supercm_pl.uda.components.kernels import MULTIPLES, Estimator, Kernel, embedding_distance
+from supercm_pl.uda.components.layers import Layer, LayerMethod
 
 
 def mmd(
@@ -36,30 +30,28 @@ def mmd(
 
     The estimators (Gretton et al., *A Kernel Two-Sample Test*, JMLR 2012):
 
-    - ``"biased"``: means over all pairs, a row with itself too. Never negative; 0 where source and
-      target are the same rows.
-    - ``"unbiased"``: means over all pairs of two rows. May be negative.
+    - ``"biased"``: means over all pairs, a sample with itself too. Never negative; 0 where source
+      and target are the same samples.
+    - ``"unbiased"``: means over all pairs of distinct samples. May be negative.
     - ``"linear"``: the mean of :math:`k(s_i, s_{i+1}) + k(t_i, t_{i+1}) - k(s_i, t_{i+1}) -
-      k(s_{i+1}, t_i)`, where the row after the last is the first. Unbiased, with more variance; no
-      matrix of pairs is made. With unequal numbers of rows the fewer go round again.
-
-    The gradient does not go through the bandwidth.
+      k(s_{i+1}, t_i)`, where the first sample follows the last. Unbiased, with more variance, and
+      without a matrix of pairs. With unequal numbers of samples the smaller domain is repeated.
 
     Args:
         source: Shape (N_s, d), any floating-point dtype.
         target: Shape (N_t, d).
         multiples: ``m_u > 0``.
-        bandwidth: ``γ > 0``; ``None``: the mean of ``‖x − y‖²`` over all pairs of two rows of
-            source and target together.
-        estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``. The first two need two rows of each
-            domain.
+        bandwidth: ``γ > 0``; ``None``: the mean of ``‖x − y‖²`` over all pairs of distinct samples
+            of both domains, without gradient.
+        estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``. The first two need two samples of
+            each domain.
 
     Returns:
-        A scalar in float32 or, for float64 inputs, float64, whatever autocast says.
+        A scalar in float32 or, for float64 inputs, float64, also under autocast.
 
     Raises:
         TypeError: If an input is not a floating-point tensor, or a number is not a number.
-        ValueError: If shapes do not fit together or a value is out of range.
+        ValueError: If shapes do not match or a value is out of range.
 
     Example:
         >>> import torch
@@ -73,7 +65,7 @@ def mmd(
     return embedding_distance([source], [target], [Kernel(multiples, bandwidth)], estimator)
 
 
-class DAN(Method):
+class DAN(LayerMethod):
     r"""Multi-kernel maximum mean discrepancy of source and target, summed over layers.
 
     Long, Cao, Wang, Jordan, *Learning Transferable Features with Deep Adaptation Networks* (ICML
@@ -83,42 +75,27 @@ class DAN(Method):
     The paper has 33 kernels around the median distance, weights their sum by a quadratic program,
     and aligns three layers, the logits among them.
 
-    Over several ranks it is the mean of the ranks' discrepancies, each of the rank's own rows.
+    With several ranks it is the mean of the ranks' discrepancies, each of the rank's own samples.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training.
-        layers: What is aligned: ``"features"``, ``"logits"`` or both.
-        multiples: Of the mean squared distance, the kernels' bandwidths, ``> 0``.
+        multiples: Bandwidths of the kernels, as multiples ``> 0`` of the mean squared distance.
         estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``; see :func:`.mmd`.
-
-    Raises:
-        TypeError: If a multiple is not a number.
-        ValueError: If a value is out of range.
     """
-
-    step_type = UDAStep
 
     def __init__(
         self,
-        weight: float = 1.0,
-        ramp: Ramp | None = None,
         *,
         layers: Sequence[Layer] = ("features",),
         multiples: Sequence[float] = MULTIPLES,
         estimator: Estimator = "linear",
+        weight: float = 1.0,
+        ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(layers=layers, weight=weight, ramp=ramp)
         Kernel(multiples).check()
-        check_estimator(estimator)
-        self.layers = check_layers(layers)
         self.multiples = tuple(multiples)
-        self.estimator: Estimator = estimator
+        self.estimator: Estimator = check_choice("estimator", estimator, get_args(Estimator))
 
-    def forward(self, step: UDAStep) -> MethodLoss:
-        """The discrepancy of this step's rows."""
-        discrepancies = [
-            mmd(source, target, multiples=self.multiples, estimator=self.estimator)
-            for source, target in outputs_of(step, self.layers)
-        ]
-        return MethodLoss(sum(discrepancies[1:], discrepancies[0]))
+    def distance(self, source: Tensor, target: Tensor) -> Tensor:
+        """:func:`mmd` of source ``(N_s, d)`` and target ``(N_t, d)``."""
+        return mmd(source, target, multiples=self.multiples, estimator=self.estimator)

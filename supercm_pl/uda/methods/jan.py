@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from torch import Tensor
 
-from supercm_pl.checks import check_positive
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
-from supercm_pl.uda.methods._kernels import (
-    MULTIPLES,
-    Estimator,
-    Kernel,
-    check_estimator,
-    embedding_distance,
-)
+from supercm_pl.checks import check_choice, check_positive
+from supercm_pl.training.method import Method, MethodLoss, Ramp
+from supercm_pl.uda.components.kernels import MULTIPLES, Estimator, Kernel, embedding_distance
 from supercm_pl.uda.step import UDAStep
 
 
@@ -36,16 +30,15 @@ def jmmd(
         source: Shape (N_s, d_l) for each layer ``l``.
         target: Shape (N_t, d_l) for each layer.
         multiples: ``m_u > 0`` for each layer.
-        bandwidths: ``γ > 0`` for each layer; ``None``: the mean of ``‖x − y‖²`` over all pairs of
-            two rows of source and target together, through which no gradient goes.
+        bandwidths: ``γ > 0`` for each layer; ``None``: as in ``mmd``.
         estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``.
 
     Returns:
-        A scalar in float32 or, for float64 inputs, float64, whatever autocast says.
+        A scalar in float32 or, for float64 inputs, float64, also under autocast.
 
     Raises:
         TypeError: If an input is not a floating-point tensor, or a number is not a number.
-        ValueError: If shapes or numbers of layers do not fit together or a value is out of range.
+        ValueError: If shapes or numbers of layers do not match or a value is out of range.
 
     Example:
         >>> import torch
@@ -67,47 +60,41 @@ class JAN(Method):
     r"""Joint maximum mean discrepancy of features and class probabilities.
 
     Long, Zhu, Wang, Jordan, *Deep Transfer Learning with Joint Adaptation Networks* (ICML 2017),
-    with the kernels of the authors' code: five on the features, with bandwidths a
-    quarter to four times the mean squared distance, and one on the probabilities, with bandwidth
-    1.68. The paper takes the linear-time estimate; over all pairs, as here and in the same
-    group's Transfer-Learning-Library, it varies less and costs little at the size of a batch. The
-    adversarial variant, JAN-A, is not here.
+    with the kernels of the authors' code: five on the features, with bandwidths a quarter to four
+    times the mean squared distance, and one on the probabilities, with bandwidth 1.68. The paper
+    has the linear-time estimate; the one over all pairs, the default here and in the same group's
+    Transfer-Learning-Library, varies less and costs little at the size of a batch. The adversarial
+    variant, JAN-A, is not implemented.
 
-    Over several ranks it is the mean of the ranks' discrepancies, each of the rank's own rows.
+    With several ranks it is the mean of the ranks' discrepancies, each of the rank's own samples.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training.
-        multiples: Of the features' mean squared distance, their kernels' bandwidths, ``> 0``.
+        multiples: Bandwidths of the features' kernels, as multiples ``> 0`` of the mean squared
+            distance.
         probability_bandwidth: Of the probabilities' kernel, ``> 0``.
         estimator: ``"linear"``, ``"unbiased"`` or ``"biased"``; see
             :func:`~supercm_pl.uda.methods.dan.mmd`.
-
-    Raises:
-        TypeError: If a number is not a number.
-        ValueError: If a value is out of range.
     """
 
     step_type = UDAStep
 
     def __init__(
         self,
-        weight: float = 1.0,
-        ramp: Ramp | None = None,
         *,
         multiples: Sequence[float] = MULTIPLES,
         probability_bandwidth: float = 1.68,
         estimator: Estimator = "unbiased",
+        weight: float = 1.0,
+        ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         Kernel(multiples).check()
-        check_estimator(estimator)
         self.multiples = tuple(multiples)
         self.probability_bandwidth = check_positive("probability_bandwidth", probability_bandwidth)
-        self.estimator: Estimator = estimator
+        self.estimator: Estimator = check_choice("estimator", estimator, get_args(Estimator))
 
     def forward(self, step: UDAStep) -> MethodLoss:
-        """The joint discrepancy of this step's rows."""
+        """Return the joint discrepancy of source and target samples."""
         source, target = step.source, step.target
         discrepancy = jmmd(
             [source.features, source.assignments],

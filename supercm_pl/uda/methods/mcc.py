@@ -1,4 +1,4 @@
-"""Minimum class confusion: let no two classes share a target sample's prediction."""
+"""Minimum class confusion: no two classes should share a target sample's prediction."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from torch import Tensor
 from supercm_pl.checks import check_matrix, check_positive
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import Method, MethodLoss
-from supercm_pl.training.ramps import Ramp
+from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.step import UDAStep
 
 
@@ -23,10 +22,9 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
         C_{kl} = \sum_i w_i\, p_{ik}\, p_{il}, \qquad
         \frac{1}{K} \sum_k \sum_{l \ne k} \frac{C_{kl}}{\sum_m C_{km}}.
 
-    No gradient goes through the weights. As rows of ``p`` sum to 1, :math:`\sum_l C_{kl} = \sum_i
-    w_i p_{ik}`, and the weights' denominator cancels, so that 2K sums are all that is needed; where
-    `torch.distributed` runs with several ranks, they are over the rows of all ranks, and every rank
-    has to call this.
+    No gradient goes through the weights. As each ``p_i`` sums to 1, :math:`\sum_l C_{kl} = \sum_i
+    w_i p_{ik}`, and the denominator of the weights cancels: 2K sums are enough. With several
+    ranks, they are over the samples of all ranks, and every rank has to call this.
 
     Args:
         logits: Shape (N, K), any floating-point dtype.
@@ -53,37 +51,29 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     weighted = (1.0 + torch.exp(-entropies)) * probabilities
     sums = torch.cat([(weighted * probabilities).sum(dim=0), weighted.sum(dim=0)])
     diagonal, row_sums = sum_over_ranks(sums).chunk(2)
-    # A class that no sample has a share of is as confused as can be, not 0 / 0.
+    # A class without any probability has the largest confusion, not 0 / 0.
     least = torch.finfo(row_sums.dtype).tiny
     return 1.0 - (diagonal / row_sums.clamp(min=least)).mean()
 
 
 class MCC(Method):
-    """Class confusion of the target's predictions.
+    """Class confusion of the target's predictions; see :func:`.class_confusion`.
 
-    Jin, Wang, Long, Wang, *Minimum Class Confusion for Versatile Domain Adaptation* (ECCV 2020);
-    see :func:`.class_confusion`. It looks at the target alone.
-
-    Over several ranks the confusion is that of all ranks' rows.
+    Jin, Wang, Long, Wang, *Minimum Class Confusion for Versatile Domain Adaptation* (ECCV 2020).
+    It uses the target only. With several ranks the confusion is that of all ranks' samples.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training.
         temperature: ``T > 0``; the paper's is 2.5.
-
-    Raises:
-        TypeError: If the temperature is not a number.
-        ValueError: If a value is out of range.
     """
 
     step_type = UDAStep
 
     def __init__(
-        self, weight: float = 1.0, ramp: Ramp | None = None, *, temperature: float = 2.5
+        self, *, temperature: float = 2.5, weight: float = 1.0, ramp: Ramp | float | None = None
     ) -> None:
-        super().__init__(weight, ramp)
+        super().__init__(weight=weight, ramp=ramp)
         self.temperature = check_positive("temperature", temperature)
 
     def forward(self, step: UDAStep) -> MethodLoss:
-        """The confusion of this step's target rows."""
+        """Return the confusion of the target samples."""
         return MethodLoss(class_confusion(step.target.logits, self.temperature))

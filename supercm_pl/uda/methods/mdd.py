@@ -1,4 +1,4 @@
-"""MDD: a second classifier looks for where it can disagree on the target alone."""
+"""MDD: a second classifier looks for disagreement that only the target has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, is_number
+from supercm_pl.checks import check_at_least, check_interval
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
-from supercm_pl.training.method import MethodLoss
-from supercm_pl.training.ramps import Ramp
-from supercm_pl.uda.gradient_reversal import reverse_gradient
-from supercm_pl.uda.methods.adversarial import AdversarialMethod
+from supercm_pl.training.method import MethodLoss, Ramp
+from supercm_pl.uda.components.adversarial import AdversarialMethod
 from supercm_pl.uda.step import UDAStep
 
 
@@ -29,48 +27,35 @@ class MDD(AdversarialMethod):
     where :math:`\sigma` is softmax, and the features learn against it by a reversed gradient.
 
     Zhang et al., *Bridging Theory and Algorithm for Domain Adaptation* (ICML 2019), section 5.
-    Their ``η`` is ``max_reversal``; their code lets it grow as
-    ``AdversarialRampUp(gamma=iterations / 1000)``. There the main classifier has a hidden layer
-    too; here it is the linear head. Labeled target rows are left out.
+    Their ``η`` is ``max_reversal``, which their code lets grow as
+    ``AdversarialRampUp(gamma=iterations / 1000)``. Their main classifier has a hidden layer too;
+    here it is the linear head. Labeled target samples are left out.
 
     Args:
-        weight: Weight of the term, ``>= 0``.
-        ramp: How the weight grows over training; ``None``: full from the start.
         margin: ``γ``, the exponential of the margin, ``>= 1``: 4 for Office-31 and 2 for
             Office-Home in their code.
-        reversal: How ``λ`` grows over training; ``None``:
-            :class:`~supercm_pl.training.ramps.AdversarialRampUp`.
-        max_reversal: ``λ`` where ``reversal`` is 1, ``>= 0``.
         hidden_features: Width of the auxiliary classifier's hidden layer, ``>= 1``.
         dropout: Probability of dropping one of its units, in ``[0, 1)``.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(
         self,
-        weight: float = 1.0,
-        ramp: Ramp | None = None,
         *,
         margin: float = 4.0,
-        reversal: Ramp | None = None,
-        max_reversal: float = 0.1,
         hidden_features: int = 1024,
         dropout: float = 0.5,
+        reversal: Ramp | None = None,
+        max_reversal: float = 0.1,
+        weight: float = 1.0,
+        ramp: Ramp | float | None = None,
     ) -> None:
-        super().__init__(weight, ramp, reversal=reversal, max_reversal=max_reversal)
-        if not (is_number(margin) and 1.0 <= margin < float("inf")):
-            raise ValueError(f"margin must be a number of 1 or more, got {margin!r}")
-        check_at_least("hidden_features", hidden_features, 1)
-        if not (is_number(dropout) and 0.0 <= dropout < 1.0):
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
-        self.margin = margin
-        self.hidden_features = hidden_features
-        self.dropout = dropout
+        super().__init__(reversal=reversal, max_reversal=max_reversal, weight=weight, ramp=ramp)
+        self.margin = check_interval("margin", margin, "[1, inf)")
+        self.hidden_features = check_at_least("hidden_features", hidden_features, 1)
+        self.dropout = check_interval("dropout", dropout, "[0, 1)")
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
-        """Make the auxiliary classifier."""
+        """Create the auxiliary classifier."""
         self.classifier = nn.Sequential(
             nn.Linear(head.in_features, self.hidden_features),
             nn.ReLU(),
@@ -79,9 +64,9 @@ class MDD(AdversarialMethod):
         )
 
     def forward(self, step: UDAStep) -> MethodLoss:
-        """The auxiliary classifier's loss, whose gradient is reversed at the features."""
+        """Return the auxiliary classifier's loss, with its gradient reversed at the features."""
         features = torch.cat([step.source.features, step.target.features])
-        logits = self.classifier(reverse_gradient(features, self.reversal_at(step.progress)))
+        logits = self.classifier(self.reverse(features, step))
         logits = logits.to(math_dtype(logits))
         source, target = logits[: step.num_source], logits[step.num_source :]
         agree = F.cross_entropy(source, step.source.logits.argmax(dim=1))
@@ -90,7 +75,7 @@ class MDD(AdversarialMethod):
 
 
 def complement_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    r"""Mean of :math:`-\log(1 - \sigma_y(z))`: how far from certain the label is *not* the class.
+    r"""Mean of :math:`-\log(1 - \sigma_y(z))`, the loss of the label *not* being the class.
 
     Computed from log-sum-exp over all and over the other classes, so that it stays finite, with a
     gradient, where the softmax rounds to 1.

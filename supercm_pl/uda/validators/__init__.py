@@ -1,21 +1,25 @@
-"""Selection of models and checkpoints without a label of the target domain.
+"""Model selection without labels of the target domain.
 
-Validators are `torchmetrics` metrics, and of all of them larger is better: log them under ``val/``
+Validators are `torchmetrics` metrics. Larger is better for all of them: log them under ``val/``
 and let `ModelCheckpoint` and `EarlyStopping` monitor them with ``mode="max"``.
 """
 
-from supercm_pl.uda.validators.accuracy import SourceAccuracy
-from supercm_pl.uda.validators.base import Domain, Validator
-from supercm_pl.uda.validators.centroids import CentroidAgreement, TargetClusteringLoss
-from supercm_pl.uda.validators.neighborhood import SND
-from supercm_pl.uda.validators.predictions import BNM, Entropy, InformationMaximization
+from supercm_pl.uda.validators.centroid_fit import CentroidAgreement, TargetClusteringLoss
 from supercm_pl.uda.validators.risk import DEV, IWCV
+from supercm_pl.uda.validators.soft_neighborhood import SND
+from supercm_pl.uda.validators.source_accuracy import SourceAccuracy
+from supercm_pl.uda.validators.target_predictions import (
+    BatchNuclearNorm,
+    Entropy,
+    InformationMaximization,
+)
+from supercm_pl.uda.validators.validator import Domain, Validator
 
 __all__ = [
-    "BNM",
     "DEV",
     "IWCV",
     "SND",
+    "BatchNuclearNorm",
     "CentroidAgreement",
     "Domain",
     "Entropy",

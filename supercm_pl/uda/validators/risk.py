@@ -1,4 +1,4 @@
-"""Target risk estimated from weighted source rows."""
+"""Target risk estimated from weighted source samples."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_positive, check_size
-from supercm_pl.clustering import ClusteringHead
-from supercm_pl.uda.validators.base import Domain, Validator
+from supercm_pl.checks import check_at_least, check_choice, check_positive
+from supercm_pl.uda.validators.validator import Domain, OptionalHead, Validator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +21,9 @@ SourceLoss = Literal["zero_one", "cross_entropy"]
 
 
 class IWCV(Validator):
-    """Negative importance-weighted risk of source rows: an estimate of the risk on the target.
+    """Negative importance-weighted risk of source samples: an estimate of the risk on the target.
 
-    With ℓ_i the loss and x_i the features of source row i, held out of training::
+    With ℓ_i the loss and x_i the features of source sample i, held out of training::
 
         −1/N_s Σ_i w(x_i) ℓ_i,      w(x) = (N_s / N_t) · P(target | x) / P(source | x)
 
@@ -32,19 +31,14 @@ class IWCV(Validator):
     validation. JMLR 8 (2007), with the densities of features as in `DEV`. The domain classifier
     behind w is `density_weights`.
 
-    It keeps the features of all rows, 4·N·d bytes, and fits a classifier for each fold. Fewer than
-    two rows of a domain give nan and a warning.
+    It keeps the features of all samples, 4·N·d bytes, and fits a classifier for each fold. With
+    fewer than two samples of a domain it is nan, with a warning.
 
     Args:
-        loss: ``zero_one``, as in the code of DEV's authors, or ``cross_entropy``, which tells
-            models apart that make no error on the source.
+        loss: ``zero_one``, as in the code of DEV's authors, or ``cross_entropy``, which also
+            compares models that make no error on the source.
         regularization: Of the domain classifier, greater than 0; see `density_weights`.
         folds: Of the domain classifier, 2 or more.
-        options: Of `torchmetrics.Metric`.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
     """
 
     domains: ClassVar[tuple[Domain, ...]] = ("source", "target")
@@ -57,14 +51,9 @@ class IWCV(Validator):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if loss not in get_args(SourceLoss):
-            raise ValueError(f"loss must be one of {get_args(SourceLoss)}, got {loss!r}")
-        check_size("folds", folds)
-        if folds < 2:
-            raise ValueError(f"folds must be 2 or more, got {folds}")
-        self.loss = loss
+        self.loss = check_choice("loss", loss, get_args(SourceLoss))
         self.regularization = check_positive("regularization", regularization)
-        self.folds = folds
+        self.folds = check_at_least("folds", folds, 2)
         self._add_rows("source_features")
         self._add_rows("target_features")
         self._add_rows(f"source_{loss}")
@@ -78,9 +67,7 @@ class IWCV(Validator):
         self._append("source_features", features)
         self._append(f"source_{self.loss}", losses[:, None])
 
-    def _update_target(
-        self, features: Tensor, assignments: Tensor, head: ClusteringHead | None
-    ) -> None:
+    def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
         self._append("target_features", features)
 
     def _value(self) -> Tensor:
@@ -89,7 +76,7 @@ class IWCV(Validator):
             for name in ("source_features", "target_features", f"source_{self.loss}")
         )
         if min(len(source), len(target)) < 2:
-            warnings.warn(f"{self.name} is nan: it needs 2 rows of each domain", stacklevel=2)
+            warnings.warn(f"{self.name} is nan: it needs 2 samples of each domain", stacklevel=2)
             return self._nan()
         weights = density_weights(
             source, target, regularization=self.regularization, folds=self.folds
@@ -103,31 +90,21 @@ class IWCV(Validator):
 class DEV(IWCV):
     """Negative risk of deep embedded validation: `IWCV` with less variance.
 
-    With L_i = w(x_i) ℓ_i of source row i, held out of training::
+    With L_i = w(x_i) ℓ_i of source sample i, held out of training::
 
         −(mean(L) + η·mean(w) − η),      η = −Cov(L, w) / Var(w)
 
     from You, Wang, Long, Jordan: Towards accurate model selection in deep unsupervised domain
     adaptation. ICML 2019. The mean of w is 1 in expectation, which makes w a control variate. The
-    authors take a multilayer perceptron for a domain classifier where `density_weights` is linear.
-    An estimate may be greater than 0, and has a large variance where domains hardly overlap.
-
-    Args:
-        loss: As in `IWCV`.
-        regularization: As in `IWCV`.
-        folds: As in `IWCV`.
-        options: Of `torchmetrics.Metric`.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
+    authors' domain classifier is a multilayer perceptron where `density_weights` is linear. An
+    estimate may be greater than 0, and has a large variance where domains hardly overlap.
     """
 
     def _risk(self, weights: Array, losses: Array) -> float:
         weighted = weights * losses
         centered = weights - weights.mean()
         variance = float((centered**2).sum())
-        # Weights that are all the same have nothing to tell.
+        # Equal weights carry no information.
         eta = -float((weighted * centered).sum()) / variance if variance > 0 else 0.0
         return float(weighted.mean() + eta * (weights.mean() - 1))
 
@@ -135,20 +112,20 @@ class DEV(IWCV):
 def density_weights(
     source: Array, target: Array, *, regularization: float = 1.0, folds: int = 5
 ) -> Array:
-    """Estimate how much denser the target is than the source, at each source row.
+    """Estimate how much denser the target is than the source, at each source sample.
 
-    A logistic regression on standardized features tells the domains apart, and by the rule of Bayes
+    A logistic regression on standardized features separates the domains, and by the rule of Bayes
     w(x) = (N_s / N_t) · P(target | x) / P(source | x) (Bickel, Brückner, Scheffer: Discriminative
-    learning for differing training and test distributions. ICML 2007). Each row's odds are from a
-    classifier that has not seen it: a fold of the rows is left out at a time. Folds depend on the
-    rows, not on their order.
+    learning for differing training and test distributions. ICML 2007). The odds of each sample are
+    from a classifier that has not seen it, by cross-validation. Folds depend on the samples, not on
+    their order.
 
     Args:
         source: Features, shape (N_s, d), finite.
         target: Features, shape (N_t, d), finite.
         regularization: Weight of the squared norm of the coefficients, greater than 0: the inverse
             of scikit-learn's ``C``.
-        folds: 2 or more; fewer where a domain has fewer rows.
+        folds: 2 or more; fewer where a domain has fewer samples.
 
     Returns:
         w, shape (N_s,), greater than 0.
@@ -162,7 +139,7 @@ def density_weights(
     num_source, num_target = len(source), len(target)
     rows = np.concatenate([source, target])
     domains = np.repeat([0, 1], [num_source, num_target])
-    # Rows sorted by a projection on a fixed direction, so that folds do not depend on the order.
+    # Sorted by a projection on a fixed direction, so that folds do not depend on the order.
     direction = np.random.default_rng(0).standard_normal(rows.shape[1])
     order = np.lexsort((rows @ direction, domains))
     log_odds = np.empty(len(rows))

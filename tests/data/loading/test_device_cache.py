@@ -1,27 +1,26 @@
-"""Training data that are copied to the device, and streams from an IterableDataset, in training."""
+"""Training data that are copied to the device."""
 
 import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule
-from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
+from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits
 from supercm_pl.data.datasets import JoinedData, Samples, TensorData
 from supercm_pl.data.loading import device_cache as residence
 from supercm_pl.data.loading.device_cache import ResidentSamples
 from supercm_pl.ssl.methods import FixMatch, FlexMatch
+from tests.support.trainers import quiet_trainer
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def trainer(folder, **options):
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    options = {"accelerator": "cpu", "devices": 1, "max_steps": 6, **quiet, **options}
-    options.setdefault("enable_checkpointing", False)
-    return L.Trainer(default_root_dir=folder, num_sanity_val_steps=0, **options)
+    options = {"devices": 1, "max_steps": 6, "num_sanity_val_steps": 0, **options}
+    return quiet_trainer(default_root_dir=folder, **options)
 
 
 def module(*regularizers, **options):
@@ -151,82 +150,3 @@ def test_on_a_gpu_batches_are_drawn_there(tmp_path):
     data = digits(keep_on_device=True)
     expected = weights(tmp_path, digits(keep_on_device=False), accelerator="gpu")
     assert torch.equal(weights(tmp_path, data, accelerator="gpu"), expected)
-
-
-class Endless(IterableDataset):
-    """Random images without an end, and labels that nobody may use."""
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(0)
-        while True:
-            yield torch.rand(1, 8, 8, generator=generator), "no label"
-
-
-class WithStream(Source):
-    def __init__(self, unlabeled):
-        self.unlabeled = unlabeled
-
-    def load(self):
-        data = Digits().load()
-        return SourceData(data.train, data.classes, test=data.test, unlabeled=self.unlabeled)
-
-
-def test_unlabeled_samples_of_an_iterable_data_set():
-    data = digits(WithStream(Endless()), unlabeled_batch_size=16, val_size=30)
-    assert data.num_unlabeled is None
-    assert (
-        data.describe() == "20 labeled · endless unlabeled · 30 validation · 450 test, 10 classes"
-    )
-    batch = next(iter(data.train_dataloader()))
-    first = [item for item, _ in zip(Endless(), range(16), strict=False)]
-    assert torch.equal(batch["unlabeled"], torch.stack([image for image, _ in first]))
-
-
-@pytest.mark.parametrize("step", [3, 4])
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_training_resumes_bit_for_bit_with_an_iterable_data_set(tmp_path, step):
-    def fit(steps, path=None):
-        model, runner = module(), trainer(tmp_path, max_steps=steps)
-        runner.fit(model, datamodule=digits(WithStream(Endless())), ckpt_path=path)
-        return runner, model
-
-    expected = fit(7)[1]
-    fit(step)[0].save_checkpoint(tmp_path / "half.ckpt")
-    resumed = fit(7, tmp_path / "half.ckpt")[1]
-    for mine, other in zip(resumed.parameters(), expected.parameters(), strict=True):
-        assert torch.equal(mine, other)
-
-
-@pytest.mark.bad_input
-def test_what_an_iterable_data_set_can_not_do(tmp_path):
-    with pytest.raises(ValueError, match=r"'unlabeled' have no numbers, .* FlexMatch"):
-        weights(tmp_path, digits(WithStream(Endless())), FlexMatch())
-    with pytest.raises(ValueError, match="steps_per_epoch must be given"):
-        weights(tmp_path, digits(WithStream(Endless()), steps_per_epoch=None))
-    with pytest.raises(ValueError, match="steps_per_epoch must be given"):
-        digits(WithStream(Endless()), steps_per_epoch=None).train_dataloader()
-    with pytest.raises(ValueError, match=r"keep_on_device=True .* 'unlabeled'"):
-        digits(WithStream(Endless()), keep_on_device=True).train_dataloader()
-
-
-class Unread(IterableDataset):
-    def __iter__(self):
-        raise AssertionError("read")
-
-
-def test_what_nobody_wants_is_not_read(tmp_path):
-    model = module(cm_weight=0.0)
-    trainer(tmp_path).fit(model, datamodule=digits(WithStream(Unread())))
-
-
-@pytest.mark.bad_input
-def test_a_preprocess_is_not_fitted_to_what_has_no_end():
-    class Unfitted(nn.Module):
-        fitted = False
-
-        def fit(self, batches):
-            list(batches)
-
-    data = digits(WithStream(Endless()), preprocess=Unfitted())
-    with pytest.raises(ValueError, match="preprocess can't be fitted to 'unlabeled'"):
-        data.on_after_batch_transfer(next(iter(data.train_dataloader())))

@@ -87,7 +87,7 @@ def test_labels_are_names_or_numbers_too_and_inputs_vectors() -> None:
     assert [named.train[i][1] for i in range(2)] == [1, 0]
     numbered = HuggingFaceSource(dataset, input_column="x", label_column="z").load()
     assert numbered.classes == ("0", "1", "2")
-    with pytest.raises(ValueError, match="has no column 'image', only x, y, z: say input_column"):
+    with pytest.raises(ValueError, match="has no column 'image', only x, y, z: set input_column"):
         HuggingFaceSource(dataset).load()
     other = datasets.DatasetDict(train=dataset, test=dataset.map(lambda row: {"y": "c"}))
     with pytest.raises(ValueError, match="split 'test' has labels that train lacks: 'c'"):

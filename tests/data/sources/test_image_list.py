@@ -1,17 +1,11 @@
 """Domain data sets in the layouts in which people have them, as small stand-ins."""
 
 import pytest
-from PIL import Image
 
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.sources.domain_folder import DomainFolder
+from supercm_pl.data.sources.folder import DomainFolder
 from supercm_pl.data.sources.image_list import ImageList
-
-
-def paint(root, *names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (6, 4), (200, 100, 50)).save(root / name)
+from tests.support.images import paint
 
 
 @pytest.fixture
@@ -180,7 +174,7 @@ def test_other_mistakes(tmp_path):
         ImageList(file, classes=["a", "b"]).load()
     with pytest.raises(ValueError, match=r"can't read the list of images .*none.txt"):
         ImageList(tmp_path / "none.txt").load()
-    with pytest.raises(ValueError, match="image_size must be 1 or more pixels, got 0"):
+    with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
         ImageList(file, image_size=0)
     with pytest.raises(ValueError, match="at least two classes are needed"):
         ImageList(listed(tmp_path, "a/1.jpg 0\n")).load()

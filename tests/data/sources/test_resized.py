@@ -8,10 +8,11 @@ from torch.utils.data import Dataset, TensorDataset
 from supercm_pl.data import ArraySource, DatasetSource, Digits, FolderSource
 from supercm_pl.data.datasets import fetch_inputs
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.sources.digits_m import DigitsM
-from supercm_pl.data.sources.folder import ImageFiles
+from supercm_pl.data.sources.arrays import UnlabeledArrays
+from supercm_pl.data.sources.digits import DigitsM
+from supercm_pl.data.sources.folder import UnlabeledFolder
+from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.resized import Reshape, Resized
-from supercm_pl.data.sources.unlabeled import UnlabeledArrays, UnlabeledFolder
 
 ALL = np.arange(3)
 
@@ -167,11 +168,11 @@ def test_bytes_can_become_floats():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"size": 0}, ValueError, "size must be 1 pixel or more, got 0"),
+        ({"size": 0}, ValueError, "size must be at least 1, got 0"),
         ({"size": (4, 4, 4)}, TypeError, r"size must be a number of pixels or \(height, width\)"),
-        ({"size": True}, TypeError, "size must be a number of pixels .* got True"),
-        ({"crop": 2.5}, TypeError, "crop must be a number of pixels .* got 2.5"),
-        ({"channels": 2}, ValueError, "channels must be 1, 3 or None, got 2"),
+        ({"size": True}, TypeError, "size must be an int, got True"),
+        ({"crop": 2.5}, TypeError, "crop must be an int, got 2.5"),
+        ({"channels": 2}, ValueError, "channels must be .*1, 3.* got 2"),
         ({"crop": 9}, ValueError, r"no larger than the images, got \(9, 9\) .* \(8, 8\)"),
     ],
 )

@@ -125,10 +125,10 @@ def test_what_is_no_such_file_is_named(tmp_path):
     path = tmp_path / "other.pt"
     for content in ([1], {"mean": torch.zeros(3)}):
         torch.save(content, path)
-        with pytest.raises(ValueError, match=r"other\.pt is not a file that ZCA\.save wrote"):
+        with pytest.raises(ValueError, match=r"other\.pt is not a file written by ZCA\.save"):
             ZCA.load(path)
     path.write_text("nothing")
-    with pytest.raises(ValueError, match=r"other\.pt is not a file that ZCA\.save wrote"):
+    with pytest.raises(ValueError, match=r"other\.pt is not a file written by ZCA\.save"):
         ZCA.load(path)
     with pytest.raises(FileNotFoundError, match=r"missing\.pt"):
         ZCA.load(tmp_path / "missing.pt")
@@ -139,30 +139,3 @@ def test_it_must_be_fitted_first(tmp_path):
         ZCA()(torch.rand(2, 3, 4, 4))
     with pytest.raises(RuntimeError, match="ZCA is not fitted"):
         ZCA().save(tmp_path / "zca.pt")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: GlobalContrastNormalization(0.0), "scale must be above 0, got 0.0"),
-        (lambda: GlobalContrastNormalization(bias=-1.0), "bias must be 0 or more, got -1.0"),
-        (lambda: ZCA(-0.1), "epsilon must be 0 or more, got -0.1"),
-        (lambda: ZCA().fit(torch.rand(1, 3, 4, 4)), "two images or more, got 1"),
-        (lambda: ZCA().fit([]), "two images or more, got 0"),
-        (lambda: ZCA().fit(torch.rand(5, 3)), r"got shape \(5, 3\)"),
-        (lambda: ZCA().fit(torch.full((5, 1, 2, 2), torch.nan)), "NaN or Inf"),
-        (lambda: ZCA(0.0).fit(torch.rand(9, 1, 4, 4)), "no variance in some direction"),
-        (
-            lambda: ZCA().fit([torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 5)]),
-            r"one shape, got \(1, 4, 4\) and \(1, 4, 5\)",
-        ),
-        (
-            lambda: ZCA().fit(torch.rand(9, 1, 4, 4))(torch.rand(2, 3, 4, 4)),
-            r"fitted on images of shape \(1, 4, 4\), got \(3, 4, 4\)",
-        ),
-    ],
-)
-def test_bad_input(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from supercm_pl.ssl.methods import VAT, EntropyMinimization
-from tests.support.digits import check_fit
+from supercm_pl.ssl.methods import EntropyMinimization
 from tests.support.steps import step_of_logits
 
 
@@ -36,13 +35,3 @@ def test_certain_predictions_give_zero_and_no_nan():
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad.isfinite().all()
-
-
-def test_trains_on_digits_beside_vat():
-    check_fit([VAT(epsilon=1.0), EntropyMinimization()])
-
-
-@pytest.mark.bad_input
-def test_a_negative_weight_is_named():
-    with pytest.raises(ValueError, match=r"weight must be .* got -1\.0"):
-        EntropyMinimization(weight=-1.0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import ICT
-from tests.support.digits import check_fit, digits_module, fit_digits
-from tests.support.steps import rows_of, step_of_logits
+from tests.support.digits import digits_module, fit_digits
+from tests.support.steps import outputs_of, step_of_logits
 
 
 def linear(inputs):
@@ -21,15 +21,15 @@ def mixing_step(inputs):
 
     def rows(mixed):
         given.append(mixed)
-        return rows_of(linear(mixed), mixed)
+        return outputs_of(linear(mixed), mixed)
 
     return given, step_of_logits({}, unlabeled_inputs={"weak": inputs}, extra_forward=rows)
 
 
 def with_teacher(teacher, **options):
-    term = ICT(**options)
-    term.teacher = teacher
-    return term
+    method = ICT(**options)
+    method.teacher = teacher
+    return method
 
 
 def test_is_the_squared_difference_of_both_ways_to_mix():
@@ -61,7 +61,7 @@ def test_where_teacher_and_student_are_linear_and_equal_mixing_costs_nothing():
     # Probabilities that are linear in the inputs: log, then softmax.
     inputs = torch.rand(6, 3).softmax(1)
     step = step_of_logits(
-        {}, unlabeled_inputs={"weak": inputs}, extra_forward=lambda mixed: rows_of(mixed.log())
+        {}, unlabeled_inputs={"weak": inputs}, extra_forward=lambda mixed: outputs_of(mixed.log())
     )
     loss = with_teacher(torch.log)(step).loss
     assert loss.item() < 1e-12
@@ -100,16 +100,5 @@ def test_the_teacher_follows_the_model_and_comes_back():
     assert (mine(x) - module(x)).abs().max() > 0
 
 
-def test_the_labeled_pass_has_no_unlabeled_rows_but_for_supercm():
+def test_the_labeled_pass_has_no_unlabeled_samples_but_for_supercm():
     assert ICT.views == ()
-    check_fit(ICT())
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    "options", [{"alpha": 0.0}, {"alpha": float("inf")}, {"momentum": 1.0}, {"weight": -1.0}]
-)
-def test_a_value_out_of_range_is_named(options):
-    ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=f"{name} must .* got {value}"):
-        ICT(**options)

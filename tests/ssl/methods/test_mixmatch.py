@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from supercm_pl.ssl.components.mix_up import mix_up, own_shares
 from supercm_pl.ssl.methods import MixMatch
-from supercm_pl.ssl.methods.mixmatch import mix_up, own_shares
-from tests.support.digits import check_fit, digits_module, fit_digits
+from tests.support.digits import digits_module, fit_digits
 from tests.support.steps import step_of_inputs
 
 
@@ -112,18 +112,7 @@ def test_the_running_statistics_of_batch_norm_are_trained_without_supercm():
     assert norm.running_mean.abs().sum() > 0
 
 
-def test_trains_on_digits():
-    check_fit(MixMatch())
-
-
 def test_the_weight_ramps_up_as_published():
-    term = MixMatch()
-    assert [term.weight_at(p) for p in (0.0, 1 / 128, 1 / 64, 1.0)] == [0.0, 37.5, 75.0, 75.0]
+    method = MixMatch()
+    assert [method.weight_at(p) for p in (0.0, 1 / 128, 1 / 64, 1.0)] == [0.0, 37.5, 75.0, 75.0]
     assert MixMatch(ramp=None).weight_at(0.0) == 75.0
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("name", ["temperature", "alpha"])
-def test_a_value_out_of_range_is_named(name):
-    with pytest.raises(ValueError, match=f"{name} must be a number above 0, got 0.0"):
-        MixMatch(**{name: 0.0})

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import PseudoLabel
-from tests.support.digits import check_fit
 from tests.support.steps import step_of_logits
 
 # Largest probabilities 0.98, 0.6 and 0.97.
@@ -39,14 +38,3 @@ def test_below_the_threshold_there_is_neither_loss_nor_gradient():
 def test_with_no_confident_sample_the_loss_is_zero():
     value = PseudoLabel(threshold=0.99)(step_of_logits({"weak": logits()}))
     assert (value.loss.item(), value.logs["mask"].item()) == (0.0, 0.0)
-
-
-def test_trains_on_digits():
-    check_fit(PseudoLabel(threshold=0.2), "pseudo_label", "pseudo_label_mask")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, float("nan")])
-def test_a_threshold_out_of_range_is_named(threshold):
-    with pytest.raises(ValueError, match=rf"threshold must lie in \(0, 1\), got {threshold}"):
-        PseudoLabel(threshold=threshold)

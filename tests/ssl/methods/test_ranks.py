@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import UDA, AdaMatch, FlexMatch, FreeMatch, SoftMatch
+from tests.support.ranks import assert_one_training, needs_ranks, results_of_two_ranks
 from tests.support.steps import step_of_inputs
 
 STEPS = 4
@@ -29,18 +27,16 @@ METHODS = {
 
 def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    model, term = nn.Linear(5, 3), METHODS[name]()
-    term.build(model, ClusteringHead(5, 3))
+    model, method = nn.Linear(5, 3), METHODS[name]()
+    method.build(model, ClusteringHead(5, 3))
     losses = []
     for number in range(STEPS):
         generator = torch.Generator().manual_seed(number)
         # By rank: views and labels of 4 labeled rows, views and numbers of 6 unlabeled ones, of
         # which the last has been on the other rank as well.
-        labeled = 2 * torch.randn(2, 2, 4, 5, generator=generator)[ranks].transpose(0, 1).flatten(
-            1, 2
-        )
-        unlabeled = 2 * torch.randn(2, 2, 6, 5, generator=generator)[ranks].transpose(0, 1).flatten(
-            1, 2
+        labeled, unlabeled = (
+            2 * torch.randn(2, 2, n, 5, generator=generator)[ranks].transpose(0, 1).flatten(1, 2)
+            for n in (4, 6)
         )
         labels = torch.randint(0, 3, (2, 4), generator=generator)[ranks].flatten()
         index = torch.randperm(12, generator=generator).view(2, 6)
@@ -54,7 +50,7 @@ def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
             num_unlabeled=12,
             progress=number / STEPS,
         )
-        value = term(step)
+        value = method(step)
         loss = value.loss if value.supervised is None else value.loss + value.supervised
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         if world_size > 1:
@@ -64,35 +60,19 @@ def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
             for parameter, gradient in zip(model.parameters(), gradients, strict=True):
                 parameter.sub_(0.5 * gradient / world_size)
         losses.append(loss.detach())
-    return {"losses": torch.stack(losses), **model.state_dict(), **term.state_dict()}
+    return {"losses": torch.stack(losses), **model.state_dict(), **method.state_dict()}
 
 
-def run_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    torch.save({name: train(name, [rank], 2) for name in METHODS}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def run_rank(rank: int) -> dict[str, Any]:
+    return {name: train(name, [rank], 2) for name in METHODS}
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    spawn(run_rank, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results_of_two_ranks(run_rank, tmp_path_factory.mktemp("ranks"))
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
+@needs_ranks
 @pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_equal_one_process(name: str, ranks: list[dict[str, Any]]) -> None:
-    expected = train(name, [0, 1], 1)
-    first, second = (rank[name] for rank in ranks)
-    mean_loss = (first.pop("losses") + second.pop("losses")) / 2
-    torch.testing.assert_close(mean_loss, expected.pop("losses"), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
-    torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-5)
+    assert_one_training([rank[name] for rank in ranks], train(name, [0, 1], 1))

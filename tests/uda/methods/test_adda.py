@@ -2,7 +2,6 @@
 
 import math
 
-import lightning.pytorch as L
 import pytest
 import torch
 from torch import nn
@@ -11,7 +10,8 @@ from supercm_pl import UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import Digits, DigitsM, Resized
 from supercm_pl.uda.methods import ADDA, MCC
-from tests.support.adversarial import Shifted, build, case, fit, gradients
+from tests.support.trainers import quiet_trainer
+from tests.support.two_domains import Domains, case, fit, gradients, module_of
 
 
 def small(**options) -> ADDA:
@@ -20,18 +20,18 @@ def small(**options) -> ADDA:
 
 def adapting(given, **options) -> ADDA:
     """In its second stage, with a source encoder that differs from the model's."""
-    adapter = small(**options)
+    method = small(**options)
     torch.manual_seed(0)
-    adapter.build(nn.Linear(4, 4), given.head)
-    adapter(given.at(0.5))
-    adapter.after_step(nn.Linear(4, 4), given.head)
-    return adapter
+    method.build(nn.Linear(4, 4), given.head)
+    method(given.at(0.5))
+    method.after_step(nn.Linear(4, 4), given.head)
+    return method
 
 
-def naive_losses(adapter, given):
+def naive_losses(method, given):
     """The discriminator's loss and the encoder's, one row after the other."""
-    source = adapter.source_encoder(given.step.labeled_inputs["weak"][:5])
-    logits = adapter.discriminator(torch.cat([source, given.target]))
+    source = method.source_encoder(given.step.labeled_inputs["weak"][:5])
+    logits = method.discriminator(torch.cat([source, given.target]))
     adversary = sum(-torch.sigmoid(z).log() / 10 for z in logits[:5])
     adversary = adversary + sum(-(1 - torch.sigmoid(z)).log() / 14 for z in logits[5:])
     return adversary, sum(-torch.sigmoid(z).log() / 14 for z in logits[5:])
@@ -40,9 +40,9 @@ def naive_losses(adapter, given):
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_the_loss_is_that_of_the_discriminator_and_that_of_inverted_labels(batch_norm):
     given = case()
-    adapter = adapting(given, batch_norm=batch_norm)
-    value = adapter(given.step)
-    adversary, mapping = naive_losses(adapter, given)
+    method = adapting(given, batch_norm=batch_norm)
+    value = method(given.step)
+    adversary, mapping = naive_losses(method, given)
     torch.testing.assert_close(value.loss, adversary + mapping)
     torch.testing.assert_close(value.logs["discriminator"], adversary)
     torch.testing.assert_close(value.logs["mapping"], mapping)
@@ -52,30 +52,30 @@ def test_the_loss_is_that_of_the_discriminator_and_that_of_inverted_labels(batch
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_each_of_discriminator_and_encoder_learns_from_its_own_loss_alone(batch_norm):
     given = case()
-    adapter = adapting(given, batch_norm=batch_norm)
-    adversary, mapping = naive_losses(adapter, given)
-    wanted = given.features, adapter.discriminator
-    found = gradients(adapter(given.step).loss, *wanted)
+    method = adapting(given, batch_norm=batch_norm)
+    adversary, mapping = naive_losses(method, given)
+    wanted = given.features, method.discriminator
+    found = gradients(method(given.step).loss, *wanted)
     torch.testing.assert_close(found[0], gradients(mapping, given.features)[0])
-    torch.testing.assert_close(found[1], gradients(adversary, adapter.discriminator)[0])
+    torch.testing.assert_close(found[1], gradients(adversary, method.discriminator)[0])
     assert all(gradient.abs().max() > 0 for gradient in found)
     assert found[0].view_as(given.features)[:7].abs().max() == 0  # no labeled row
 
 
 def test_the_gradient_does_not_vanish_where_the_discriminator_wins():
     given = case()
-    adapter = adapting(given)
+    method = adapting(given)
     with torch.no_grad():
-        adapter.discriminator.layers[-1].bias.fill_(-20.0)  # all are target, and surely
-    (found,) = gradients(adapter(given.step).loss, given.features)
+        method.discriminator.layers[-1].bias.fill_(-20.0)  # all are target, and surely
+    (found,) = gradients(method(given.step).loss, given.features)
     # A reversed gradient would be weighed by the probability of being from the source, e^-20.
     assert found.abs().max() > 1e-3
 
 
 def test_the_first_stage_is_plain_training_on_the_source():
-    with_adda, plain = build(small(), cm_weight=0.0), build([], cm_weight=0.0)
+    with_adda, plain = module_of(small(), cm_weight=0.0), module_of([], cm_weight=0.0)
     plain.train(), with_adda.train()
-    batch = Shifted(1).batches[0]
+    batch = Domains(1).batches[0]
     source_only = {"source": batch["source"]}
     loss = with_adda.training_step(batch)
     torch.testing.assert_close(loss, plain.training_step(source_only))
@@ -95,24 +95,24 @@ class Watched(ADDA):
 @pytest.mark.parametrize("bottleneck", [None, 5])
 @pytest.mark.parametrize("batch_norm", ["mixed", "separate"])
 def test_the_encoder_is_copied_once_where_the_first_stage_ends(bottleneck, batch_norm):
-    adapter = Watched(pretrain=0.5, hidden_features=(6,))
-    module = build(adapter, cm_weight=0.0, bottleneck=bottleneck, batch_norm=batch_norm)
-    logs = fit(module, steps=8).steps
+    method = Watched(pretrain=0.5, hidden_features=(6,))
+    module = module_of(method, cm_weight=0.0, bottleneck=bottleneck, batch_norm=batch_norm)
+    logs = fit(module, steps=8)
     # Steps at 0, 1/8, ... 7/8 of the run: that at 4/8 is the first stage's last.
-    assert [stage for stage, _, _ in adapter.seen] == 4 * [False] + 4 * [True]
-    assert [same for _, same, _ in adapter.seen] == 4 * [False] + [True] + 3 * [False]
+    assert [stage for stage, _, _ in method.seen] == 4 * [False] + 4 * [True]
+    assert [same for _, same, _ in method.seen] == 4 * [False] + [True] + 3 * [False]
     assert [step["train/ce"] > 0 for step in logs] == 5 * [True] + 3 * [False]
     assert [step["train/watched"] > 0 for step in logs] == 5 * [False] + 3 * [True]
     assert all(math.isfinite(step["train/watched_accuracy"]) for step in logs[5:])
-    assert not any(part.training for part in adapter.source_encoder.modules())
-    assert not any(p.requires_grad for p in adapter.source_encoder.parameters())
+    assert not any(part.training for part in method.source_encoder.modules())
+    assert not any(p.requires_grad for p in method.source_encoder.parameters())
 
 
 def test_the_head_stays_as_it_is_in_the_second_stage_whatever_the_weight_decay():
-    adapter = Watched(pretrain=0.5, hidden_features=(6,))
+    method = Watched(pretrain=0.5, hidden_features=(6,))
     optimizer = {"optimizer": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.5)}
-    fit(build(adapter, cm_weight=0.0, **optimizer), steps=8)
-    heads = [head for *_, head in adapter.seen]
+    fit(module_of(method, cm_weight=0.0, **optimizer), steps=8)
+    heads = [head for *_, head in method.seen]
     names = ("classifier.weight", "classifier.bias")
     assert all(torch.equal(heads[4][name], heads[-1][name]) for name in names)
     assert not torch.equal(heads[3][names[0]], heads[4][names[0]])
@@ -120,11 +120,11 @@ def test_the_head_stays_as_it_is_in_the_second_stage_whatever_the_weight_decay()
 
 @pytest.mark.parametrize("pretrain", [0.3, 0.6])
 def test_a_resumed_run_goes_on_in_its_stage(pretrain, tmp_path):
-    whole, resumed = build(small(pretrain=pretrain)), build(small(pretrain=pretrain))
+    whole, resumed = module_of(small(pretrain=pretrain)), module_of(small(pretrain=pretrain))
     path = tmp_path / "half.ckpt"
     fit(whole, steps=4, max_epochs=2, save=path)
     nn.init.zeros_(resumed.methods[0].discriminator.layers[0].weight)
-    logs = fit(resumed, steps=4, max_epochs=2, resume=path).steps
+    logs = fit(resumed, steps=4, max_epochs=2, resume=path)
     adversarial = [step["train/adda"] > 0 for step in logs]
     assert adversarial == (4 * [True] if pretrain == 0.3 else 2 * [False] + 2 * [True])
     for name, value in whole.state_dict().items():
@@ -136,15 +136,7 @@ def test_the_loader_brings_the_target_of_the_second_stage():
     torch.manual_seed(0)
     backbone = MLP(3 * 16 * 16, hidden_features=(8,))
     module = UDAModule(backbone, 10, ADDA(hidden_features=(8,)), cm_weight=0.0)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
+    trainer = quiet_trainer(max_epochs=1, limit_val_batches=0)
     source = Resized(Digits(), size=16, channels=3)
     trainer.fit(module, UDADataModule(source, DigitsM(), steps_per_epoch=4, seed=0))
     assert trainer.callback_metrics["train/ce"] == 0.0
@@ -152,15 +144,15 @@ def test_the_loader_brings_the_target_of_the_second_stage():
 
 
 def test_another_fit_begins_with_the_first_stage_again():
-    module = build(small(), cm_weight=0.0)
-    assert fit(module).steps[-1]["train/ce"] == 0.0
-    again = [step["train/ce"] > 0 for step in fit(module).steps]
+    module = module_of(small(), cm_weight=0.0)
+    assert fit(module)[-1]["train/ce"] == 0.0
+    again = [step["train/ce"] > 0 for step in fit(module)]
     assert again == [False] + 4 * [True] + 3 * [False]  # the stage is set after a step
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_it_trains_with_supercm_and_other_adapters(precision):
-    logs = fit(build([small(weight=0.5), MCC()]), precision=precision).steps
+    logs = fit(module_of([small(weight=0.5), MCC()]), precision=precision)
     for step in logs:
         assert all(math.isfinite(value) for value in step.values())
     last = logs[-1]
@@ -168,17 +160,3 @@ def test_it_trains_with_supercm_and_other_adapters(precision):
     assert last["train/loss"] == pytest.approx(
         total, rel=1e-2 if precision == "bf16-mixed" else 1e-5
     )
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pretrain": 0.0}, r"pretrain must lie in \(0, 1\), got 0.0"),
-        ({"pretrain": 1.0}, r"pretrain must lie in \(0, 1\), got 1.0"),
-        ({"hidden_features": (0,)}, r"hidden_features must be 1 or more, got \(0,\)"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        ADDA(**options)

@@ -7,14 +7,14 @@ import torch
 
 from supercm_pl.uda.methods import CDAN, DANN
 from supercm_pl.uda.methods.cdan import MultilinearMap, RandomizedMultilinearMap
-from tests.support.adversarial import attach, build, case, fit, gradients
+from tests.support.two_domains import built, case, gradients
 
 
 def small(**options) -> CDAN:
     return CDAN(**{"hidden_features": (6,), **options})
 
 
-def naive_loss(adapter, given, entropy=False):
+def naive_loss(method, given, entropy=False):
     """One row after the other, of the features as they are, without a reversal."""
     parts = []
     rows = [*range(5), *range(7, 14)]
@@ -23,7 +23,7 @@ def naive_loss(adapter, given, entropy=False):
     for i in rows:
         g = torch.softmax(logits[i].detach(), dim=0)
         outer.append(torch.cat([g[k] * given.features[i] for k in range(3)]))
-    told = adapter.discriminator(torch.stack(outer))
+    told = method.discriminator(torch.stack(outer))
     for i, z in zip(rows, told, strict=True):
         g = torch.softmax(logits[i], dim=0)
         weight = 1 + torch.exp((g * g.log()).sum()) if entropy else torch.ones(())
@@ -38,19 +38,19 @@ def naive_loss(adapter, given, entropy=False):
 @pytest.mark.parametrize("entropy", [False, True])
 def test_the_loss_is_a_naive_loop(entropy):
     given = case()
-    adapter = attach(small(entropy=entropy), given)
-    torch.testing.assert_close(adapter(given.step).loss, naive_loss(adapter, given, entropy))
+    method = built(small(entropy=entropy), given)
+    torch.testing.assert_close(method(given.step).loss, naive_loss(method, given, entropy))
 
 
 @pytest.mark.parametrize("entropy", [False, True])
 @pytest.mark.parametrize("progress", [0.0, 0.2, 1.0])
 def test_features_and_entropies_get_the_gradient_times_minus_lambda(entropy, progress):
     given = case()
-    adapter = attach(small(entropy=entropy), given)
+    method = built(small(entropy=entropy), given)
     factor = 2 / (1 + math.exp(-10 * progress)) - 1
-    wanted = given.features, given.head, adapter.discriminator
-    plain = gradients(naive_loss(adapter, given, entropy), *wanted)
-    found = gradients(adapter(given.at(progress)).loss, *wanted)
+    wanted = given.features, given.head, method.discriminator
+    plain = gradients(naive_loss(method, given, entropy), *wanted)
+    found = gradients(method(given.at(progress)).loss, *wanted)
     torch.testing.assert_close(found[0], -factor * plain[0])
     torch.testing.assert_close(found[1], -factor * plain[1])
     torch.testing.assert_close(found[2], plain[2])
@@ -61,16 +61,16 @@ def test_features_and_entropies_get_the_gradient_times_minus_lambda(entropy, pro
 
 def test_the_discriminator_sees_the_predictions():
     given, other = case(), case(sureness=-1.0)  # the same features, other predictions
-    adapter = attach(small(), given)
-    assert adapter(given.step).loss != adapter(other.step).loss
-    dann = attach(DANN(hidden_features=(6,)), given)
+    method = built(small(), given)
+    assert method(given.step).loss != method(other.step).loss
+    dann = built(DANN(hidden_features=(6,)), given)
     assert dann(given.step).loss == dann(other.step).loss
 
 
 @pytest.mark.parametrize("sureness", [0.0, 1.0])
 def test_entropies_weigh_samples_where_they_differ(sureness):
     given = case(sureness=sureness)
-    plain, weighted = attach(small(), given), attach(small(entropy=True), given)
+    plain, weighted = built(small(), given), built(small(entropy=True), given)
     weighted.load_state_dict(plain.state_dict())
     same = torch.allclose(plain(given.step).loss, weighted(given.step).loss)
     assert same == (sureness == 0.0)
@@ -78,19 +78,19 @@ def test_entropies_weigh_samples_where_they_differ(sureness):
 
 def test_certain_predictions_give_a_finite_gradient():
     given = case(sureness=1e5)
-    adapter = attach(small(entropy=True), given)
-    found = gradients(adapter(given.step).loss, given.features, given.head)
+    method = built(small(entropy=True), given)
+    found = gradients(method(given.step).loss, given.features, given.head)
     assert all(gradient.isfinite().all() for gradient in found)
 
 
 def test_large_products_are_projected_at_random_as_in_the_paper():
     large, small_ = case(size=2000), case(size=1365)  # times 3: 6000 and 4095
-    assert isinstance(attach(small(), large).map, RandomizedMultilinearMap)
-    assert isinstance(attach(small(), small_).map, MultilinearMap)
-    assert isinstance(attach(small(randomized=False), large).map, MultilinearMap)
-    adapter = attach(small(randomized=True, random_features=32), case())
-    assert adapter.discriminator.layers[0].in_features == 32
-    assert adapter(case().step).loss.isfinite()
+    assert isinstance(built(small(), large).map, RandomizedMultilinearMap)
+    assert isinstance(built(small(), small_).map, MultilinearMap)
+    assert isinstance(built(small(randomized=False), large).map, MultilinearMap)
+    method = built(small(randomized=True, random_features=32), case())
+    assert method.discriminator.layers[0].in_features == 32
+    assert method(case().step).loss.isfinite()
 
 
 def test_the_random_map_keeps_inner_products_of_the_outer_products():
@@ -105,41 +105,8 @@ def test_the_random_map_keeps_inner_products_of_the_outer_products():
 
 def test_the_random_matrices_are_in_the_checkpoint():
     given = case()
-    one = attach(small(randomized=True, random_features=8), given)
-    other = attach(small(randomized=True, random_features=8), given)
+    one = built(small(randomized=True, random_features=8), given)
+    other = built(small(randomized=True, random_features=8), given)
     assert one(given.step).loss != other(given.step).loss
     other.load_state_dict(one.state_dict())
     assert one(given.step).loss == other(given.step).loss
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("randomized", [False, True])
-def test_it_trains(precision, randomized):
-    module = build(small(entropy=True, randomized=randomized))
-    before = [p.clone() for p in module.methods[0].parameters()]
-    logs = fit(module, precision=precision)
-    assert all(math.isfinite(step["train/cdan"]) for step in logs.steps)
-    assert "train/cdan_accuracy" in logs.steps[0]
-    after = list(module.methods[0].parameters())
-    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_it_adds_up_with_dann():
-    adapters = [small(weight=0.5), DANN(hidden_features=(6,))]
-    logs = fit(build(adapters, cm_weight=0.0), steps=1).steps[0]
-    total = logs["train/ce"] + 0.5 * logs["train/cdan"] + logs["train/dann"]
-    assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"random_features": 0}, "random_features must be 1 or more, got 0"),
-        ({"hidden_features": (0,)}, r"hidden_features must be 1 or more, got \(0,\)"),
-        ({"max_reversal": float("nan")}, "max_reversal must be a number of 0 or more, got nan"),
-    ],
-)
-def test_arguments_out_of_range_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        CDAN(**options)

@@ -1,7 +1,6 @@
 """MCD: classifiers that disagree on the target, features that learn that they agree."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,33 +9,33 @@ from torch.nn import functional as F
 
 from supercm_pl.uda.methods import DANN, MCD
 from supercm_pl.uda.methods.mcd import discrepancy
-from tests.support.adversarial import attach, build, case, fit, gradients
+from tests.support.two_domains import built, case, fit, gradients, module_of
 
 
-def naive_loss(adapter, given):
+def naive_loss(method, given):
     """One row after the other, of the features as they are, without a reversal."""
     total = torch.zeros(())
     for features in given.target:
         first = torch.softmax(given.head(features[None]).logits[0], dim=0)
-        second = torch.softmax(adapter.classifier(features), dim=0)
+        second = torch.softmax(method.classifier(features), dim=0)
         total = total - sum((first[k] - second[k]).abs() / 3 for k in range(3)) / 7
     return total
 
 
 def test_the_loss_is_minus_the_discrepancy_of_a_naive_loop():
     given = case()
-    adapter = attach(MCD(), given)
-    torch.testing.assert_close(adapter(given.step).loss, naive_loss(adapter, given))
+    method = built(MCD(), given)
+    torch.testing.assert_close(method(given.step).loss, naive_loss(method, given))
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.2, 1.0])
 def test_features_get_the_gradient_times_minus_lambda_and_both_classifiers_get_it_whole(progress):
     given = case()
-    adapter = attach(MCD(), given)
+    method = built(MCD(), given)
     factor = 2 / (1 + math.exp(-10 * progress)) - 1
-    wanted = given.features, given.head.classifier, adapter.classifier
-    plain = gradients(naive_loss(adapter, given), *wanted)
-    found = gradients(adapter(given.at(progress)).loss, *wanted)
+    wanted = given.features, given.head.classifier, method.classifier
+    plain = gradients(naive_loss(method, given), *wanted)
+    found = gradients(method(given.at(progress)).loss, *wanted)
     torch.testing.assert_close(found[0], -factor * plain[0])
     torch.testing.assert_close(found[1], plain[1])
     torch.testing.assert_close(found[2], plain[2])
@@ -48,27 +47,24 @@ def test_the_reversal_holds_after_the_head_has_moved(bias):
     given = case()
     if not bias:
         given.head.classifier.bias = None
-    adapter = attach(MCD(), given)
+    method = built(MCD(), given)
     with torch.no_grad():
         for parameter in given.head.classifier.parameters():
             parameter.add_(torch.randn_like(parameter))
-    adapter.after_step(nn.Identity(), given.head)
-    logits = given.head(given.features).logits
-    rows = given.step.target._replace(logits=logits[-7:])
-    step = replace(given.step, progress=1.0, unlabeled={"weak": rows})
+    method.after_step(nn.Identity(), given.head)
     factor = 2 / (1 + math.exp(-10)) - 1
-    (plain,) = gradients(naive_loss(adapter, given), given.features)
-    (found,) = gradients(adapter(step).loss, given.features)
+    (plain,) = gradients(naive_loss(method, given), given.features)
+    (found,) = gradients(method(given.at(1.0)).loss, given.features)
     torch.testing.assert_close(found, -factor * plain)
 
 
 def test_both_classifiers_learn_all_labeled_rows():
     given = case()
-    adapter = attach(MCD(), given)
+    method = built(MCD(), given)
     features, labels = given.features[:7], given.step.labels
     expected = F.cross_entropy(given.head(features).logits, labels)
-    expected = expected + F.cross_entropy(adapter.classifier(features), labels)
-    torch.testing.assert_close(adapter(given.step).supervised, expected)
+    expected = expected + F.cross_entropy(method.classifier(features), labels)
+    torch.testing.assert_close(method(given.step).supervised, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
@@ -78,35 +74,16 @@ def test_the_discrepancy_is_a_mean_over_rows_and_classes(dtype):
     assert discrepancy(far, far).item() == 0.0
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_it_trains_with_a_copy_of_the_head_that_is_up_to_date(precision):
-    module = build(MCD())
-    before = [p.clone() for p in module.methods[0].parameters()]
-    logs = fit(module, precision=precision)
-    assert all(math.isfinite(step["train/mcd"]) for step in logs.steps)
-    adapter = module.methods[0]
-    assert not any(torch.equal(a, b) for a, b in zip(before, adapter.parameters(), strict=True))
-    assert torch.equal(adapter.head_weight, module.head.classifier.weight)
-    assert torch.equal(adapter.head_bias, module.head.classifier.bias)
-
-
-def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
-    whole, resumed, path = build(MCD()), build(MCD()), tmp_path / "half.ckpt"
-    fit(whole, steps=4, max_epochs=2, save=path)
-    nn.init.zeros_(resumed.methods[0].classifier.weight)
-    fit(resumed, steps=4, max_epochs=2, resume=path)
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0)
+def test_its_copy_of_the_head_is_up_to_date():
+    module = module_of(MCD())
+    fit(module)
+    method = module.methods[0]
+    assert torch.equal(method.head_weight, module.head.classifier.weight)
+    assert torch.equal(method.head_bias, module.head.classifier.bias)
 
 
 def test_it_adds_up_with_dann_and_its_weight_is_that_of_the_discrepancy_alone():
-    adapters = [MCD(weight=10.0), DANN(hidden_features=(6,))]
-    logs = fit(build(adapters, cm_weight=0.0), steps=1).steps[0]
+    methods = [MCD(weight=10.0), DANN(hidden_features=(6,))]
+    logs = fit(module_of(methods, cm_weight=0.0), steps=1)[0]
     total = logs["train/ce"] + 10 * logs["train/mcd"] + logs["train/dann"]
     assert logs["train/loss"] == pytest.approx(total, rel=1e-5)
-
-
-@pytest.mark.bad_input
-def test_arguments_out_of_range_are_named():
-    with pytest.raises(ValueError, match="max_reversal must be a number of 0 or more, got -1"):
-        MCD(max_reversal=-1.0)

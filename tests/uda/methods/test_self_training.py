@@ -1,4 +1,4 @@
-"""Semi-supervised base methods as self-training on the target, alone and beside an adapter."""
+"""Semi-supervised methods as self-training on the target, alone and beside another method."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from supercm_pl import UDAModule
@@ -23,17 +23,10 @@ from supercm_pl.ssl.methods import (
 )
 from supercm_pl.uda.methods import DAN, MCC
 from supercm_pl.uda.methods.dan import mmd
+from tests.support.trainers import quiet_trainer
+from tests.support.two_domains import Plain
 
 NUM_TARGET = 40
-
-
-class Plain(nn.Sequential):
-    """A backbone without batch norm: no row changes another's features."""
-
-    out_features = 8
-
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(4, 8), nn.ReLU())
 
 
 class Domains(L.LightningDataModule):
@@ -130,14 +123,7 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_a_short_fit_beside_super_cm_and_an_adapter(name):
     module = build([MCC(), METHODS[name]()], cm_weight=0.1)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        max_epochs=1,
-    )
+    trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, Domains())
     logged = trainer.callback_metrics
     for key in ("loss", "ce", "cm", "mcc", name):

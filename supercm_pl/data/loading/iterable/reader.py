@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import IterableDataset
 
 from supercm_pl.data.datasets import check_kinds, stacked
 from supercm_pl.seeding import derive_seed, generator_states, isolated_rng, restore_generators
@@ -184,11 +184,6 @@ class Reader:
 def beginning(number: int = 0, turn: int = 0) -> State:
     """The state of a reader that begins with a pass, whose first item gets this number."""
     return {"number": number, "turn": turn, "taken": 0}
-
-
-def is_iterable(dataset: Dataset[Any] | None) -> bool:
-    """Whether a data set can only be iterated over."""
-    return isinstance(dataset, IterableDataset)
 
 
 def _own_state(dataset: Any) -> Mapping[str, Any] | None:

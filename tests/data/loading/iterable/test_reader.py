@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from supercm_pl import SSLDataModule
-from supercm_pl.data import DatasetSource, Digits, PairedLoader, Stream
+from supercm_pl.data import PairedLoader, Stream
 from supercm_pl.data.datasets import Samples, TensorData
 from supercm_pl.data.loading.iterable.reader import IterableData, IterableSamples
 
@@ -330,17 +329,3 @@ def test_an_unused_stream_is_not_fetched_and_changes_nothing_else(workers):
     assert [batch["labeled"].tolist() for batch in batches] == [
         batch["labeled"].tolist() for batch in used
     ]
-
-
-def test_a_dataset_source_takes_an_iterable_data_set_for_its_unlabeled_samples():
-    digits = Digits().load()
-
-    class Endless(IterableDataset):
-        def __iter__(self):
-            return (digits.train[row] for row in range(len(digits.train)))
-
-    source = DatasetSource(digits.train, unlabeled=Endless(), classes=digits.classes)
-    data = SSLDataModule(source, labels_per_class=1, seed=0, steps_per_epoch=2, val_size=0)
-    batch = next(iter(data.train_dataloader()))
-    assert batch["unlabeled"].shape == (128, 1, 8, 8)
-    assert data.num_unlabeled is None

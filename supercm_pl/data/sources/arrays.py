@@ -1,0 +1,216 @@
+"""Sources of arrays in memory and of any data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from supercm_pl.data.datasets import TensorData, check_finite, dataset_length, is_iterable
+from supercm_pl.data.labels import (
+    as_labels,
+    check_class_range,
+    checked_classes,
+    labels_of,
+    numbered_classes,
+)
+from supercm_pl.data.sources.base import Source, SourceData
+
+Array = NDArray[Any] | Tensor
+
+
+class ArraySource(Source):
+    """NumPy arrays or tensors in memory.
+
+    Inputs are vectors ``(N, D)``, grayscale images ``(N, H, W)`` or images ``(N, C, H, W)``;
+    channels-last images ``(N, H, W, C)`` with C of 1 or 3 are transposed. ``uint8`` is kept and
+    stands for 0..255, which becomes ``[0, 1]`` on the device; any other type becomes float32
+    without scaling.
+
+    Args:
+        x: Training inputs.
+        y: Their labels ``(N,)``, integers from 0 on.
+        x_test: Test inputs.
+        y_test: Their labels.
+        x_unlabeled: More training inputs, without labels.
+        classes: Names of the classes; ``None`` takes the numbers up to the largest label of ``y``.
+
+    Raises:
+        TypeError: If an input is not numeric, or labels are not integers.
+        ValueError: If lengths or shapes differ, a label is outside ``0..K-1``, or a value is NaN or
+            infinite.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        x_test: Array | None = None,
+        y_test: Array | None = None,
+        x_unlabeled: Array | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        train, names = _labeled(x, y, classes)
+        test, _ = _test(x_test, y_test, names, train.inputs) or (None, names)
+        unlabeled = None
+        if x_unlabeled is not None:
+            unlabeled = TensorData(as_inputs(x_unlabeled, "x_unlabeled", train.inputs))
+        self._data = SourceData(train, names, test=test, unlabeled=unlabeled)
+
+    def load(self) -> SourceData:
+        """The arrays as data sets."""
+        return self._data
+
+
+class UnlabeledArrays(Source):
+    """A target domain in memory, whose training samples have no labels.
+
+    Shapes, types and errors are those of :class:`ArraySource`.
+
+    Args:
+        x: Training inputs.
+        x_test: Test inputs.
+        y_test: Their labels ``(N,)``.
+        classes: Names of the classes; ``None`` takes the numbers up to the largest label of
+            ``y_test``.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        x_test: Array | None = None,
+        y_test: Array | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        train = TensorData(as_inputs(x, "x of the target"))
+        test, names = _test(x_test, y_test, classes) or (None, tuple(classes or ()))
+        self._data = SourceData(train, names, test=test)
+
+    def load(self) -> SourceData:
+        """The arrays as data sets."""
+        return self._data
+
+
+class DatasetSource(Source):
+    """Any map-style data sets, for example torchvision's.
+
+    Items are ``(input, label)``, or inputs alone in ``unlabeled``. An input is a tensor, an array
+    or a PIL image; all have one size. Labels are read from ``targets`` or ``labels`` if the data
+    set has them.
+
+    Args:
+        train: Labeled samples, and those whose labels a split hides.
+        test: Labeled samples for the test.
+        unlabeled: More training samples; their labels, if any, are dropped. An
+            ``IterableDataset``, such as LitData's, replaces the unlabeled samples of ``train``.
+        val: Labeled samples for validation; ``None`` lets the data module hold out some of
+            ``train``.
+        classes: Names of the classes; ``None`` takes ``train.classes``, else the numbers up to the
+            largest label.
+
+    Raises:
+        TypeError: If a data set is not map-style, or its labels are not integers.
+    """
+
+    # From `Dataset[Any]`, jsonargparse would not find the arguments of a data set's constructor.
+    def __init__(
+        self,
+        train: Dataset,  # type: ignore[type-arg]
+        test: Dataset | None = None,  # type: ignore[type-arg]
+        unlabeled: Dataset | None = None,  # type: ignore[type-arg]
+        val: Dataset | None = None,  # type: ignore[type-arg]
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(train, Dataset):
+            raise TypeError(f"train must be a map-style Dataset, got {type(train).__name__}")
+        for dataset in (train, test, unlabeled, val):
+            if dataset is not None and not (dataset is unlabeled and is_iterable(dataset)):
+                dataset_length(dataset)
+        self._data = SourceData(train, (), test=test, val=val, unlabeled=unlabeled)
+        self._names = getattr(train, "classes", None) if classes is None else classes
+
+    def load(self) -> SourceData:
+        """The data sets, with the classes found in the labels of ``train``."""
+        if not self._data.classes:
+            names = self._names
+            if names is None:
+                names = numbered_classes(labels_of(self._data.train))
+            self._data = replace(self._data, classes=checked_classes(names))
+        return self._data
+
+
+def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
+    """Inputs in memory as float32 or ``uint8``, with the checks of :class:`ArraySource`.
+
+    They must have the shape and type of the samples of ``like``, if given.
+    """
+    if isinstance(values, Tensor):
+        if values.is_complex() or values.is_meta or values.layout != torch.strided:
+            raise TypeError(
+                f"{name} must be a dense tensor of real numbers, got {values.dtype} on "
+                f"{values.device}, {values.layout}"
+            )
+        inputs = values.detach().cpu()
+    else:
+        array = _as_array(values, name)
+        if array.dtype != np.uint8:
+            with np.errstate(over="ignore"):  # what overflows is infinite, and rejected below
+                array = array.astype(np.float32, copy=False)
+        inputs = torch.from_numpy(array)
+    if inputs.dtype != torch.uint8:
+        inputs = inputs.to(torch.float32)
+    if inputs.ndim not in (2, 3, 4) or 0 in inputs.shape:
+        raise ValueError(
+            f"{name} must be vectors (N, D) or images (N, H, W) or (N, C, H, W), "
+            f"got shape {tuple(inputs.shape)}"
+        )
+    check_finite(inputs, name)
+    if inputs.ndim == 3:
+        inputs = inputs[:, None]
+    elif inputs.ndim == 4 and inputs.shape[-1] in (1, 3) and inputs.shape[1] not in (1, 3):
+        inputs = inputs.permute(0, 3, 1, 2).contiguous()
+    if like is not None and (inputs.shape[1:], inputs.dtype) != (like.shape[1:], like.dtype):
+        raise ValueError(
+            f"{name} must have samples like those of x, {tuple(like.shape[1:])} {like.dtype}, "
+            f"got {tuple(inputs.shape[1:])} {inputs.dtype}"
+        )
+    return inputs
+
+
+def _as_array(values: Any, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} must have no masked values: fill them, or leave out their rows")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}")
+    return array
+
+
+def _labeled(
+    x: Array, y: Array, classes: Sequence[str] | None, suffix: str = "", like: Tensor | None = None
+) -> tuple[TensorData, tuple[str, ...]]:
+    inputs = as_inputs(x, f"x{suffix}", like)
+    labels = as_labels(y, f"y{suffix}", len(inputs))
+    names = checked_classes(numbered_classes(labels) if classes is None else classes)
+    check_class_range(labels, len(names), f"y{suffix}")
+    return TensorData(inputs, torch.from_numpy(labels)), names
+
+
+def _test(
+    x: Array | None, y: Array | None, classes: Sequence[str] | None, like: Tensor | None = None
+) -> tuple[TensorData, tuple[str, ...]] | None:
+    if x is not None and y is not None:
+        return _labeled(x, y, classes, "_test", like)
+    if x is not None or y is not None:
+        only = "x_test" if y is None else "y_test"
+        raise ValueError(f"x_test and y_test go together, got only {only}")
+    return None

@@ -1,0 +1,1 @@
+"""What several methods of domain adaptation share."""

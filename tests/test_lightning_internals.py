@@ -1,0 +1,55 @@
+"""The private names of Lightning and PyTorch that the package uses exist and do what it needs."""
+
+from __future__ import annotations
+
+import lightning.pytorch as L
+import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.cli import LightningCLI
+from torch import nn
+
+from supercm_pl import _lightning
+
+
+def test_hyperparameters_given_are_what_a_module_saves():
+    class Module(L.LightningModule):
+        def __init__(self, size: int = 1) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+
+    assert _lightning.given_hyperparameters() is None
+    with _lightning.hyperparameters_given({"size": 3}, "somewhere"):
+        assert Module().hparams["size"] == 3
+    assert Module().hparams["size"] == 1
+
+
+def test_a_trainer_tells_its_environment_and_its_progress():
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert isinstance(_lightning.cluster_environment(trainer), ClusterEnvironment)
+    assert _lightning.batches_done(trainer) == 0
+    assert _lightning.is_accumulating(trainer) in (True, False)
+
+
+def test_lightning_cli_has_the_hooks_that_are_overridden():
+    assert all(callable(getattr(LightningCLI, name)) for name in _lightning.CLI_HOOKS)
+
+
+def test_ddp_reads_which_buffers_to_leave_out():
+    from torch.nn.parallel import DistributedDataParallel
+
+    module, expected = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    _lightning.exclude_from_ddp(module, ["running_mean"])
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(expected, ["running_mean"])
+    added = vars(expected).keys() - vars(nn.BatchNorm1d(2)).keys()
+    assert {name: vars(module)[name] for name in added} == {n: vars(expected)[n] for n in added}
+
+
+def test_every_batch_norm_is_one():
+    layers = (nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2))
+    assert all(isinstance(layer, _lightning.BatchNorm) for layer in layers)
+
+
+def test_a_checkpoint_is_read_from_a_url(tmp_path):
+    torch.save({"weight": torch.ones(2)}, tmp_path / "a.ckpt")
+    content = _lightning.load_file((tmp_path / "a.ckpt").as_uri(), weights_only=True)
+    assert content["weight"].tolist() == [1.0, 1.0]
