@@ -1,6 +1,6 @@
-"""Checks that need an environment of their own: ``pipx run nox -s <name>``.
+"""Checks in separate environments: ``pipx run nox -s <name>``.
 
-``.ci/run`` is what has to pass before a change lands; these are the combinations beside it.
+``.ci/run`` runs the checks that every change must pass; these are further combinations.
 """
 
 from configparser import ConfigParser
@@ -13,14 +13,14 @@ nox.options.sessions = ["tests"]
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
-    """The tests with the newest of everything."""
+    """Run the tests with the newest packages."""
     session.install("-e", ".[test]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python="3.10")
 def lowest(session: nox.Session) -> None:
-    """The tests with the oldest packages that setup.cfg allows."""
+    """Run the tests with the oldest packages that setup.cfg allows."""
     setup = ConfigParser()
     setup.read("setup.cfg")
     required = setup["options"]["install_requires"].split()
@@ -30,21 +30,21 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def bolts(session: nox.Session) -> None:
-    """The tests of lightning-bolts, with the real package, whose needs no other extra has."""
+    """Run the tests of lightning-bolts with the real package."""
     session.install("-e", ".[bolts]", "pytest>=8", "hypothesis>=6.100", "mlxtend>=0.23")
     session.run("pytest", "tests/integrations/test_bolts.py", *session.posargs)
 
 
 @nox.session(python="3.11")
 def docs(session: nox.Session) -> None:
-    """The documentation as a site; a broken link or reference is an error."""
+    """Build the documentation; a broken link or reference is an error."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "site")
 
 
 @nox.session(python="3.11")
 def mutation(session: nox.Session) -> None:
-    """Mutants of the clustering package, each of which a test should kill."""
+    """Run mutation tests of the clustering package."""
     session.install("-e", ".[test]", "mutmut==3.8.1")
     session.run("mutmut", "run", *session.posargs, env={"OMP_NUM_THREADS": "1"})
     session.run("mutmut", "results")

@@ -77,9 +77,9 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
     words = ["fit", f"--config={CONFIGS / data}.yaml", f"--seed_everything={seed}"]
     datamodule = built([*words, f"--data.labels_per_class={labels}", *WITHOUT_FILES]).datamodule
     datamodule.setup("test")
-    streams = {name: stream.samples for name, stream in datamodule.streams().items()}
-    x, y = streams["labeled"].fetch(np.arange(len(streams["labeled"])))
-    x_unlabeled = streams["unlabeled"].fetch(np.arange(len(streams["unlabeled"])))
+    parts = {name: part.samples for name, part in datamodule.parts().items()}
+    x, y = parts["labeled"].fetch(np.arange(len(parts["labeled"])))
+    x_unlabeled = parts["unlabeled"].fetch(np.arange(len(parts["unlabeled"])))
     x_test, y_test = _whole(datamodule.test_dataloader())
     model = CLASSICAL[method]()
     inputs, targets = _vectors(x), y.numpy()

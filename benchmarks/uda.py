@@ -89,9 +89,9 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
     """Fit a shallow method on the pixels of the same domains."""
     datamodule = built(words_of(data, "none", "1", seed)).datamodule
     datamodule.setup("test")
-    streams = {name: stream.samples for name, stream in datamodule.streams().items()}
-    x, y = streams["source"].fetch(np.arange(len(streams["source"])))
-    target = streams["target"].fetch(np.arange(len(streams["target"])))
+    parts = {name: part.samples for name, part in datamodule.parts().items()}
+    x, y = parts["source"].fetch(np.arange(len(parts["source"])))
+    target = parts["target"].fetch(np.arange(len(parts["target"])))
     x_test, y_test = (torch.cat(part) for part in zip(*datamodule.test_dataloader(), strict=True))
     model = SHALLOW[method]()
     with warnings.catch_warnings():

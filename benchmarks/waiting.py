@@ -107,7 +107,7 @@ def measure(words: tuple[str, ...], epochs: int) -> dict[str, Any]:
     }
     steps = len(profiler.recorded_durations[_STEP]) - skipped
     seconds = sums[_WAITING] + sums[moving] + sums[augmenting] + sums[_STEP]
-    images = sum(stream.batch_size for stream in data.streams().values())
+    images = sum(part.batch_size for part in data.parts().values())
     return {
         "ms": 1e3 * seconds / steps,
         "images_per_second": images * steps / seconds,

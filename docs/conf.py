@@ -61,8 +61,8 @@ add_module_names = False
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(Tensor|abc|argparse|collections|dataclasses|lightning|matplotlib|numpy|onnxruntime|os|pathlib|sklearn"
-        r"|torch|torchmetrics|torchvision|typing)(\..*)?",
+        r"(Tensor|abc|argparse|collections|dataclasses|lightning|matplotlib|numpy|onnxruntime|os|pathlib|pickle"
+        r"|sklearn|torch|torchmetrics|torchvision|typing)(\..*)?",
     ),
 ]
 

@@ -1,10 +1,10 @@
-"""Tune β, the weight of SuperCM's loss, without a label of the target.
+"""Tune β, the weight of SuperCM's loss, without target labels.
 
-``python examples/tune_beta.py --trials 8`` trains the configuration once for each trial, lets
-Optuna choose the next β by a validator that looks at no label of the target, and prints the best
-one and the command that trains with it. Target labels are looked at once, by that last command.
+``python examples/tune_beta.py --trials 8`` trains the configuration once per trial. Optuna chooses
+the next β by a validator that uses no target labels. The script prints the best β and the command
+that trains with it; only that command uses target labels, in its test.
 
-A validator ranks models, not truths: see docs/choosing.md on how far each one can be trusted.
+docs/choosing.md shows how well validators rank values of β.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from supercm_pl.cli.main import main as supercm
 
 
 def score(folder: Path, monitor: str) -> float:
-    """The best value of ``monitor`` in the one run below ``folder``: its checkpoint is the one."""
+    """Return the best value of ``monitor`` in the run below ``folder``."""
     (metrics,) = folder.rglob("metrics.csv")
     with metrics.open(newline="") as file:
         return max(float(row[monitor]) for row in csv.DictReader(file) if row.get(monitor))
@@ -29,9 +29,9 @@ def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", default="configs/uda/digits.yaml")
-    parser.add_argument("--monitor", default="val/bnm", help="a validator; more is better")
+    parser.add_argument("--monitor", default="val/bnm", help="a validator; larger is better")
     parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--max_steps", type=int, default=300, help="of a trial")
+    parser.add_argument("--max_steps", type=int, default=300, help="steps per trial")
     parser.add_argument("--output", type=Path, default=Path("runs/tune_beta"))
     options = parser.parse_args()
     common = ["fit", "--config", options.config, "--quiet", "--test_after_fit", "false"]

@@ -7,7 +7,8 @@ PyTorch has no upper bound: without its name, DDP sends some buffers needlessly,
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as L
@@ -36,11 +37,25 @@ def given_hyperparameters() -> Any:
     return hparams_mixin._given_hyperparameters.get()
 
 
+@contextmanager
 def hyperparameters_given(
-    values: dict[str, Any], instantiator: str
-) -> AbstractContextManager[None]:
-    """Let modules that are built inside the context save these hyperparameters."""
-    return hparams_mixin._given_hyperparameters_context(values, instantiator)
+    values: dict[str, Any], instantiator: str | None = None
+) -> Iterator[None]:
+    """Let modules that are built inside the context save these hyperparameters.
+
+    Args:
+        values: The hyperparameters.
+        instantiator: Dotted name of what builds the module from them; ``None`` if its constructor.
+    """
+    if instantiator is not None:
+        with hparams_mixin._given_hyperparameters_context(values, instantiator):
+            yield
+        return
+    token = hparams_mixin._given_hyperparameters.set(values)
+    try:
+        yield
+    finally:
+        hparams_mixin._given_hyperparameters.reset(token)
 
 
 def cluster_environment(trainer: L.Trainer) -> Any:

@@ -7,8 +7,8 @@ The message is "<argument> must be <what is allowed>, got <value>".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import torch
@@ -26,9 +26,17 @@ def check_at_least(name: str, value: int, least: int) -> int:
     return value
 
 
-def check_size(name: str, value: int) -> int:
-    """Require an integer of at least 1 and return it."""
-    return check_at_least(name, value, 1)
+def check_size(name: str, value: Any) -> int:
+    """Require an integer of at least 1, of NumPy too, and return it as an int."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return check_at_least(name, int(value) if whole else value, 1)
+
+
+def check_sizes(name: str, values: Sequence[int], *, least: int = 1) -> tuple[int, ...]:
+    """Require integers of at least 1, ``least`` of them or more, and return them."""
+    if len(values) < least:
+        raise ValueError(f"{name} must be {least} or more integers, got {values!r}")
+    return tuple(check_size(name, value) for value in values)
 
 
 def check_number(name: str, value: object) -> float:
@@ -91,6 +99,15 @@ def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
     return value
 
 
+def check_at_most_one(arguments: Mapping[str, object]) -> dict[str, Any]:
+    """Require that no more than one argument is given, the others ``None``, and return that one."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if len(given) > 1:
+        names = ", ".join(arguments)
+        raise ValueError(f"only one of {names} may be given, got {' and '.join(given)}")
+    return given
+
+
 def check_object(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
     """Require an instance of a class, not the class itself or its name."""
     if not isinstance(value, kind):
@@ -136,40 +153,24 @@ def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> N
 
 
 def check_labels(
-    labels: object, num_samples: int, num_classes: int, mask: Tensor | None = None
+    labels: object,
+    num_samples: int,
+    num_classes: int,
+    mask: Tensor | None = None,
+    name: str = "labels",
 ) -> None:
     """Require integer labels, one for each sample, in 0..K-1 where reading them is free."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a tensor, got {type(labels).__name__}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels must be a tensor of integers, got {labels.dtype}")
-    if labels.shape != (num_samples,):
-        raise ValueError(
-            f"labels must have shape (N={num_samples},), one for each sample, "
-            f"got {tuple(labels.shape)}"
-        )
+    labels = _check_vector(name, labels, num_samples, "integers")
     if mask is not None:
-        check_mask(mask, num_samples)
+        _check_vector("mask", mask, num_samples, "bool")
     if is_readable(labels):
         used = labels if mask is None else labels[mask]
         wrong = used[(used < 0) | (used >= num_classes)]
         if wrong.numel() > 0:
             raise ValueError(
-                f"labels must be in 0..{num_classes - 1} for num_classes={num_classes}, "
+                f"{name} must be in 0..{num_classes - 1} for num_classes={num_classes}, "
                 f"got {wrong[0].item()}"
             )
-
-
-def check_mask(mask: object, num_samples: int) -> None:
-    """Require one bool per sample."""
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
-    if mask.dtype != torch.bool:
-        raise TypeError(f"mask must be a tensor of bool, got {mask.dtype}")
-    if mask.shape != (num_samples,):
-        raise ValueError(
-            f"mask must have shape (N={num_samples},), one for each sample, got {tuple(mask.shape)}"
-        )
 
 
 def check_alpha(alpha: float | Sequence[float] | Tensor, num_classes: int) -> float | Tensor:
@@ -188,3 +189,17 @@ def check_alpha(alpha: float | Sequence[float] | Tensor, num_classes: int) -> fl
 def is_readable(tensor: Tensor) -> bool:
     """Whether reading values is free: on another device it waits for all queued work."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _check_vector(name: str, values: object, num_samples: int, kind: str) -> Tensor:
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(values).__name__}")
+    number = values.is_floating_point() or values.is_complex()
+    if number or (values.dtype == torch.bool) != (kind == "bool"):
+        raise TypeError(f"{name} must be a tensor of {kind}, got {values.dtype}")
+    if values.shape != (num_samples,):
+        shape = tuple(values.shape)
+        raise ValueError(
+            f"{name} must have shape (N={num_samples},), one for each sample, got {shape}"
+        )
+    return values

@@ -1,4 +1,4 @@
-"""Sums over the ranks of the default process group, and rows of all of them."""
+"""Sums, means and samples over the ranks of the default process group."""
 
 from __future__ import annotations
 
@@ -10,31 +10,36 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
-    """Tell whether more than one rank takes part in this run."""
+    """Whether the run has more than one rank."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def world_size() -> int:
-    """Number of ranks that take part in this run; 1 without a process group."""
+    """Return the number of ranks of the run; 1 without a process group."""
     return dist.get_world_size() if is_distributed() else 1
+
+
+def rank() -> int:
+    """Return the number of this rank; 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """Sum a tensor of the same shape over all ranks, in one all-reduce.
 
-    Every rank has to call this, in the same order, and has to run backward if any rank does.
-    With one process, or without a process group, the tensor comes back as it is.
+    Every rank must call this in the same order, and run backward if any rank does. With one
+    process, or without a process group, it returns the tensor itself.
 
-    The gradient is the *sum* of the ranks' gradients. This is right under the averaging of
-    `DistributedDataParallel`: with W ranks the objective is mean_s L_s, and a shared sum S feeds
-    every L_s, so a parameter θ that rank r uses to make its share S_r owes
+    The gradient is the *sum* of the ranks' gradients, which `DistributedDataParallel` averages.
+    With W ranks the objective is mean_s L_s, and every L_s depends on the shared sum S. The
+    gradient of a parameter θ, from which rank r computes its summand S_r, is therefore
 
         1/W · Σ_r (Σ_s ∂L_s/∂S) · ∂S_r/∂θ.
 
-    The inner sum is made here, the outer mean by the averaging.
+    This function computes the inner sum, and the averaging the outer mean.
 
     Args:
-        tensor: Any floating-point tensor; it is left unchanged.
+        tensor: Any floating-point tensor; it does not change.
 
     Returns:
         A tensor like `tensor`, the same on every rank.
@@ -46,10 +51,10 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
-    """Mean over the samples of all ranks, in one all-reduce; gradients flow through.
+    """Average over the samples of all ranks, in one all-reduce, with gradients.
 
     Args:
-        values: Shape (N, M); N may differ from rank to rank.
+        values: Shape (N, M); N may differ between ranks.
 
     Returns:
         Shape (M,), the same on every rank.
@@ -59,16 +64,15 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 
 def gather_over_ranks(rows: Tensor) -> Tensor:
-    """Concatenate the rows of all ranks, in one all-gather, without a gradient.
+    """Concatenate the samples of all ranks, in one all-gather, without a gradient.
 
-    Every rank has to call this, in the same order, with a tensor of the same shape. With one
-    process, or without a process group, the tensor comes back as it is.
+    Every rank must call this in the same order, with a tensor of the same shape.
 
     Args:
-        rows: Shape (N, ...), any dtype; it is left unchanged.
+        rows: Shape (N, ...), any dtype; it does not change.
 
     Returns:
-        Shape (W·N, ...) with W ranks, in the order of the ranks, the same on every rank.
+        Shape (W·N, ...) for W ranks, in their order, the same on every rank.
     """
     if not is_distributed():
         return rows.detach()
@@ -79,23 +83,22 @@ def gather_over_ranks(rows: Tensor) -> Tensor:
 
 
 def rows_per_rank(*counts: int, device: torch.device) -> tuple[float | Tensor, ...]:
-    """Average over the ranks of numbers of rows, in one all-reduce of a few integers.
+    """Average sample counts over the ranks, in one all-reduce of a few integers.
 
-    A rank that divides the sum S_r over its own n_r rows by this has the mean over the rows of all
-    W ranks once the ranks are averaged, as `DistributedDataParallel` averages gradients, however
-    unevenly the rows are spread over them, and also where a rank has none:
+    Dividing the sum S_r over the n_r samples of a rank by this average gives the mean over the
+    samples of all W ranks, once `DistributedDataParallel` averages the gradients:
 
         1/W · Σ_r S_r / (1/W · Σ_s n_s) = Σ_r S_r / Σ_s n_s.
 
-    Every rank has to call this, in the same order, with as many numbers.
+    Every rank must call this in the same order, with the same number of counts.
 
     Args:
-        counts: Numbers of rows of this rank, 0 or more.
-        device: Of the rows; it is not waited for.
+        counts: Sample counts of this rank, 0 or more.
+        device: Device of the samples; it is not synchronized.
 
     Returns:
-        For each number the average, above 0 also where no rank has a row. Scalar tensors, the same
-        on every rank; with one process, or without a process group, plain numbers.
+        The averages, above 0 even if no rank has a sample. They are scalar tensors, the same on
+        every rank, or floats with one process or without a process group.
 
     Example:
         >>> rows_per_rank(4, 0, device=torch.device("cpu"))

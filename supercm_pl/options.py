@@ -1,15 +1,15 @@
-"""Arguments that a class hands on to another: written once, shown by both."""
+"""Constructor arguments that a class passes on, and those of an object."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
 _Class = TypeVar("_Class", bound=type)
 
-# In a docstring without indentation: the section, and each argument in it.
+# The section of an unindented docstring, and each argument in it.
 _ARGUMENTS = re.compile(r"(?<=^Args:\n)(?: {4}.*\n)+", re.MULTILINE)
 _ARGUMENT = re.compile(r"^ {4}([*\w]+):.*\n(?: {5}.*\n)*", re.MULTILINE)
 
@@ -18,10 +18,9 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
     """Show the ``**options`` of a class's constructor as arguments of its own.
 
     Type checkers and editors read names and types from the annotation, ``Unpack`` of a
-    ``TypedDict``. This decorator adds the same names to the constructor's signature, with the
-    defaults of ``target``, and their descriptions to the class's docstring. ``help``, Sphinx,
-    jsonargparse and checkpoints then see every argument. A class method whose ``**options`` are
-    those of the class shows them too.
+    ``TypedDict``. This decorator adds the names, with the defaults of ``target``, to the
+    constructor's signature and the descriptions to the class's docstring, for ``help``, Sphinx,
+    jsonargparse and checkpoints. It also treats class methods with the same ``**options``.
 
     Args:
         target: The class whose constructor receives the options.
@@ -40,7 +39,7 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
 
 
 def inherit_descriptions(cls: type) -> None:
-    """Describe the arguments that the docstring of a subclass leaves out as its base does."""
+    """Describe arguments that the docstring of a subclass omits as its base class does."""
     base = cls.__mro__[1]
     cls.__doc__ = describe_arguments(inspect.signature(cls), cls.__doc__, base.__doc__)
 
@@ -51,9 +50,9 @@ def describe_arguments(
     """Complete the ``Args`` of a docstring by those of another.
 
     Args:
-        signature: What to describe, in this order.
-        doc: The docstring; its own descriptions come first.
-        base_doc: Describes the rest.
+        signature: Arguments to describe, in this order.
+        doc: The docstring, whose descriptions take precedence.
+        base_doc: Docstring with the other descriptions.
 
     Returns:
         The docstring, or None under ``python -OO``.
@@ -72,8 +71,36 @@ def describe_arguments(
     return _ARGUMENTS.sub(lambda _: described, doc, count=1)
 
 
+def class_and_arguments(instance: object) -> dict[str, Any] | None:
+    """Return the class path and constructor arguments from which an object can be rebuilt.
+
+    ``None`` unless every argument is a plain value in an attribute of the same name.
+
+    Example:
+        >>> from supercm_pl.data import ZCA
+        >>> class_and_arguments(ZCA(epsilon=0.5))["init_args"]
+        {'epsilon': 0.5, 'contrast_scale': 55.0}
+    """
+    kind = type(instance)
+    arguments = {
+        name: getattr(instance, name, instance) for name in inspect.signature(kind).parameters
+    }
+    if not is_plain(arguments):
+        return None
+    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+
+
+def is_plain(value: object) -> bool:
+    """Whether ``torch.load`` with ``weights_only=True`` can read a value."""
+    if isinstance(value, Mapping):
+        return all(is_plain(item) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _show_options(cls: type, function: Any, target: type) -> None:
-    """Put the options that a function of ``cls`` hands on to ``target`` into its signature."""
+    """Add the options that a function of ``cls`` passes to ``target`` to its signature."""
     signature = inspect.signature(function, locals={cls.__name__: cls}, eval_str=True)
     *own, options = signature.parameters.values()
     types = get_type_hints(get_args(options.annotation)[0])

@@ -1,11 +1,11 @@
-"""The dtype in which the clustering math runs, whatever autocast says."""
+"""Dtype of the clustering math, independent of autocast."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-# Asked once, as torch.compile cannot trace the question in older versions of torch.
+# Evaluated once, because torch.compile cannot trace the call in older versions of torch.
 _WITHOUT_AUTOCAST = tuple(
     device for device in ("meta", "mps") if not torch.amp.is_autocast_available(device)
 )

@@ -1,9 +1,8 @@
 """Random numbers as pure functions of a seed and a path of names and counters.
 
-Everything random about data comes from here, so that a resumed run, another number of workers and
-another platform draw the same. Only NumPy's ``SeedSequence`` and the raw output of ``PCG64`` are
-used: both are fixed by specification, while the methods of ``numpy.random.Generator`` may change
-between versions.
+All random numbers of data come from here, so that they do not depend on resuming, the number of
+workers or the platform. Only NumPy's ``SeedSequence`` and the raw output of ``PCG64`` are used,
+because their specification is fixed, unlike the methods of ``numpy.random.Generator``.
 """
 
 from __future__ import annotations
@@ -22,15 +21,11 @@ _ROUNDS = 8
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
-    """A 64-bit seed that depends on ``seed`` and on every part of ``path``.
+    """Return a seed in ``[0, 2**64)`` that depends on ``seed`` and on every part of ``path``.
 
     Args:
-        seed: The run's seed, 0 or more.
-        path: What the seed is for, such as ``"augmentation", step, rank``; integers of 0 or more,
-            and names.
-
-    Returns:
-        An integer in ``[0, 2**64)``.
+        seed: Seed of the run, 0 or more.
+        path: Names and integers ≥ 0 for the purpose, such as ``"augmentation", step, rank``.
 
     Example:
         >>> derive_seed(0, "labeled", 1) == derive_seed(0, "labeled", 1)
@@ -42,12 +37,9 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def permutation(size: int, seed: int, *path: int | str) -> NDArray[np.int64]:
-    """A uniformly random permutation of ``0..size-1``, ``(size,)``.
+    """Return a uniformly random permutation of ``0..size-1``, ``(size,)``, with size ≥ 0.
 
-    Args:
-        size: Number of elements, 0 or more.
-        seed: The run's seed, 0 or more.
-        path: As in :func:`derive_seed`.
+    Seed and path are those of :func:`derive_seed`.
     """
     keys = np.random.PCG64(_sequence(seed, path)).random_raw(size)
     return np.argsort(keys, kind="stable").astype(np.int64, copy=False)
@@ -56,17 +48,16 @@ def permutation(size: int, seed: int, *path: int | str) -> NDArray[np.int64]:
 def permuted(
     positions: NDArray[np.int64], size: int, seed: int, *path: int | str
 ) -> NDArray[np.int64]:
-    """Elements of a pseudo-random permutation of ``0..size-1`` at some positions, ``(B,)``.
+    """Return elements of a pseudo-random permutation of ``0..size-1`` at given positions, ``(B,)``.
 
-    Time and memory are those of the positions, whatever the size. It is another permutation than
-    that of :func:`permutation`: a Feistel network on the smallest power of two that holds
-    ``size``, walked along its cycles until it is below ``size`` (Black and Rogaway, *Ciphers with
-    Arbitrary Finite Domains*, 2002).
+    Time and memory depend only on ``B``. The permutation differs from that of :func:`permutation`.
+    It is a Feistel network on the smallest power of two of at least ``size``, applied until the
+    value is below ``size`` (Black and Rogaway, *Ciphers with Arbitrary Finite Domains*, 2002).
 
     Args:
         positions: ``(B,)`` in ``[0, size)``.
         size: Number of elements, 1 or more.
-        seed: The run's seed, 0 or more.
+        seed: Seed of the run, 0 or more.
         path: As in :func:`derive_seed`.
 
     Example:
@@ -88,14 +79,13 @@ def permuted(
 
 @contextmanager
 def isolated_rng(device: torch.device | None = None) -> Iterator[Callable[[int], None]]:
-    """Shield the global generators of ``torch``, ``numpy`` and ``random`` from what the block does.
+    """Restore the global generators of ``torch``, ``numpy`` and ``random`` after the block.
 
     Args:
-        device: An accelerator whose generator takes part; the CPU's always does.
+        device: An accelerator whose generator is included; the CPU's always is.
 
     Yields:
-        A function that seeds all of them with an integer in ``[0, 2**64)``; call it before each
-        draw that must not depend on the ones before.
+        A function that seeds all generators with an integer in ``[0, 2**64)``.
     """
     with ExitStack() as stack:
         stack.callback(random.setstate, random.getstate())
@@ -113,7 +103,7 @@ def isolated_rng(device: torch.device | None = None) -> Iterator[Callable[[int],
             seed_device = torch.mps.manual_seed
 
         def reseed(seed: int) -> None:
-            # Not torch.manual_seed, which would seed every accelerator of the process as well.
+            # Not torch.manual_seed, which would also seed every accelerator.
             torch.default_generator.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
@@ -124,25 +114,25 @@ def isolated_rng(device: torch.device | None = None) -> Iterator[Callable[[int],
 
 
 def generator_states() -> tuple[Any, ...]:
-    """What the global generators of ``random``, ``numpy`` and ``torch`` (of the CPU) hold."""
+    """Return the states of the global generators of ``random``, ``numpy`` and ``torch`` (CPU)."""
     return random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
 
 
 def restore_generators(states: tuple[Any, ...]) -> None:
-    """Put back what :func:`generator_states` gave."""
+    """Restore the states of :func:`generator_states`."""
     random.setstate(states[0])
     np.random.set_state(states[1])  # noqa: NPY002
     torch.default_generator.set_state(states[2])
 
 
 def _feistel(values: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A bijection of the integers of so many bits, one round for each key."""
+    """Permute the integers of ``bits`` bits, with one round per key."""
     half = np.uint64(bits // 2)
     masks = np.uint64(2 ** (bits // 2) - 1), np.uint64(2 ** (bits - bits // 2) - 1)
     parts = [values & masks[0], values >> half]
     for turn, key in enumerate(keys):
         changed = turn % 2
-        # The mixing of SplitMix64 (Steele, Lea and Flood, 2014).
+        # Mixing function of SplitMix64 (Steele, Lea and Flood, 2014).
         word = parts[1 - changed] + key
         word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -39,7 +39,7 @@ def digits() -> SSLDataModule:
 data = digits()
 data.setup("fit")
 print(data.describe())
-images, labels = data.streams()["labeled"].samples.fetch(torch.arange(20).numpy())
+images, labels = data.parts()["labeled"].samples.fetch(torch.arange(20).numpy())
 figure, axes = plt.subplots(2, 10, figsize=(10, 2.4))
 for ax, index in zip(axes.T.flat, labels.argsort(), strict=True):
     ax.imshow(images[index, 0].numpy(), cmap="gray_r")

@@ -69,8 +69,8 @@ def spreading(seed: int) -> float:
     """Return the test accuracy of scikit-learn's label spreading on the pixels."""
     data = digits(seed)
     data.setup("fit")
-    streams = data.streams()
-    labeled, unlabeled = streams["labeled"].samples, streams["unlabeled"].samples
+    parts = data.parts()
+    labeled, unlabeled = parts["labeled"].samples, parts["unlabeled"].samples
     x, y = labeled.fetch(np.arange(len(labeled)))
     more = unlabeled.fetch(np.arange(len(unlabeled)))
     everything = torch.cat([x, more]).flatten(1).numpy()

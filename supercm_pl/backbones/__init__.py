@@ -1,4 +1,4 @@
-"""Networks that map inputs to ``(N, d)`` features; any ``nn.Module`` that does so will do."""
+"""Networks that map inputs to ``(N, d)`` features; any such ``nn.Module`` works."""
 
 from supercm_pl.backbones.convnet import ConvNet
 from supercm_pl.backbones.embeddings import Embeddings

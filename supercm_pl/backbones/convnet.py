@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size, check_sizes
+
 
 class ConvNet(nn.Module):
-    """Blocks of convolution, batch norm and SiLU, halved between blocks, averaged at the end.
+    """Blocks of convolution, batch norm and SiLU, with 2×2 max pooling between blocks.
 
-    Made for images from 8×8 to 64×64 and for training within a minute on a laptop. A 2×2 max
-    pooling stands between two blocks, so that images of 8×8 reach 2×2 with three blocks.
+    For images from 8×8 to 64×64. Global average pooling follows the last block.
 
     Args:
         in_channels: Channels of the images.
         widths: Channels of each block.
-        layers_per_block: Convolutions of 3×3 in each block.
-        out_features: Size ``d`` of the features, made by a linear layer at the end; ``None``
-            leaves that layer out, and ``d`` is the last of ``widths``. Clusters form more reliably
-            in few dimensions than in many.
+        layers_per_block: 3×3 convolutions per block.
+        out_features: Feature dimension ``d`` of a final linear layer, or ``None`` to omit it. Few
+            dimensions help clusters to form.
 
     Raises:
-        ValueError: If a number is below 1 or there is no block; at the forward pass, if images are
-            too small to be halved ``len(widths) - 1`` times.
+        ValueError: If a number is below 1 or ``widths`` is empty; in the forward pass, if images
+            are too small for ``len(widths) - 1`` poolings.
 
     Example:
         >>> import torch
@@ -40,14 +40,11 @@ class ConvNet(nn.Module):
         out_features: int | None = None,
     ) -> None:
         super().__init__()
-        if not widths or min(in_channels, layers_per_block, *widths) < 1:
-            raise ValueError(
-                "in_channels, layers_per_block and every width must be 1 or more, with at least "
-                f"one width, got in_channels={in_channels}, layers_per_block={layers_per_block}, "
-                f"widths={tuple(widths)}"
-            )
-        if out_features is not None and out_features < 1:
-            raise ValueError(f"out_features must be 1 or more, or None, got {out_features}")
+        check_size("in_channels", in_channels)
+        check_sizes("widths", widths)
+        check_size("layers_per_block", layers_per_block)
+        if out_features is not None:
+            check_size("out_features", out_features)
         layers: list[nn.Module] = []
         channels = in_channels
         for block, width in enumerate(widths):
@@ -69,7 +66,7 @@ class ConvNet(nn.Module):
         self.out_features = channels if out_features is None else out_features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, d)`` of images ``(N, in_channels, H, W)``."""
+        """Return features ``(N, d)`` of images ``(N, in_channels, H, W)``."""
         if (
             images.ndim != 4
             or images.shape[1] != self.in_channels

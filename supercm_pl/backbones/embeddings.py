@@ -1,18 +1,20 @@
-"""A backbone for features that were computed before."""
+"""A backbone for precomputed features."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size
+
 
 class Embeddings(nn.Module):
-    """Vectors as they are: for embeddings of a frozen network, computed once and stored.
+    """Identity, for embeddings of a frozen network that were computed once and stored.
 
     Args:
-        in_features: Size ``d`` of the vectors.
+        in_features: Dimension ``d`` of the vectors.
 
     Raises:
-        ValueError: If it is below 1; at the forward pass, if inputs have another shape.
+        ValueError: If it is below 1; in the forward pass, if inputs have another shape.
 
     Example:
         >>> import torch
@@ -22,12 +24,10 @@ class Embeddings(nn.Module):
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
-        if in_features < 1:
-            raise ValueError(f"in_features must be 1 or more, got {in_features}")
-        self.out_features = in_features
+        self.out_features = check_size("in_features", in_features)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The vectors ``(N, in_features)`` themselves."""
+        """Return the vectors ``(N, in_features)``."""
         if vectors.ndim != 2 or vectors.shape[1] != self.out_features:
             raise ValueError(
                 f"vectors must have shape (N, {self.out_features}), got {tuple(vectors.shape)}"

@@ -1,21 +1,20 @@
-"""The features that the head sees: their size, and a bottleneck that makes them fewer."""
+"""Feature dimension of a backbone, and a bottleneck layer."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from supercm_pl.checks import check_size
+
 
 def feature_size(backbone: nn.Module) -> int:
-    """Width ``d`` of the ``(N, d)`` features that ``backbone`` returns.
+    """Return the dimension ``d`` of the backbone's ``(N, d)`` features.
 
-    Taken from ``backbone.out_features`` (the backbones of this package, ``nn.Linear``) or
-    ``backbone.num_features`` (timm); for an ``nn.Sequential``, from its last module that has one.
-
-    Args:
-        backbone: Any module that maps inputs to ``(N, d)`` features.
+    It is ``backbone.out_features`` (this package, ``nn.Linear``) or ``backbone.num_features``
+    (timm); for an ``nn.Sequential``, that of the last module that has one.
 
     Raises:
-        ValueError: If the size can't be told. Pass ``feature_size`` to the module then.
+        ValueError: If the dimension is unknown. Then pass ``feature_size`` to the module.
 
     Example:
         >>> feature_size(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU()))
@@ -32,22 +31,21 @@ def feature_size(backbone: nn.Module) -> int:
             except ValueError:
                 continue
     raise ValueError(
-        f"can't tell the number of features of backbone {type(backbone).__name__}: give it an "
-        "integer attribute `out_features`, or pass `feature_size=...` to the module"
+        f"backbone {type(backbone).__name__} has an unknown number of features: give it an integer "
+        "attribute `out_features`, or pass `feature_size=...` to the module"
     )
 
 
 class Bottleneck(nn.Sequential):
-    """Linear layer, batch norm and ReLU between a backbone and the head, as in domain adaptation.
+    """Linear layer, batch norm and ReLU between backbone and head, as in domain adaptation.
 
     Args:
-        in_features: Of the backbone.
-        out_features: Features that the head sees.
+        in_features: Feature dimension of the backbone.
+        out_features: Feature dimension of the head.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
-        if out_features < 1:
-            raise ValueError(f"bottleneck must be 1 or more features, got {out_features}")
+        check_size("bottleneck", out_features)
         super().__init__(
             nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), nn.ReLU()
         )

@@ -7,17 +7,19 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_interval, check_size, check_sizes
+
 
 class MLP(nn.Module):
-    """Linear, batch norm and ReLU, repeated; inputs of any shape are flattened.
+    """Layers of linear, batch norm and ReLU; inputs of any shape are flattened.
 
     Args:
         in_features: Number of values per sample after flattening.
-        hidden_features: Widths of the layers; the last is the number of features.
+        hidden_features: Layer widths; the last is the feature dimension.
         dropout: Probability of dropping a unit after each layer, in ``[0, 1)``.
 
     Raises:
-        ValueError: If a width is below 1 or there is none, or ``dropout`` is out of range.
+        ValueError: If a width is below 1, there is none, or ``dropout`` is out of range.
 
     Example:
         >>> import torch
@@ -30,17 +32,12 @@ class MLP(nn.Module):
         self, in_features: int, hidden_features: Sequence[int] = (256, 128), dropout: float = 0.0
     ) -> None:
         super().__init__()
-        widths = [in_features, *hidden_features]
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(
-                f"in_features and hidden_features must be 1 or more, with at least one layer, got "
-                f"in_features={in_features}, hidden_features={tuple(hidden_features)}"
-            )
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        check_size("in_features", in_features)
+        check_interval("dropout", dropout, "[0, 1)")
+        widths = [in_features, *check_sizes("hidden_features", hidden_features)]
         layers: list[nn.Module] = [nn.Flatten()]
         for width_in, width_out in pairwise(widths):
-            # The batch norm's shift does the work of a bias.
+            # No bias, because batch norm has a shift.
             layers += [
                 nn.Linear(width_in, width_out, bias=False),
                 nn.BatchNorm1d(width_out),
@@ -53,7 +50,7 @@ class MLP(nn.Module):
         self.out_features = widths[-1]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Features ``(N, hidden_features[-1])`` of inputs ``(N, ...)``."""
+        """Return features ``(N, hidden_features[-1])`` of inputs ``(N, ...)``."""
         if inputs.ndim < 2 or inputs.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"inputs must have {self.in_features} values per sample, the in_features, "

@@ -1,9 +1,11 @@
-"""What networks from torchvision and timm have in common once their classifier is off."""
+"""Base of pretrained networks without their classifier, and their weight files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from importlib import import_module
 from os import PathLike
@@ -15,25 +17,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size
+
+# Packages that may use the network while a checkpoint loads; ``None`` at other times.
+LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None)
+
+
+@contextmanager
+def weights_follow(trust: Collection[str] = ()) -> Iterator[None]:
+    """Build networks without reading or downloading weights, because a checkpoint follows.
+
+    Args:
+        trust: Packages that may still use the network.
+    """
+    token = LOADING.set(trust)
+    try:
+        yield
+    finally:
+        LOADING.reset(token)
+
 
 class PretrainedBackbone(nn.Module):
-    """A classification network without its classifier, with its own normalization of images.
+    """Classification network without its classifier, with its own normalization of images.
 
     Base of :class:`.TorchvisionBackbone` and :class:`.TimmBackbone`.
 
     Args:
         model: Maps images ``(N, 3, H, W)`` to features of ``out_features`` values.
-        out_features: Size ``d`` of the features.
-        mean: Subtracted from the three channels; ``None`` leaves images as they are.
-        std: What they are divided by then.
-        frozen: Never trained: its parameters have no gradient, and it stays in evaluation mode, so
-            that batch norm keeps its statistics and nothing is dropped. Inputs still have their
-            gradient.
-        image_size: Side to which images are resized; ``None`` leaves theirs.
+        out_features: Feature dimension ``d``.
+        mean: Mean of each channel, subtracted from the images; ``None`` disables normalization.
+        std: Standard deviation of each channel.
+        frozen: Keep parameters without gradients, and the model in evaluation mode. Gradients of
+            the inputs remain.
+        image_size: Height and width to which images are resized; ``None`` keeps their size.
 
     Raises:
-        ValueError: If ``image_size`` is below 1; at the forward pass, if images have neither one
-            channel nor three.
+        ValueError: If ``image_size`` is below 1; in the forward pass, if images have neither one
+            nor three channels.
     """
 
     mean: Tensor | None
@@ -50,8 +70,8 @@ class PretrainedBackbone(nn.Module):
         image_size: int | None,
     ) -> None:
         super().__init__()
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size must be 1 or more pixels, or None, got {image_size}")
+        if image_size is not None:
+            check_size("image_size", image_size)
         self.model = model
         self.out_features = out_features
         self.frozen = frozen
@@ -71,16 +91,14 @@ class PretrainedBackbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, d)`` of images ``(N, 3, H, W)`` or gray ``(N, 1, H, W)`` in ``[0, 1]``."""
+        """Return features ``(N, d)`` of images ``(N, 3 or 1, H, W)`` in ``[0, 1]``."""
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
                 f"images must have shape (N, 3, H, W) or (N, 1, H, W), got {tuple(images.shape)}"
             )
         if self.image_size is not None and images.shape[2:] != (self.image_size, self.image_size):
             size = [self.image_size, self.image_size]
-            images = F.interpolate(
-                images, size, mode="bilinear", align_corners=False, antialias=True
-            )
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
         images = images.expand(-1, 3, -1, -1)
         if self.mean is not None and self.std is not None:
             images = (images - self.mean) / self.std
@@ -89,22 +107,22 @@ class PretrainedBackbone(nn.Module):
 
 
 def unknown_name(name: str, known: Iterable[str], library: str) -> ValueError:
-    """The error for a network that a library does not have, with names that look like it."""
+    """Return the error for an unknown network, with similar names."""
     close = get_close_matches(name, list(known), n=4)
     hint = f"did you mean {', '.join(close)}?" if close else "see its list_models()"
     return ValueError(f"{library} has no classification model named {name!r}; {hint}")
 
 
 def load_weights(model: nn.Module, path: str | PathLike[str], without: Iterable[str] = ()) -> None:
-    """Fill ``model`` with the weights of a file; no code of the file is run.
+    """Load the weights of a file into ``model``, without running code of the file.
 
     Args:
-        model: With its classifier taken off.
+        model: Network without its classifier.
         path: A state dict saved by ``torch.save``, or a ``.safetensors`` file.
-        without: Names of the modules whose weights the file may hold in excess: the classifier.
+        without: Modules that only the file has: the classifier.
 
     Raises:
-        ValueError: If the file is of another kind, or of another network.
+        ValueError: If the file has another format, or weights of another network.
     """
     load_state(model, _read(Path(path)), path, without)
 
@@ -115,22 +133,22 @@ def load_state(
     path: str | PathLike[str],
     without: Iterable[str] = (),
 ) -> None:
-    """Fill ``model`` with a state dict; see :func:`load_weights` for the arguments and errors."""
+    """Load a state dict into ``model``, with arguments and errors as in :func:`load_weights`."""
     own = model.state_dict()
     excess = tuple(f"{name}." for name in without)
     state = {
-        # Files of torchvision's DenseNets say norm.1 for norm1.
+        # Files of torchvision's DenseNets have norm.1 for norm1.
         current if (current := re.sub(r"\.([12])\.", r"\1.", key)) in own else key: value
         for key, value in state.items()
         if not key.startswith(excess)
     }
     missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     unfit = [k for k in own if k in state and own[k].shape != state[k].shape]
-    for keys, what in (
-        (missing, "lacks"),
-        (foreign, "has unknown"),
-        (unfit, "has other shapes of"),
-    ):
+    for what, keys in {
+        "lacks": missing,
+        "has unknown": foreign,
+        "has other shapes of": unfit,
+    }.items():
         if keys:
             names = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise ValueError(
@@ -141,7 +159,7 @@ def load_state(
 
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
-        safetensors: Any = import_module("safetensors.torch")  # timm brings it along
+        safetensors: Any = import_module("safetensors.torch")  # a dependency of timm
         try:
             loaded: dict[str, Any] = safetensors.load_file(path)
         except Exception as error:
@@ -153,7 +171,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a file of weights: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(
-            f"{path} is not a file of weights: it must hold a state dict, a mapping from names to "
-            "tensors, as torch.save(model.state_dict(), path) writes it"
+            f"{path} is not a file of weights: it must hold a state dict, as saved by "
+            "torch.save(model.state_dict(), path)"
         )
     return content

@@ -1,22 +1,23 @@
-"""The residual network of 18 layers, for small images."""
+"""Residual network with 18 layers for small images."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_size
+
 
 class ResNet18(nn.Module):
     """ResNet-18 for 32×32 images: a 3×3 stem without pooling, then two residual blocks per stage.
 
-    He et al., *Deep Residual Learning for Image Recognition* (2016). Images of 32×32 reach the end
-    as 4×4, where the network for ImageNet, with its 7×7 stem of stride 2 and its max pooling, would
-    leave a single pixel. For that one, and pretrained weights, see :class:`TorchvisionBackbone`.
+    He et al., *Deep Residual Learning for Image Recognition* (2016). For larger images and
+    pretrained weights, use the ImageNet variant, :class:`TorchvisionBackbone`.
 
     Args:
         in_channels: Channels of the images.
-        width: Channels of the first stage, doubled with each of the three that follow; the features
-            are ``8 * width``.
+        width: Channels of the first of four stages, doubled in each; the feature dimension is
+            ``8 * width``.
 
     Raises:
         ValueError: If a number is below 1.
@@ -29,11 +30,8 @@ class ResNet18(nn.Module):
 
     def __init__(self, in_channels: int = 3, width: int = 64) -> None:
         super().__init__()
-        if min(in_channels, width) < 1:
-            raise ValueError(
-                "in_channels and width must be 1 or more, "
-                f"got in_channels={in_channels}, width={width}"
-            )
+        check_size("in_channels", in_channels)
+        check_size("width", width)
         blocks: list[nn.Module] = []
         channels = width
         for stage in range(4):
@@ -49,7 +47,7 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, 8 * width)`` of images ``(N, in_channels, H, W)``."""
+        """Return features ``(N, 8 * width)`` of images ``(N, in_channels, H, W)``."""
         features: Tensor = self.layers(images)
         return features.mean(dim=(2, 3))
 

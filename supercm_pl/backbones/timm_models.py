@@ -1,4 +1,4 @@
-"""Any network of timm as a backbone."""
+"""Networks of timm as backbones."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from supercm_pl.backbones.pretrained import PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
 
 
 class TimmBackbone(PretrainedBackbone):
-    """A network of timm (``pip install timm``) without its classifier, pooled as it pools.
+    """Network of timm (``pip install timm``) without its classifier, with its own pooling.
 
-    Images come in ``[0, 1]``; gray ones are repeated in three channels.
+    Images have values in ``[0, 1]``; a gray channel is repeated three times.
 
     Args:
-        name: As in ``timm.list_models()``, with or without a tag of weights, such as
-            ``"resnet50.a1_in1k"``; ``"hf-hub:..."`` takes a network from the Hugging Face Hub.
+        name: As in ``timm.list_models()``, with or without a weights tag, such as
+            ``"resnet50.a1_in1k"``; or ``"hf-hub:..."`` for the Hugging Face Hub.
         pretrained: Download the weights of that tag, or the default ones.
-        weights: Instead, the path of a file with a state dict of this network, made by
-            ``torch.save`` or ``.safetensors``, with or without a classifier.
-        normalize: Normalize by the mean and standard deviation that belong to the weights.
-        frozen: Never trained: its parameters have no gradient, and it stays in evaluation mode.
-        image_size: Side to which images are resized; ``None`` leaves theirs. Vision transformers
-            take one size alone, 224 for most.
+        weights: Path of a state dict of this network (``torch.save`` or ``.safetensors``), with or
+            without a classifier; excludes ``pretrained``.
+        normalize: Normalize images by the mean and standard deviation of the weights.
+        frozen: Keep parameters without gradients, and the network in evaluation mode.
+        image_size: Height and width to which images are resized; ``None`` keeps their size. Vision
+            transformers require one size, usually 224.
 
     Raises:
         ModuleNotFoundError: If timm is not installed.
-        ValueError: If there is no network of that name, or a file does not fit.
+        ValueError: If the name is unknown, or the file does not match the network.
         FileNotFoundError: If weights cannot be downloaded.
     """
 
@@ -47,15 +47,16 @@ class TimmBackbone(PretrainedBackbone):
                 "weights are either downloaded or read from a file, got pretrained=True and "
                 f"weights={fspath(weights)!r}"
             )
-        if weights is not None and not Path(weights).is_file():
+        loading = LOADING.get() is not None
+        if weights is not None and not loading and not Path(weights).is_file():
             raise ValueError(f"weights must be the path of a file, got {fspath(weights)!r}")
-        model = _build(timm, name, pretrained)
+        model = _build(timm, name, pretrained and not loading)
         config = timm.data.resolve_model_data_config(model)
-        if weights is not None:
+        if weights is not None and not loading:
             classifier = model.pretrained_cfg.get("classifier") or ()
             names = (classifier,) if isinstance(classifier, str) else classifier
             load_weights(model, weights, without=names)
-        # With a hidden layer between pooling and classifier, the features are that layer's.
+        # A hidden layer between pooling and classifier yields the features.
         out_features = getattr(model, "head_hidden_size", None) or model.num_features
         super().__init__(
             model,
@@ -73,13 +74,12 @@ def _timm() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        raise ModuleNotFoundError(
-            "TimmBackbone needs timm: pip install timm", name="timm"
-        ) from error
+        message = "TimmBackbone requires timm: pip install timm"
+        raise ModuleNotFoundError(message, name="timm") from error
 
 
 def _build(timm: Any, name: str, pretrained: bool) -> Any:
-    if ":" not in name:  # "hf-hub:" and the like name no network of timm
+    if ":" not in name:  # not "hf-hub:" and other prefixes
         architecture, _, tag = name.partition(".")
         if not timm.is_model(architecture):
             raise unknown_name(architecture, timm.list_models(), "timm")
@@ -88,15 +88,20 @@ def _build(timm: Any, name: str, pretrained: bool) -> Any:
             raise ValueError(
                 f"timm has no weights {tag!r} of {architecture}, only {', '.join(tags) or 'none'}"
             )
+    elif (trust := LOADING.get()) is not None and "timm" not in trust:
+        raise ValueError(
+            f"the checkpoint names {name!r:.100}, which is not a network of timm's own; if you "
+            "trust it, add --trust timm to the command, or trust='timm' in Python"
+        )
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:
         if not pretrained:
             raise
-        # Which errors a failed download raises depends on the libraries beneath timm.
+        # The error of a failed download depends on the libraries that timm uses.
         raise FileNotFoundError(
-            f"can't download the weights of {name} from {_origin(timm, name)} ({error}): give the "
-            "path of a file with them as weights=..."
+            f"cannot download the weights of {name} from {_origin(timm, name)} ({error}); pass the "
+            "path of a file as weights=..."
         ) from error
 
 

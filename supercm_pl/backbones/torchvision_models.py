@@ -1,4 +1,4 @@
-"""Any classification network of torchvision as a backbone."""
+"""Classification networks of torchvision as backbones."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from supercm_pl.backbones.pretrained import PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
 
 _NUM_CLASSES = 1000
 
 
 class TorchvisionBackbone(PretrainedBackbone):
-    """A classification network of torchvision without its last layer.
+    """Classification network of torchvision without its last layer and the dropout before it.
 
-    The features are what that layer would see, without the dropout before it: 2048 of
-    ``"resnet50"``, 512 of ``"resnet18"``, 768 of ``"vit_b_16"``. Images come in ``[0, 1]``; gray
-    ones are repeated in three channels.
+    ``"resnet50"`` has 2048 features, ``"resnet18"`` 512 and ``"vit_b_16"`` 768. Images have values
+    in ``[0, 1]``; a gray channel is repeated three times.
 
     Args:
         name: As in ``torchvision.models.list_models(module=torchvision.models)``, such as
             ``"resnet50"``.
-        weights: ``None`` draws them at random; ``"DEFAULT"`` downloads torchvision's best, another
-            of its names (``"IMAGENET1K_V1"``) that one; else the path of a file with a state dict
-            of this network, with or without a classifier.
-        normalize: Normalize by the mean and standard deviation that belong to the weights; without
-            weights of torchvision, to its best ones.
-        frozen: Never trained: its parameters have no gradient, and it stays in evaluation mode.
-        image_size: Side to which images are resized; ``None`` leaves theirs. Vision transformers
-            take one size alone, 224 for most.
+        weights: ``None`` for random ones; a name to download, ``"DEFAULT"`` or for example
+            ``"IMAGENET1K_V1"``; or the path of a state dict of this network, with or without a
+            classifier.
+        normalize: Normalize images by the mean and standard deviation of the named weights, or of
+            ``"DEFAULT"``.
+        frozen: Keep parameters without gradients, and the network in evaluation mode.
+        image_size: Height and width to which images are resized; ``None`` keeps their size. Vision
+            transformers require one size, usually 224.
 
     Raises:
-        ValueError: If there is no network or there are no weights of that name, or a file does not
-            fit.
+        ValueError: If a name is unknown, or the file does not match the network.
         FileNotFoundError: If weights cannot be downloaded.
 
     Example:
@@ -63,11 +61,11 @@ class TorchvisionBackbone(PretrainedBackbone):
         named, path = _resolve(name, weights, family)
         model = _build(name, named)
         classifier, out_features = _take_off_classifier(model)
-        if path is not None:
+        if path is not None and LOADING.get() is None:
             load_weights(model, path, without=(classifier, "aux1", "aux2", "AuxLogits"))
-            if hasattr(model, "transform_input"):
-                # Inception's were trained on another normalization, which it makes itself.
-                model.transform_input = True
+        if weights is not None and hasattr(model, "transform_input"):
+            # Inception normalizes its inputs differently, by itself.
+            model.transform_input = True
         preset = (named or family.DEFAULT).transforms()
         super().__init__(
             model,
@@ -87,7 +85,7 @@ def _resolve(
     entry = fspath(weights).removeprefix(f"{family.__name__}.")
     if entry in family.__members__:
         return family[entry], None
-    if not Path(weights).is_file():
+    if LOADING.get() is None and not Path(weights).is_file():
         raise ValueError(
             f"weights of {name} must be one of {', '.join(family.__members__)} or the path of a "
             f"file, got {fspath(weights)!r}"
@@ -98,18 +96,23 @@ def _resolve(
 def _build(name: str, weights: Any) -> Any:
     from torchvision import models
 
+    size: dict[str, Any] = {}
+    if weights is not None and LOADING.get() is not None:
+        if name.startswith("vit_"):  # its shape depends on the image size
+            size = {"image_size": weights.meta["min_size"][0]}
+        weights = None
     with warnings.catch_warnings():
-        # GoogLeNet and Inception announce that they will be drawn in another way.
+        # GoogLeNet and Inception announce another random initialization.
         warnings.filterwarnings("ignore", "The default weight initialization", FutureWarning)
         try:
-            model: Any = models.get_model(name, weights=weights)
+            model: Any = models.get_model(name, weights=weights, **size)
         except (OSError, RuntimeError) as error:
             if weights is None:
                 raise
             file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
             raise FileNotFoundError(
-                f"can't download the weights {weights.name} of {name} from {weights.url} to {file} "
-                f"({error}): put the file there, or give its path as weights=..."
+                f"cannot download weights {weights.name} of {name} from {weights.url} to {file} "
+                f"({error}); put the file there, or pass its path as weights=..."
             ) from error
     if getattr(model, "aux_logits", False):
         model.aux_logits = False
@@ -120,14 +123,14 @@ def _build(name: str, weights: Any) -> Any:
 
 
 def _take_off_classifier(model: nn.Module) -> tuple[str, int]:
-    """Put an identity in the place of the last layer; gives its name and number of inputs."""
+    """Replace the last layer by an identity, and return its name and number of inputs."""
     modules = list(model.named_modules())
     name, layer, before = "", None, 0
     for index, (candidate, module) in enumerate(modules):
         outputs = getattr(module, "out_features", getattr(module, "out_channels", None))
         if isinstance(module, nn.Linear | nn.Conv2d) and outputs == _NUM_CLASSES:
             name, layer, before = candidate, module, index - 1
-    assert layer is not None, "every classification network of torchvision ends in 1000 classes"
+    assert layer is not None, "all classification networks of torchvision have 1000 classes"
     _replace(model, name)
     if isinstance(modules[before][1], nn.Dropout):
         _replace(model, modules[before][0])

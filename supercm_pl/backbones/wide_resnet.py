@@ -1,27 +1,27 @@
-"""Wide residual networks in the variant of the semi-supervised literature."""
+"""Wide residual networks, in the variant of the semi-supervised literature."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_interval, check_size
+
 
 class WideResNet(nn.Module):
     """WRN-``depth``-``width`` for 32×32 images: pre-activation residual units in three groups.
 
-    Zagoruyko and Komodakis, *Wide Residual Networks* (2016), as Oliver et al., *Realistic
-    Evaluation of Deep Semi-Supervised Learning Algorithms* (2018) use it and SuperCM after them:
-    LeakyReLU with slope 0.1, batch norm with momentum 0.001 and epsilon 0.001, convolutions drawn
-    by He's rule on the fan out. WRN-28-2 has ``WideResNet()``'s defaults; CIFAR-100 takes
-    ``width=8``.
+    Zagoruyko and Komodakis, *Wide Residual Networks* (2016), in the variant of Oliver et al.,
+    *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms* (2018), which SuperCM uses:
+    LeakyReLU with slope 0.1, batch norm with momentum 0.001 and epsilon 0.001, He initialization by
+    fan out. The defaults are WRN-28-2; use ``width=8`` for CIFAR-100.
 
     Args:
-        depth: Number of convolutions on the main path plus the last layer, ``6n + 4``.
-        width: Factor on the channels 16, 32 and 64 of the groups; the features are ``64 * width``.
+        depth: Convolutions on the main path plus the last layer, ``6n + 4``.
+        width: Factor of the channels 16, 32 and 64; the feature dimension is ``64 * width``.
         in_channels: Channels of the images.
-        negative_slope: Of the LeakyReLU.
-        batch_norm_momentum: Share of the new batch in the running statistics, in ``(0, 1]``. Runs
-            of a few thousand steps want more than the paper's 0.001, which is made for half a
-            million.
+        negative_slope: Slope of the LeakyReLU.
+        batch_norm_momentum: Weight of the new batch in the running statistics, in ``(0, 1]``. The
+            paper's 0.001 is for half a million steps; use more for a few thousand.
 
     Raises:
         ValueError: If ``depth`` is not of the form ``6n + 4`` or a number is below 1.
@@ -43,13 +43,9 @@ class WideResNet(nn.Module):
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth must be 6n + 4 with n of 1 or more, such as 28, got {depth}")
-        if min(width, in_channels) < 1:
-            raise ValueError(
-                "width and in_channels must be 1 or more, "
-                f"got width={width}, in_channels={in_channels}"
-            )
-        if not 0.0 < batch_norm_momentum <= 1.0:
-            raise ValueError(f"batch_norm_momentum must lie in (0, 1], got {batch_norm_momentum}")
+        check_size("width", width)
+        check_size("in_channels", in_channels)
+        check_interval("batch_norm_momentum", batch_norm_momentum, "(0, 1]")
 
         def activation(channels: int) -> nn.Sequential:
             return nn.Sequential(
@@ -63,17 +59,14 @@ class WideResNet(nn.Module):
             group_channels = 16 * 2**group * width
             for unit in range((depth - 4) // 6):
                 first = unit == 0
+                stride = 2 if first and group else 1
                 body = nn.Sequential(
-                    _convolution(channels, group_channels, 3, stride=2 if first and group else 1),
+                    _convolution(channels, group_channels, 3, stride),
                     activation(group_channels),
                     _convolution(group_channels, group_channels, 3),
                 )
-                shortcut = (
-                    _convolution(channels, group_channels, 1, stride=2 if group else 1)
-                    if first
-                    else None
-                )
-                # Only the very first unit activates what goes down its shortcut as well.
+                shortcut = _convolution(channels, group_channels, 1, stride) if first else None
+                # Only the first unit also activates the input of its shortcut.
                 units.append(_Residual(activation(channels), body, shortcut, first and group == 0))
                 channels = group_channels
 
@@ -84,7 +77,7 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=negative_slope, mode="fan_out")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, 64 * width)`` of images ``(N, in_channels, H, W)``."""
+        """Return features ``(N, 64 * width)`` of images ``(N, in_channels, H, W)``."""
         features: Tensor = self.layers(images)
         return features.mean(dim=(2, 3))
 

@@ -1,4 +1,4 @@
-"""What to do when a loss is no longer a number."""
+"""Handling of non-finite losses."""
 
 from __future__ import annotations
 
@@ -22,36 +22,33 @@ class NonFiniteLossError(ValueError):
 
 
 class NonFiniteLoss(L.Callback):
-    """Stops at a loss that is NaN or infinite, or leaves out its step.
+    """Stops training at a non-finite loss, or skips its step.
 
-    The message names the step, the terms of the loss that broke in it, and the last checkpoint. No
-    checkpoint is written while the loss, or any weight, is not finite, so that the last one is
-    good.
+    The error names the step, the non-finite parts of its loss, and the last checkpoint. No
+    checkpoint is saved while the loss or a weight is non-finite.
 
-    With ``"stop"`` nothing waits for the device in a step: each notes there whether its terms are
-    finite, and the notes are read every ``check_every_n_steps`` batches and before a checkpoint is
-    written, where the values are fetched anyway. On a GPU training thus stops up to that many
-    batches late, and names the right one. On the CPU, where there is nothing to wait for, it stops
-    before the weights change.
+    ``"stop"`` does not synchronize with the device in a step. Flags on the device are read every
+    ``check_every_n_steps`` batches and before a checkpoint is saved. A GPU run therefore stops up
+    to that many batches late, but the error names the right one. On the CPU, training stops before
+    the weights change.
 
-    With ``"skip"`` the update of such a step is left out: gradients are dropped, and buffers such
-    as the statistics of batch norm and the centroids go back to what they were. That reads one flag
-    off the device in each batch, and keeps a copy of the buffers. Gradients that are not finite
-    count too, except under a gradient scaler, which leaves such updates out itself. The number is
-    logged as ``train/skipped_steps`` and reported at the end.
+    ``"skip"`` drops the gradients of such a step and restores the buffers, such as batch norm
+    statistics and centroids. It reads one flag from the device per batch and copies the buffers.
+    It also skips steps with non-finite gradients, unless a gradient scaler does so itself. The
+    count is logged as ``train/skipped_steps`` and reported at the end.
 
     Args:
-        action: What to do.
-        check_every_n_steps: Batches between two readings for ``"stop"``, 1 or more; ``None``: the
+        action: ``"stop"`` or ``"skip"``.
+        check_every_n_steps: Batches between two checks for ``"stop"``, 1 or more; ``None`` uses the
             trainer's ``log_every_n_steps``.
-        max_consecutive: Steps in a row that ``"skip"`` may leave out, 1 or more; one more stops.
+        max_consecutive: Consecutive steps that ``"skip"`` may skip, 1 or more; one more raises.
 
     Attributes:
-        skipped: Steps left out in the run so far.
+        skipped: Steps skipped in the run so far.
 
     Raises:
         ValueError: If an argument is out of range.
-        NonFiniteLossError: In training, as said above.
+        NonFiniteLossError: In training, if a loss is non-finite.
     """
 
     def __init__(
@@ -68,34 +65,34 @@ class NonFiniteLoss(L.Callback):
         self.check_every_n_steps = check_every_n_steps
         self.max_consecutive = max_consecutive
         self.skipped = 0
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._names: list[str] = []
-        # Of the first step that broke: its number, or -1, and which terms did.
+        # The first non-finite step, or -1, and a flag for each part of its loss.
         self._first: Tensor | None = None
         self._broken: Tensor | None = None
         self._buffers: list[Tensor] = []
         self._spoiled = False
         self._consecutive = 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start anew."""
-        self._forget()
+    def on_train_start(self, *_: Any) -> None:
+        """Reset the flags."""
+        self._reset()
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
     ) -> None:
-        """Keep the buffers, to which a step that is left out must not add."""
+        """Copy the buffers, which a skipped step must not change."""
         if self.action == "skip":
             self._buffers = [buffer.detach().clone() for buffer in pl_module.buffers()]
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Note on the device whether this step is the first that broke."""
+        """Record on the device whether this is the first non-finite step."""
         values: Mapping[str, Tensor] = getattr(pl_module, "step_values", None) or {"loss": loss}
-        if list(values) != self._names:  # a term that logs now and then
+        if list(values) != self._names:  # a method may have no loss in some steps
             self._stop_if_broken(trainer)
             self._names, self._first = list(values), None
         with torch.no_grad():
@@ -112,7 +109,7 @@ class NonFiniteLoss(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Drop the gradients of a step that is to be left out."""
+        """Drop the gradients of a step to skip."""
         if self.action != "skip":
             return
         broken = self._first is not None and int(self._first) >= 0
@@ -120,7 +117,7 @@ class NonFiniteLoss(L.Callback):
             broken = not _all_finite([p.grad for p in pl_module.parameters() if p.grad is not None])
         if broken or self._spoiled:
             self._spoiled = True
-            # Without gradients every optimizer leaves weights and moments alone.
+            # Without gradients, no optimizer changes weights or moments.
             optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(
@@ -131,7 +128,7 @@ class NonFiniteLoss(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Read the notes where it is time to."""
+        """Check the flags if due."""
         if self.action == "skip":
             self._finish_step(trainer, pl_module)
             return
@@ -139,33 +136,29 @@ class NonFiniteLoss(L.Callback):
         if (batch_idx + 1) % every == 0 or trainer.is_last_batch:
             self._stop_if_broken(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Refuse to write what can't be gone on with."""
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Reject a checkpoint with non-finite values."""
         if not trainer.training:
             return
         self._stop_if_broken(trainer)
         weights = [p.detach() for p in pl_module.parameters() if p.is_floating_point()]
         if not _all_finite(weights):
             raise NonFiniteLossError(
-                f"weights are not finite after step {trainer.global_step}; {_last_good(trainer)}"
+                f"weights are non-finite after step {trainer.global_step}; {_last_good(trainer)}"
             )
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say how many steps were left out."""
+    def on_train_end(self, *_: Any) -> None:
+        """Report the number of skipped steps."""
         if self.skipped:
-            rank_zero_warn(
-                f"{self.skipped} steps were left out because their loss was not finite",
-                category=RuntimeWarning,
-            )
+            message = f"{self.skipped} steps were skipped because of non-finite losses"
+            rank_zero_warn(message, category=RuntimeWarning)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps left out; nothing where none is, so that a test needs no callback."""
+        """Return the number of skipped steps; empty if 0, so that tests can omit the callback."""
         return {"skipped": self.skipped} if self.skipped else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of skipped steps."""
         self.skipped = state_dict["skipped"]
 
     def _finish_step(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -178,14 +171,13 @@ class NonFiniteLoss(L.Callback):
             self._consecutive += 1
             if self._consecutive > self.max_consecutive:
                 raise NonFiniteLossError(
-                    f"{self._consecutive} steps in a row had to be left out, the last one "
+                    f"{self._consecutive} consecutive steps were skipped, the last one "
                     f"{self._describe(trainer)}; {_last_good(trainer)}"
                 )
         else:
             self._consecutive = 0
-        # Within a window of accumulated gradients the whole window is spoiled.
-        accumulating = is_accumulating(trainer)
-        self._spoiled = (broken or self._spoiled) and accumulating
+        # A non-finite batch spoils the whole window of accumulated gradients.
+        self._spoiled = (broken or self._spoiled) and is_accumulating(trainer)
         self._first = self._broken = None
         self._buffers = []
         pl_module.log("train/skipped_steps", float(self.skipped), sync_dist=False)
@@ -197,32 +189,30 @@ class NonFiniteLoss(L.Callback):
 
     def _describe(self, trainer: L.Trainer) -> str:
         if self._first is None or self._broken is None or int(self._first) < 0:
-            return f"batch {batches_done(trainer)}: gradients are not finite"
-        terms = [name for name, bad in zip(self._names, self._broken.tolist(), strict=True) if bad]
-        # The sum breaks with its terms: it says nothing where one of them is named.
-        named = [name for name in terms if name != "loss"] or terms
-        return f"batch {int(self._first)} of the run: not finite are {', '.join(named)}"
+            return f"batch {batches_done(trainer)}: gradients are non-finite"
+        parts = [name for name, bad in zip(self._names, self._broken.tolist(), strict=True) if bad]
+        # The total is non-finite whenever a part is.
+        named = [name for name in parts if name != "loss"] or parts
+        return f"batch {int(self._first)} of the run: non-finite {', '.join(named)}"
 
 
 def _all_finite(tensors: list[Tensor]) -> bool:
-    """Waits once, however many tensors there are."""
+    """Whether all tensors are finite, with one synchronization."""
     flags = [tensor.isfinite().all() for tensor in tensors]
     return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
 
 
 def _last_good(trainer: L.Trainer) -> str:
     saved = last_checkpoint(trainer)
-    if saved is None:
-        return "no checkpoint was saved yet"
-    return f"the last good checkpoint is {saved}"
+    return f"the last good checkpoint is {saved}" if saved else "no checkpoint was saved yet"
 
 
 def last_checkpoint(trainer: L.Trainer) -> str | None:
-    """The newest checkpoint that a callback of ``trainer`` has written; ``None`` if none."""
+    """Return the newest checkpoint that the trainer's callbacks saved, or ``None``."""
     saved = {
         path
-        for callback in trainer.callbacks  # type: ignore[attr-defined]  # set when it is built
-        # Lightning sets the first two to the file that it is about to write.
+        for callback in trainer.callbacks  # type: ignore[attr-defined]  # set in Trainer.__init__
+        # Lightning sets the first two before it saves the file.
         for name in ("last_model_path", "best_model_path", "_last_checkpoint_saved")
         if (path := getattr(callback, name, "")) and Path(path).exists()
     }

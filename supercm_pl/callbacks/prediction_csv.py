@@ -10,6 +10,8 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor
 
+from supercm_pl.data.contract import Contract
+
 
 class PredictionWriter:
     """Writes predictions to a CSV file with the columns id, class, probability and every class.
@@ -68,7 +70,8 @@ class PredictionCSV(L.Callback):
         if rank:
             self.path = self.path.with_stem(f"{self.path.stem}.rank{rank}")
         self.rows_written = 0
-        self._file = PredictionWriter(self.path, _class_names(trainer, pl_module))
+        classes = Contract.of(trainer).class_names(int(pl_module.num_classes))  # type: ignore[arg-type]
+        self._file = PredictionWriter(self.path, classes)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
@@ -94,9 +97,3 @@ class PredictionCSV(L.Callback):
     ) -> None:
         """Close the file; the rows written so far are complete."""
         self.on_predict_end(trainer, pl_module)
-
-
-def _class_names(trainer: L.Trainer, pl_module: L.LightningModule) -> Sequence[str]:
-    size = int(pl_module.num_classes)  # type: ignore[arg-type]
-    names = getattr(getattr(trainer, "datamodule", None), "classes", None) or ()
-    return list(names) if len(names) == size else [str(k) for k in range(size)]

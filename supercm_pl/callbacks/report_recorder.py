@@ -1,4 +1,4 @@
-"""The callback that records, while a model trains, what the report shows."""
+"""Recorder of the report's data during training."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ _THUMBNAIL = 64  # pixels, of the longer side
 
 
 class ReportRecorder(ValidationSampler):
-    """Records for ``supercm report`` what the logged numbers do not tell.
+    """Records data for ``supercm report`` beyond the logged numbers.
 
-    At each validation it writes a small file to ``report/`` in the logger's folder: features of a
-    sample of the validation data in the plane, their assignments and labels, the confusion matrix,
-    and thumbnails of the surest mistakes. In a configuration::
+    Each validation writes a small file to ``report/`` in the logger's folder: projected features of
+    sampled validation data with their assignments and labels, the confusion matrix, and thumbnails
+    of the most confident mistakes. In a configuration::
 
         trainer:
           callbacks:
             - class_path: supercm_pl.callbacks.ReportRecorder
 
-    Each plane starts where the one before ended, so that points keep their places from epoch to
-    epoch as far as the features do. Training is the same with and without it. The thumbnails are
-    images of the data: keep the folder, and the report, where the data may be.
+    Each projection starts from the previous one, so that points move as little as their features.
+    The callback does not change training. Thumbnails show the data: protect the folder and the
+    report accordingly.
 
     Args:
-        every_n_epochs: Epochs from one record to the next, 1 or more.
-        max_samples: Samples in the plane, of all validation data together, 2 or more.
-        max_mistakes: Mistakes that are shown, 0 or more.
-        projection: As in :func:`~supercm_pl.viz.plot_embedding`; for 500 samples t-SNE takes about
-            a second.
+        every_n_epochs: Epochs between records, 1 or more.
+        max_samples: Projected samples of all validation data together, 2 or more.
+        max_mistakes: Mistakes to show, 0 or more.
+        projection: As in :func:`~supercm_pl.viz.project`; t-SNE of 500 samples takes about 1 s.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -60,16 +59,13 @@ class ReportRecorder(ValidationSampler):
         self._plane: tuple[Array, Array] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """See whether there is a folder to write to."""
+        """Check that the logger has a folder."""
         super().setup(trainer, pl_module, stage)
-        # The folder's name is broadcast: every process has to ask for it, here and nowhere later.
-        self._folder = (
-            Path(trainer.log_dir) / FOLDER if trainer.loggers and trainer.log_dir else None
-        )
+        # The folder's name is broadcast, so every process must read it here.
+        folder = trainer.log_dir if trainer.loggers else None
+        self._folder = Path(folder) / FOLDER if folder else None
         if stage == "fit" and self._folder is None:
-            rank_zero_warn(
-                "ReportRecorder has nowhere to write: the trainer has no logger's folder"
-            )
+            rank_zero_warn("ReportRecorder writes nothing, because no logger has a folder")
 
     def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
         """Write the file of this validation."""
@@ -123,15 +119,15 @@ def _of_mistakes(mistakes: Mistakes | None) -> tuple[Array, Array, Array]:
 
 
 def thumbnails(inputs: Tensor) -> Array:
-    """Small pictures of inputs.
+    """Reduce images to thumbnails.
 
     Args:
-        inputs: ``(M, C, H, W)`` floats. Those that leave ``[0, 1]``, as normalized ones do, are
-            stretched to it, each by itself.
+        inputs: ``(M, C, H, W)`` floats. Images with values outside ``[0, 1]`` are rescaled to it
+            one by one.
 
     Returns:
-        ``(M, h, w, C)`` uint8, the longer side 64 or less, with one channel or three; ``(M, 0, 0,
-        1)`` where inputs are no images.
+        ``(M, h, w, C)`` uint8 with one or three channels, the longer side at most 64 pixels;
+        ``(M, 0, 0, 1)`` if inputs are not images.
     """
     if inputs.ndim != 4:
         return np.zeros((len(inputs), 0, 0, 1), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Leaving a run well when a scheduler or an operator ends it."""
+"""Checkpoint of a run that a scheduler or an operator ends."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ INTERRUPTED = "interrupted.ckpt"
 
 
 class SaveOnSignal(L.Callback):
-    """Saves between two steps when the process is asked to end.
+    """Saves a checkpoint between two steps on SIGTERM.
 
-    On SIGTERM, Lightning ends training after the running step; this saves ``interrupted.ckpt``
-    beside the other checkpoints, from which the run goes on bit for bit. It does nothing where
-    checkpoints are turned off.
+    Lightning then ends training after the current step, and this callback saves
+    ``interrupted.ckpt`` beside the other checkpoints. A resumed run continues bit for bit. The
+    callback has no effect if checkpoints are disabled.
 
-    Under SLURM with requeueing, Lightning saves from within the signal's handler, at any point of a
-    step, where weights, running statistics and counters do not belong together. This puts it off to
-    the end of the step.
+    Under SLURM with requeueing, Lightning's signal handler saves in the middle of a step, where
+    weights, running statistics and counters are inconsistent. The callback defers it to the end of
+    the step.
 
     Attributes:
-        last_model_path: The file that was saved; empty if none.
+        last_model_path: Path of the saved checkpoint; empty if none.
     """
 
     def __init__(self) -> None:
         self.last_model_path = ""
         self._pending: list[Callable[[], None]] = []
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put off what Lightning does at the signal to requeue."""
+    def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Defer Lightning's handler of the requeue signal."""
         environment = cluster_environment(trainer)
         in_main = threading.current_thread() is threading.main_thread()
         if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue and in_main):
@@ -49,28 +49,21 @@ class SaveOnSignal(L.Callback):
         if number is None or not callable(handler):
             return
 
-        def put_off(received: int, frame: FrameType | None) -> None:
+        def defer(received: int, frame: FrameType | None) -> None:
             self._pending.append(lambda: handler(received, frame))
 
-        signal.signal(number, put_off)  # Lightning brings back those from before the run
+        signal.signal(number, defer)  # Lightning restores the original handlers after the run
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Do what was put off."""
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Call the deferred handlers."""
         pending, self._pending = self._pending, []
-        for act in pending:
-            act()
+        for handle in pending:
+            handle()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Save where Lightning has ended the run for a SIGTERM."""
+        """Save a checkpoint if SIGTERM ended training between two steps."""
         saver = trainer.checkpoint_callback
         between_steps = trainer.training and trainer.global_step > 0
         if not isinstance(exception, SIGTERMException) or saver is None or not between_steps:

@@ -1,72 +1,68 @@
-"""Checkpoints that are never half a file, and that run no code of who wrote them."""
+"""Atomic writing of checkpoints, and reading that executes no code from them."""
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
-from collections.abc import Collection, Iterator, Mapping
-from importlib import import_module
-from importlib.util import find_spec
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
 import lightning.pytorch as L
 import torch
-from lightning.fabric.utilities.cloud_io import _load
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
 
-from supercm_pl.training.ramps import Ramp
-
-# Whose networks, base methods, ramps, optimizers and schedules a checkpoint may name: to build them
-# with any arguments writes no file and starts nothing.
-_TRUSTED = ("supercm_pl.", "torch.nn.", "torch.optim.")
-_INSTANTIATORS = (
-    "lightning.pytorch.cli.instantiate_module",
-    "pytorch_lightning.cli.instantiate_module",
-)
-_TRUSTED_BASES = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+from supercm_pl._lightning import load_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there when it is whole.
+    """Writes checkpoints atomically, and loads only tensors and plain values.
 
-    Whenever the process is killed, or the disk is full, the file of that name is either the one
-    before or the new one. Lightning's own way writes to the folder for temporary files, which on
-    another file system means to copy into place; and makes the whole file in memory first.
+    A checkpoint is written to a temporary file in the same folder, which is then renamed. If the
+    process is killed or the disk is full, the previous file is unchanged. Lightning writes to the
+    system's temporary folder, which may be on another file system, and first builds the whole file
+    in memory.
 
-    Loading is restricted to tensors and plain values unless ``weights_only=False`` is said, on
-    every version of PyTorch.
+    Loading is restricted unless ``weights_only=False``, with every version of PyTorch.
+
+    Args:
+        trainer: When it loads a checkpoint, its callbacks forget files outside their folders;
+            ``None``: only modules of this package do this.
 
     Raises:
-        OSError: On saving, if the file can't be written; it names the file, and the one before is
-            untouched.
+        OSError: On saving, if the file can't be written.
     """
+
+    def __init__(self, trainer: L.Trainer | None = None) -> None:
+        self._trainer = trainer
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write to ``path``; one with a protocol such as ``s3://`` is left to Lightning."""
+        """Write to ``path``; Lightning writes to URLs such as ``s3://``."""
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Hidden, and with another suffix: nobody takes what a killed process left for a checkpoint.
+        # A hidden name with another suffix: an incomplete file is never taken for a checkpoint.
         temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
         try:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
-                os.fsync(file.fileno())  # else the new name may outlive a crash and the data not
+                os.fsync(file.fileno())  # or a crash may keep the new name, but not the data
             temporary.replace(target)
         except Exception as error:
             temporary.unlink(missing_ok=True)
             cause = _system_error(error)
             if cause is None:
                 raise
-            kept = "; the one before is whole" if target.exists() else ""
+            kept = "; the previous one is unchanged" if target.exists() else ""
             raise OSError(
                 cause.errno, f"{cause.strerror}: can't write the checkpoint{kept}", str(target)
             ) from error
@@ -78,114 +74,136 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         map_location: Any = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """The content of the file at ``path``."""
+        """Read a checkpoint."""
         weights_only = True if weights_only is None else weights_only
         loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        if weights_only:
+            _check_values(loaded)
+        if self._trainer is not None:
+            forget_other_files(self._trainer, loaded)
         return loaded
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint, the folder of a sharded one, or a link, and nothing else."""
+        file = Path(path)
+        if "://" in str(path):
+            system = get_filesystem(path)
+            if not isinstance(system, LocalFileSystem) and system.isfile(str(path)):
+                system.rm_file(str(path))
+        elif file.is_symlink() or _is_checkpoint(file):
+            file.unlink()
+        elif _is_sharded(file):
+            super().remove_checkpoint(path)
 
     def _remove_leftovers(self, target: Path) -> None:
         for leftover in target.parent.glob(f".{target.name}.????????.tmp"):
             leftover.unlink(missing_ok=True)
 
 
+def _is_checkpoint(file: Path) -> bool:
+    if not file.is_file() or not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
+
+
+def _is_sharded(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("meta.pt", ".metadata"))
+
+
 def use_atomic_checkpoints(trainer: L.Trainer) -> None:
-    """Let ``trainer`` save by :class:`AtomicCheckpointIO`, unless it was given a plugin for it."""
+    """Use :class:`AtomicCheckpointIO` in ``trainer``, unless it has another checkpoint plugin."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO(trainer)
 
 
-def check_class_paths(
-    checkpoint: str | Path | IO[bytes], own: Collection[str] = ()
-) -> dict[str, Any]:
-    """Refuse a checkpoint whose hyperparameters name classes that nobody vouches for.
-
-    A checkpoint of the command says which classes build the model, and with which arguments. Their
-    modules are imported, so who writes a checkpoint chooses code to run among all that is
-    installed. Trusted are the networks, base methods, ramps, optimizers and schedules of this
-    package, of PyTorch, and of modules that are imported already; others must be in ``own``.
+def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint, which must contain only tensors and plain values.
 
     Args:
-        checkpoint: The file.
-        own: Class paths that the user trusts: those in the configuration.
-
-    Returns:
-        The hyperparameters; empty where it has none.
+        source: A path, a URL, or an open file.
+        map_location: As in ``torch.load``; ``None``: the device from which a tensor was saved, or
+            the CPU if this machine does not have that device.
 
     Raises:
-        ValueError: If it names another one.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a checkpoint, or contains a class or function.
+        pickle.UnpicklingError: If it contains other objects.
     """
-    content = _read(checkpoint)
-    found = content.get("hyper_parameters") if isinstance(content, Mapping) else None
-    for path in sorted(class_paths(found) - set(own)):
-        if not _is_trusted(path):
-            raise ValueError(
-                f"the checkpoint {checkpoint} wants to build {path}, which is not of supercm_pl or "
-                "PyTorch: if you trust it, name it in the configuration, or import it before you "
-                "load the checkpoint"
-            )
-    return dict(found) if isinstance(found, Mapping) else {}
+    where: Any = _where_it_was if map_location is None else map_location
+    is_local = isinstance(source, str | Path) and "://" not in str(source)
+    if is_local and not Path(str(source)).is_file():  # reading a pipe could block forever
+        raise FileNotFoundError(errno.ENOENT, "No such file", str(source))
+    try:
+        if is_local:
+            # Memory-mapped: of a large file, only the tensors in use are read.
+            mapped = zipfile.is_zipfile(str(source)) or None
+            content = torch.load(source, map_location=where, weights_only=True, mmap=mapped)
+        else:
+            content = load_file(source, map_location=where, weights_only=True)
+        content["state_dict"].values()
+    except Exception as error:
+        if isinstance(error, OSError) or "GLOBAL" in str(error):
+            raise
+        raise ValueError(f"{source} can't be loaded: it is damaged, or not a checkpoint") from error
+    _check_values(content)
+    return dict(content)
 
 
-def class_paths(configuration: Any) -> set[str]:
-    """Every class path in a configuration, at any depth, and every text that may be one."""
-    return set(_class_paths(configuration))
+def _where_it_was(storage: Any, location: str) -> Any:
+    try:
+        return torch.serialization.default_restore_location(storage, location)  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return storage
 
 
-def _class_paths(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key in ("class_path", "_class_path"):
-                yield str(item)
-            elif key == "_instantiator":  # Lightning calls it; before 2.6.6 without a look at it
-                yield from () if item in _INSTANTIATORS else (str(item),)
-            else:
-                yield from _class_paths(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _class_paths(item)
-    elif isinstance(value, str) and _may_be_import_path(value):
-        yield value
+def _check_values(content: Any) -> None:
+    # PyTorch allows a file to name some functions and classes. They must never be called.
+    seen: set[int] = set()
+    rest = [content]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            if id(value) not in seen:
+                seen.add(id(value))
+                rest += [*value, *(value.values() if isinstance(value, Mapping) else ())]
+        elif callable(value):
+            raise ValueError(f"a checkpoint must contain only plain values, got {value!r:.100}")
 
 
-def _may_be_import_path(text: str) -> bool:
-    # The parser takes `module.function` for a callable; names of networks have dots as well.
-    parts = text.split(".")
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+def forget_other_files(trainer: L.Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Remove files outside the checkpoint folders of ``trainer`` from the states of its callbacks.
+
+    A ``ModelCheckpoint`` restores the paths of its files from the checkpoint, and later removes or
+    loads them. If one of them is outside every checkpoint folder of this run, its state is reset.
+
+    Args:
+        trainer: The trainer that loads the checkpoint.
+        checkpoint: Changed in place.
+    """
+    states = checkpoint.get("callbacks")
+    states = states if isinstance(states, dict) else {}
+    folders = [str(getattr(each, "dirpath", None) or "") for each in trainer.checkpoint_callbacks]
+    for key, state in states.items():
+        if not isinstance(state, Mapping) or "best_model_path" not in state:
+            continue
+        names = ("best_model_path", "last_model_path", "kth_best_model_path")
+        best = state.get("best_k_models") or ()
+        files = filter(None, [*(state.get(name) for name in names), *best])
+        if not all(any(_is_inside(str(f), folder) for folder in folders) for f in files):
+            states[key] = {**state, "best_model_path": "", "dirpath": None}
+
+
+def _is_inside(file: str, folder: str) -> bool:
+    if "::" in file:  # a chained URL of fsspec, which may point anywhere
         return False
-    return parts[0] in sys.modules or find_spec(parts[0]) is not None
-
-
-def _is_trusted(path: str) -> bool:
-    module_path, _, name = path.rpartition(".")
-    if path.startswith(_TRUSTED):
-        try:
-            import_module(module_path)
-        except ImportError as error:
-            # With a package missing that it needs, nobody can build it either.
-            return not f"{error.name}.".startswith(_TRUSTED)
-    found = getattr(sys.modules.get(module_path), name, None)
-    if not isinstance(found, type) or not issubclass(found, (*_TRUSTED_BASES, Ramp)):
-        return False
-    # Not what a trusted module has imported from elsewhere.
-    return not path.startswith(_TRUSTED) or f"{found.__module__}.".startswith(_TRUSTED)
-
-
-def _read(checkpoint: str | Path | IO[bytes]) -> Any:
-    if not isinstance(checkpoint, str | Path):
-        start = checkpoint.tell()
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        checkpoint.seek(start)
-        return content
-    if "://" in str(checkpoint):
-        return _load(checkpoint, map_location="cpu", weights_only=True)
-    with Path(checkpoint).open("rb") as file:
-        is_zip = file.read(4) == b"PK\x03\x04"
-    # Mapped, of a large file this reads the names and shapes alone.
-    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=is_zip or None)
+    if "://" in file:
+        return file.startswith(f"{folder}/") and ".." not in file.split("/")
+    return bool(folder) and Path(folder).resolve() in Path(file).resolve().parents
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    # PyTorch's writer says that the disk is full by an error of its own, raised from the system's.
+    # On a full disk, PyTorch raises its own error from the error of the system.
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error if isinstance(error, OSError) and error.errno is not None else None

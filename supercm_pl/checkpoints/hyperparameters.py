@@ -1,73 +1,40 @@
-"""Hyperparameters in a checkpoint that `weights_only=True` can load."""
+"""Hyperparameters that checkpoints can hold with ``weights_only=True``."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.core.mixins import hparams_mixin
-from torch import nn
+
+from supercm_pl._lightning import given_hyperparameters, hyperparameters_given
+from supercm_pl.options import is_plain
 
 
 def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> None:
-    """Save the arguments of ``module``'s constructor as Lightning's own method does.
+    """Save the constructor arguments of ``module`` as hyperparameters, as Lightning does.
 
     Args:
-        module: Under construction.
-        frame: That of the base class's constructor.
+        module: Module under construction.
+        frame: Frame of the base class's constructor.
     """
-    if frame is None or hparams_mixin._given_hyperparameters.get() is not None:
-        # From a configuration Lightning has class paths and plain values: they rebuild all.
+    if frame is None or given_hyperparameters() is not None:
+        # From a configuration, Lightning has class paths and plain values of all arguments.
         module.save_hyperparameters()
         return
-    # From Python there are live objects, which a file loaded with `weights_only=True` can't
-    # hold. They are left out and given again: `load_from_checkpoint(path, backbone=...)`.
-    plain = {name: value for name, value in _arguments(module, frame).items() if _is_plain(value)}
-    # Told so, Lightning does not look for arguments among the constructors' variables itself, where
-    # those that are handed on by their defaults are missing.
-    token = hparams_mixin._given_hyperparameters.set(plain)
-    try:
+    # From Python, arguments may be objects, which `weights_only=True` rejects. They are left out,
+    # and passed again on loading: `load_from_checkpoint(path, backbone=...)`.
+    arguments = _constructor_arguments(module, frame)
+    plain = {name: value for name, value in arguments.items() if is_plain(value)}
+    # By itself, Lightning reads the local variables of the constructors, and misses the defaults of
+    # options that one class passes on to another.
+    with hyperparameters_given(plain):
         module.save_hyperparameters()
-    finally:
-        hparams_mixin._given_hyperparameters.reset(token)
 
 
-def keep_class_paths(hyperparameters: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Let modules that are built meanwhile keep these, which say their classes as well.
-
-    Lightning builds them from plain arguments, of which a second checkpoint could not be built.
-
-    Args:
-        hyperparameters: Those of the checkpoint of a configured run; others change nothing.
-    """
-    if "_instantiator" not in hyperparameters:
-        return nullcontext()
-    given = dict(hyperparameters)
-    return hparams_mixin._given_hyperparameters_context(given, given["_instantiator"])
-
-
-def class_and_arguments(module: nn.Module) -> dict[str, Any] | None:
-    """Class path and constructor arguments of a module that keeps each by its name, else ``None``.
-
-    Example:
-        >>> from supercm_pl.data import ZCA
-        >>> class_and_arguments(ZCA(epsilon=0.5))["init_args"]
-        {'epsilon': 0.5, 'contrast_scale': 55.0}
-    """
-    names = inspect.signature(type(module)).parameters
-    arguments = {name: getattr(module, name, module) for name in names}
-    if not _is_plain(arguments):
-        return None
-    path = f"{type(module).__module__}.{type(module).__qualname__}"
-    return {"class_path": path, "init_args": arguments}
-
-
-def _arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
-    """Arguments in force of the constructor of ``module``'s own class, defaults included."""
+def _constructor_arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
+    """Return the arguments of the constructor of ``module``'s own class, with defaults."""
     while (outer := frame.f_back) and _is_constructor(outer, module):
         frame = outer
     names, _, variadic, values = inspect.getargvalues(frame)
@@ -81,11 +48,3 @@ def _arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:
 def _is_constructor(frame: FrameType, module: L.LightningModule) -> bool:
     names, _, _, values = inspect.getargvalues(frame)
     return frame.f_code.co_name == "__init__" and names[:1] != [] and values[names[0]] is module
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(_is_plain(item) for pair in value.items() for item in pair)
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)

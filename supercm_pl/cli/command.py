@@ -20,7 +20,9 @@ import supercm_pl
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
-from supercm_pl.checkpoints.files import check_class_paths, class_paths, use_atomic_checkpoints
+from supercm_pl.checkpoints.building import build_module, hyperparameters_of, known_arguments
+from supercm_pl.checkpoints.files import read_checkpoint, use_atomic_checkpoints
+from supercm_pl.checkpoints.trust import named_in, trusted_names
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.errors.suggestions import nearest_file
 from supercm_pl.cli.parser import SuperCMArgumentParser
@@ -79,6 +81,12 @@ class SuperCMCLI(LightningCLI):
             action="store_true",
             help="Print warnings, errors and the closing table alone.",
         )
+        parser.add_argument(
+            "--trust",
+            type=str,
+            default="",
+            help="Packages, separated by commas, whose classes a checkpoint may name.",
+        )
         parser.link_arguments(
             "data", "model.init_args.num_classes", self._count_classes, apply_on="instantiate"
         )
@@ -111,19 +119,29 @@ class SuperCMCLI(LightningCLI):
             raise ValueError(f"there is no checkpoint {path}{nearest_file(path)}")
 
     def _parse_ckpt_path(self) -> None:
+        # It can come from anybody: Lightning would have its text parsed as a configuration is.
         path = self._get(self.config, "ckpt_path")
-        # It can come from anybody, and Lightning lets it say how the model is built.
-        if path and Path(path).is_file():
-            check_class_paths(path, own=class_paths(self.config.as_dict()))
-        super()._parse_ckpt_path()
+        found = hyperparameters_of(read_checkpoint(path)) if path and Path(path).is_file() else {}
+        self._saved = found if "_class_path" in found else {}
 
     def instantiate_classes(self) -> None:
-        """Build data, model and trainer."""
-        model = self._get(self.config, "model")
-        self._given_classes = model.get("init_args", {}).get("num_classes")
-        # Checkpoints hold the linked value even of a model whose class does not take it.
-        (model.get("dict_kwargs") or {}).pop("num_classes", None)
-        super().instantiate_classes()
+        """Build data, model and trainer; the model is that of the checkpoint, if it says which."""
+        config = self.config.clone()
+        model = config[self.subcommand].pop("model") if self._saved else self._get(config, "model")
+        arguments = self._saved or model.get("init_args", {})
+        self._given_classes = arguments.get("num_classes")
+        self.config_init = self.parser.instantiate_classes(config)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        if self._saved:
+            own = named_in(self._get(self.config, "model").as_dict())
+            trust = own | trusted_names(self._option("trust"))
+            self.model = build_module(SuperCMModule, self._saved, trust)
+            arguments = dict(known_arguments(type(self.model), self._saved))
+            built = {"class_path": self._saved["_class_path"], "init_args": arguments}
+            self.save_config_kwargs["model"] = built
+            self.config_init[self.subcommand]["model"] = self.model
+        self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer, with the callbacks of the command."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-_PACKAGE = Path(__file__).parents[1]
+from supercm_pl.cli.compose import layers, shipped_file
 
 
 def option_value(words: Sequence[str], option: str) -> str:
@@ -36,20 +36,25 @@ def without_option(words: Sequence[str], option: str) -> list[str]:
     ]
 
 
-def config_files(words: Sequence[str]) -> list[Path]:
-    """The configuration files, in the order in which they are given."""
+def given_files(words: Sequence[str]) -> list[Path]:
+    """The configuration files that are given, in their order."""
     return [Path(value) for value in _option_values(words, "--config", "-c")]
 
 
-def with_shipped_configs(words: Sequence[str]) -> list[str]:
-    """The words, where ``configs/...`` that is not there names the file that the package has.
+def config_files(words: Sequence[str]) -> list[Path]:
+    """The configuration files that are given and their bases, in the order in which they apply."""
+    return list(dict.fromkeys(file for path in given_files(words) for file in layers(path)))
 
-    So that what the documentation says works from any folder, of an installed package too.
+
+def with_shipped_configs(words: Sequence[str]) -> list[str]:
+    """The words, with ``configs/...`` that does not exist replaced by the package's own file.
+
+    So the documentation's commands work from any folder, also with an installed package.
     """
     found = {}
-    for path in config_files(words):
-        shipped = _PACKAGE / path
-        if path.parts[:1] == ("configs",) and not path.exists() and shipped.is_file():
+    for path in given_files(words):
+        shipped = None if path.exists() else shipped_file(path)
+        if shipped is not None:
             found[str(path)] = str(shipped)
             print(f"supercm: {path} is that of the package: {shipped}", file=sys.stderr)
     pairs = [word.rpartition("=") for word in words]
@@ -80,7 +85,7 @@ def position_of_key(name: str, words: Sequence[str]) -> str:
 
 def _option_values(words: Sequence[str], *options: str) -> list[str]:
     values = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         option, joined, value = word.partition("=")
         if option in options:
             values.append(value if joined else following)

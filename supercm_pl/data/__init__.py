@@ -1,7 +1,8 @@
 """Sources of data, splits, paired loaders, and augmentation on the device."""
 
 from supercm_pl.data.loading.iterable.reader import IterableData
-from supercm_pl.data.loading.loader import PairedLoader, Stream
+from supercm_pl.data.loading.loader import PairedLoader
+from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.sources.arrays import ArraySource, DatasetSource, UnlabeledArrays
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.data.sources.digits import Digits, DigitsM, MNIST5k
@@ -54,12 +55,12 @@ __all__ = [
     "IterableData",
     "MNIST5k",
     "PairedLoader",
+    "Part",
     "RandAugment",
     "Resized",
     "Source",
     "SourceData",
     "Split",
-    "Stream",
     "StrongAugment",
     "UnlabeledArrays",
     "UnlabeledFolder",

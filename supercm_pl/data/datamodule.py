@@ -1,28 +1,34 @@
-"""What the data modules of both tasks share: loaders, views, and augmentation on the device."""
+"""Base of the data modules: loaders, views, and augmentation on the device."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict
 
 import lightning.pytorch as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supercm_pl.checkpoints.hyperparameters import class_and_arguments
-from supercm_pl.checks import check_at_least, check_flag, check_object
-from supercm_pl.data.datasets import Samples, as_float, as_is
-from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_streams
-from supercm_pl.data.loading.loader import PairedLoader, Stream, inputs_of
-from supercm_pl.data.loading.steps import NUMBERS, POSITION
-from supercm_pl.data.views import INDEX, Views, check_views, make_view, required_views
+from supercm_pl._lightning import restricted_classmethod
+from supercm_pl.checkpoints.files import read_checkpoint
+from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
+from supercm_pl.data.contract import Contract, global_seed
+from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
+from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
+from supercm_pl.data.loading.loader import PairedLoader, inputs_of
+from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
+from supercm_pl.data.parts import Domain
+from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.views import INDEX, check_views, make_view
+from supercm_pl.distributed import rank
+from supercm_pl.options import class_and_arguments
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -44,48 +50,48 @@ class DataOptions(TypedDict, total=False):
 
 
 class SuperCMDataModule(L.LightningDataModule, ABC):
-    """Training batches of several streams, augmented on the device; plain ones for evaluation.
+    """Training batches of several parts, augmented on the device, and plain evaluation batches.
 
-    Base of :class:`~supercm_pl.SSLDataModule`. A subclass implements :meth:`load`, :meth:`streams`,
-    :meth:`fingerprint`, :meth:`describe` and :attr:`has_val_data`, and gives its evaluation sets to
-    :meth:`evaluation_loader`.
+    Base of :class:`~supercm_pl.SSLDataModule` and :class:`~supercm_pl.UDADataModule`.
 
-    Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, a
-    stream gets the views that ``trainer.lightning_module.required_views`` names for it, a mapping
-    from stream to view to the names of those who want it; a stream that is not in it gets
-    ``"weak"``. The inputs are a tensor if that is ``"weak"`` alone, else a mapping from view to
-    tensor; nothing wanted leaves the stream out. ``"weak_2"`` and ``"strong_2"`` are further
-    independent draws, and ``"index"`` is ``(B,)``, which samples of the stream these are.
+    Inputs reach the module as floats; ``uint8`` becomes ``[0, 1]`` on the device. In training, each
+    part has the views that the module's ``required_views`` lists: by part and view, the names of
+    the methods that need it; only ``"weak"`` for a part that is not listed. ``"weak_2"`` and
+    ``"strong_2"`` are further independent draws, and ``"index"`` is ``(B,)``, the numbers of the
+    samples. The inputs are a tensor if ``"weak"`` is the only view, else a mapping from view to
+    tensor; a part without views is left out.
 
-    Every draw is a function of seed, step, rank, stream and view alone: a resumed run sees the same
-    images, and the global random number generators are left as they were.
+    Every draw is a function of seed, step, rank, part and view. So a resumed run sees the same
+    images, and the global random number generators stay untouched.
 
     Args:
+        sources: Sources of the run; the last one has the test data.
         weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
-            inputs as they are.
-        strong: Transform that makes the strong view; needed where a method wants one.
-        preprocess: Transform of all inputs, in training before the views and in evaluation, such as
-            :class:`~supercm_pl.data.ZCA`. One that has a method ``fit`` and is not ``fitted`` is
-            fitted to the training inputs when it is first used, and saved in checkpoints.
-        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest stream.
-            Required with unlabeled samples of an ``IterableDataset``.
+            inputs unchanged.
+        strong: Transform that makes the strong view; required by some methods.
+        preprocess: Transform of all inputs before the views and in evaluation, such as
+            :class:`~supercm_pl.data.ZCA`. If it has a method ``fit`` and is not ``fitted``, it is
+            fitted to the training inputs at its first use. Checkpoints contain it.
+        steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest part.
+            Required if unlabeled samples come from an ``IterableDataset``.
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
         num_workers: Processes that read data; 0 reads in the main process, best for data in memory.
-        pin_memory: Read into pinned memory; ``None`` does where there is a CUDA device.
+        pin_memory: Read into pinned memory; ``None``: if there is a CUDA device.
         keep_on_device: Copy training data that are tensors in memory to the device once, and draw
-            the rows there; on the CPU it changes nothing. ``None`` does with ``num_workers=0``
-            where all of them fit in a quarter of the device's free memory.
-        seed: Of split, order and augmentation, 0 or more; ``None`` takes that of
+            samples there; no effect on the CPU. ``None``: with ``num_workers=0``, if all of them
+            fit in a quarter of the device's free memory.
+        seed: Seed of split, order and augmentation, 0 or more; ``None``: that of
             ``seed_everything``, else 0.
-        predict_path: Folder of images for ``predict``; ``None`` takes the test data.
+        predict_path: Folder of images for ``predict``; ``None``: the test data.
 
     Raises:
-        ValueError: If a number is out of range; or, at the start of training, if ``keep_on_device``
-            is ``True`` and data are not in memory.
+        ValueError: If a number is out of range; at the start of training, if ``keep_on_device`` is
+            ``True`` and data are not in memory.
     """
 
     def __init__(
         self,
+        sources: Sequence[Source],
         *,
         weak: nn.Module | None = None,
         strong: nn.Module | None = None,
@@ -99,116 +105,157 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         predict_path: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if steps_per_epoch is not None:
-            check_at_least("steps_per_epoch", steps_per_epoch, 1)
-        check_at_least("eval_batch_size", eval_batch_size, 1)
-        check_at_least("num_workers", num_workers, 0)
-        if seed is not None:
-            check_at_least("seed", seed, 0)
-        given = {"weak": weak, "strong": strong, "preprocess": preprocess}
-        for name, transform in given.items():
+        for name, transform in (("weak", weak), ("strong", strong), ("preprocess", preprocess)):
             if transform is not None:
                 check_object(name, transform, nn.Module, "AffineNoise()")
         for name, flag in (("pin_memory", pin_memory), ("keep_on_device", keep_on_device)):
             if flag is not None:
                 check_flag(name, flag)
+        if steps_per_epoch is not None:
+            check_size("steps_per_epoch", steps_per_epoch)
+        if seed is not None:
+            check_at_least("seed", seed, 0)
+        self._sources = sources
         self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
         self.preprocess = preprocess
         self.steps_per_epoch = steps_per_epoch
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
+        self.eval_batch_size = check_size("eval_batch_size", eval_batch_size)
+        self.num_workers = check_at_least("num_workers", num_workers, 0)
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.keep_on_device = keep_on_device
         self.seed = seed
         self.predict_path = None if predict_path is None else Path(predict_path)
+        self.contract = Contract()
+        self._domains: tuple[Domain, ...] = ()
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
 
-    @abstractmethod
-    def load(self) -> None:
-        """Open the data and choose the split, unless that is done; called before all else."""
-
-    @abstractmethod
-    def streams(self) -> dict[str, Stream]:
-        """The training streams, by their key in a batch."""
-
-    def __str__(self) -> str:
-        # Lightning's own would make every loader.
-        return f"{type(self).__name__}(seed={self.seed})"
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """A digest of what a resumed run must find unchanged: the split."""
-
-    @abstractmethod
-    def describe(self) -> str:
-        """One line on how many samples play which part."""
-
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """Names of the classes; known before ``setup``."""
+
+    @abstractmethod
+    def open_domains(self) -> tuple[Domain, ...]:
+        """Open the sources and choose their splits."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Part]:
+        """The training parts, by their key in a batch."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line with the number of samples in each part."""
 
     @property
-    @abstractmethod
+    def domains(self) -> tuple[Domain, ...]:
+        """The opened sources, with their splits."""
+        self.load()
+        return self._domains
+
+    @property
+    def num_classes(self) -> int:
+        """``K``; known before ``setup``."""
+        return len(self.classes)
+
+    @property
+    def num_unlabeled(self) -> int | None:
+        """Number of unlabeled samples; ``None`` for an ``IterableDataset``."""
+        return self.domains[-1].num_unlabeled
+
+    @property
+    def has_val_data(self) -> bool:
+        """Whether there are samples to validate on."""
+        return any(len(domain.val) for domain in self.domains)
+
+    @property
+    def has_test_data(self) -> bool:
+        """Whether there are labeled samples to test on."""
+        return self.domains[-1].num_test > 0
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input without the batch, ``(C, H, W)`` or ``(D,)``."""
-
-    @property
-    @abstractmethod
-    def has_val_data(self) -> bool:
-        """Whether there is anything to validate on."""
+        return tuple(first_input(self.domains[-1].data.train, "training").shape[1:])
 
     @property
     def run_seed(self) -> int:
-        """The seed in use; fixed when it is first needed."""
+        """The seed in use; fixed at its first use."""
         if self._run_seed is None:
-            found = os.environ.get("PL_GLOBAL_SEED", "0") if self.seed is None else self.seed
-            self._run_seed = int(found)
+            self._run_seed = (global_seed() or 0) if self.seed is None else self.seed
         return self._run_seed
 
+    def fingerprint(self) -> str:
+        """A digest of the splits, which a resumed run must share."""
+        digests = [domain.split.digest for domain in self.domains]
+        return digests[0] if len(digests) == 1 else sha256(" ".join(digests).encode()).hexdigest()
+
+    def prepare_data(self) -> None:
+        """Download what the sources need; Lightning calls it on one process of each machine."""
+        for source in self._sources:
+            source.prepare()
+
+    def load(self) -> None:
+        """Open the data and choose the splits, once."""
+        if not self._domains:
+            self._domains = self.open_domains()
+
+    def __str__(self) -> str:
+        # Lightning's method would create every loader.
+        return f"{type(self).__name__}(seed={self.seed})"
+
     def setup(self, stage: str | None = None) -> None:
-        """Open the data, and say once what there is to train on."""
+        """Open the data, and describe them once before training."""
+        self.contract = Contract.of(self.trainer)
         self.load()
         if stage == "fit" and not self._described:
             rank_zero_info(self.describe())
             self._described = True
         if stage == "fit" and self.trainer is not None and not self.has_val_data:
-            # Lightning warns of an empty loader, and would validate on nothing at the end of it.
+            # Lightning warns about an empty loader, and would run an empty validation.
             self.trainer.limit_val_batches = 0
 
     def train_dataloader(self) -> PairedLoader:
-        """The training streams, side by side; see :class:`~supercm_pl.data.PairedLoader`."""
+        """Batches of all training parts; see :class:`~supercm_pl.data.PairedLoader`."""
         self.load()
-        streams = self.streams()
-        wanted = {name: self._required_views(name) for name in streams}
-        for views in wanted.values():
+        parts = self.parts()
+        required = {name: self.contract.required_views(name) for name in parts}
+        for views in required.values():
             check_views(views, self.transforms)
-        unused = [name for name, views in wanted.items() if not views]
-        self._resident = resident_streams(
-            {name: stream for name, stream in streams.items() if name not in unused},
+        unused = [name for name, views in required.items() if not views]
+        self._resident = resident_parts(
+            {name: part for name, part in parts.items() if name not in unused},
             device=None if self.trainer is None else self.trainer.strategy.root_device,
             keep=self.keep_on_device,
             num_workers=self.num_workers,
         )
         for name in self._resident:
-            stream = streams[name]
-            assert isinstance(stream.samples, Samples)
-            streams[name] = Stream(PositionSamples(stream.samples), stream.batch_size)
+            samples, batch_size = parts[name].samples, parts[name].batch_size
+            assert isinstance(samples, Samples)
+            parts[name] = Part(PositionSamples(samples), batch_size)
         return PairedLoader(
-            streams,
-            numbered=[name for name, views in wanted.items() if INDEX in views],
+            parts,
+            numbered=[name for name, views in required.items() if INDEX in views],
             unused=unused,
             seed=self.run_seed,
             steps_per_epoch=self.steps_per_epoch,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
-            # Lightning's own count is right in every checkpoint, at the end of an epoch and in the
-            # middle of a step as well, where a count of batches handed out is not restored or is
-            # one too high.
+            # Lightning's count is right in every checkpoint, also at the end of an epoch and in the
+            # middle of a step. A count of batches handed out would be missing, or one too high.
             completed=None if self.trainer is None else self._completed_batches,
         )
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test batches ``(x, y)``."""
+        return self.evaluation_loader(self.domains[-1].test)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Batches ``{"inputs": x, "ids": [...]}``; ids are file paths or row numbers."""
+        if self.predict_path is not None:
+            return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
+        return self.evaluation_loader(IdentifiedSamples(self.domains[-1].to_predict))
 
     def teardown(self, stage: str | None = None) -> None:
         """Free what training kept on the device."""
@@ -216,7 +263,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             self._resident = {}
 
     def evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
-        """Batches in order, of a data set whose ``__getitems__`` gives a whole batch."""
+        """Batches, in order, of a data set whose ``__getitems__`` returns a whole batch."""
         return DataLoader(
             samples,
             batch_size=self.eval_batch_size,
@@ -231,7 +278,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Turn ``uint8`` into floats, and augment a training batch."""
         if isinstance(batch, dict) and POSITION in batch:
             return self._augmented(batch)
-        # Inputs alone, or first, or by that name; labels need nothing.
+        # A tensor, a sequence that starts with inputs, or a mapping; labels do not change.
         if isinstance(batch, Mapping):
             return {**batch, "inputs": self._evaluated(batch["inputs"])}
         if isinstance(batch, Tensor):
@@ -240,7 +287,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         return (self._evaluated(inputs), *others)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run is checked against, and what the model needs without its data."""
+        """Return the digest of the split, and preprocessing, classes and shape for later use."""
         state: dict[str, Any] = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
         state |= {"classes": list(self.classes), "input_shape": list(self.input_shape)}
         if self._is_fitted() and self.preprocess is not None:
@@ -248,8 +295,31 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             state["preprocess_class"] = class_and_arguments(self.preprocess)
         return state
 
+    @restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Build from ``kwargs``, and load the state of this class from the checkpoint.
+
+        With ``weights_only=False`` or an ``hparams_file``, load as Lightning does.
+        """
+        if weights_only is False or hparams_file is not None:
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, weights_only, **kwargs
+            )
+        content = read_checkpoint(checkpoint_path, map_location)
+        data = cls(**kwargs)
+        if cls.__qualname__ in content:
+            data.load_state_dict(content[cls.__qualname__])
+        return data
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what the transform was fitted to; refuse to resume on another split.
+        """Load the state of the preprocessing; reject a resumed run with another split.
 
         Raises:
             ValueError: If the split differs from that of the checkpoint.
@@ -272,16 +342,16 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         with isolated_rng(_device_of(batch)) as reseed:
             for name, part in batch.items():
                 inputs, *labels = (part,) if isinstance(part, Tensor) else part
-                wanted = self._required_views(name)
-                check_views(wanted, self.transforms)
+                required = self.contract.required_views(name)
+                check_views(required, self.transforms)
                 views = {}
-                for view in wanted:
+                for view in required:
                     if view == INDEX:
                         views[view] = numbers[name]
                         continue
-                    reseed(derive_seed(self.run_seed, "view", position, _rank(), name, view))
+                    reseed(derive_seed(self.run_seed, "view", position, rank(), name, view))
                     images = self._preprocessed(as_float(inputs))
-                    views[view] = self._finished(make_view(view, images, self.transforms))
+                    views[view] = self._cast(make_view(view, images, self.transforms))
                 if views:
                     augmented = views["weak"] if list(views) == ["weak"] else views
                     ready[name] = (augmented, *labels) if labels else augmented
@@ -289,40 +359,35 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     @torch.no_grad()
     def _evaluated(self, inputs: Tensor) -> Tensor:
-        return self._finished(self._preprocessed(as_float(inputs)))
+        return self._cast(self._preprocessed(as_float(inputs)))
 
     def _preprocessed(self, inputs: Tensor) -> Tensor:
         if self.preprocess is None:
             return inputs
         if not self._is_fitted():
-            self.preprocess.fit(inputs_of(self.streams()))  # type: ignore[operator]
+            self.preprocess.fit(inputs_of(self.parts()))  # type: ignore[operator]
         done: Tensor = self.preprocess.to(inputs.device)(inputs)
         return done
 
     def _is_fitted(self) -> bool:
         return not hasattr(self.preprocess, "fit") or bool(getattr(self.preprocess, "fitted", True))
 
-    def _finished(self, inputs: Tensor) -> Tensor:
-        """Floats of the module's own precision."""
-        module = None if self.trainer is None else self.trainer.lightning_module
-        dtype = getattr(module, "dtype", None)
-        known = isinstance(dtype, torch.dtype) and dtype.is_floating_point
-        return inputs.to(dtype) if known and inputs.is_floating_point() else inputs
-
-    def _required_views(self, stream: str) -> Views:
-        module = None if self.trainer is None else self.trainer.lightning_module
-        return required_views(module, stream)
+    def _cast(self, inputs: Tensor) -> Tensor:
+        """Floats in the precision of the module."""
+        dtype = self.contract.dtype
+        return inputs if dtype is None or not inputs.is_floating_point() else inputs.to(dtype)
 
     def _completed_batches(self) -> int:
         trainer: Any = self.trainer
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        # To overfit means the same few batches in every epoch.
+        # With `overfit_batches`, every epoch has the same batches.
         count = progress.current if trainer.overfit_batches else progress.total
         return int(count.processed)
 
 
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+def counted(number: int | None) -> str:
+    """The number of samples of a part, for messages; ``None`` is an ``IterableDataset``."""
+    return "endless" if number is None else f"{number:,}"
 
 
 def _device_of(batch: Mapping[str, Any]) -> torch.device | None:

@@ -1,4 +1,4 @@
-"""Data sets that give whole batches of inputs, and inputs from the items of any other data set."""
+"""Data sets that return whole batches of inputs, and inputs from items of any data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Indices = NDArray[np.int64]
 
 
 class BatchedDataset(Dataset[Any], ABC):
-    """A data set that fetches many inputs at once, the same ones at every call.
+    """A data set that fetches many inputs at once, and always the same ones.
 
     Attributes:
         targets: ``(N,)`` class labels, or ``None``.
@@ -87,7 +87,7 @@ class JoinedData(Dataset[Tensor]):
 
 
 class Samples(Dataset[Any]):
-    """Some samples of a data set, with the labels given here or none: never the data set's own.
+    """Some samples of a data set, with these labels or none, never those of the data set.
 
     Args:
         dataset: Any map-style data set whose items are inputs or ``(input, label)``.
@@ -163,14 +163,14 @@ def is_iterable(dataset: Dataset[Any] | None) -> bool:
 
 
 def is_deterministic(dataset: Dataset[Any]) -> bool:
-    """Whether a data set is known to give the same inputs at every call."""
+    """Whether a data set is known to return the same inputs at every call."""
     if isinstance(dataset, JoinedData):
         return all(is_deterministic(part) for part in dataset.datasets)
     return isinstance(dataset, BatchedDataset)
 
 
 def dataset_length(dataset: Dataset[Any]) -> int:
-    """Number of items of a map-style data set; a ``TypeError`` for any other data set."""
+    """Return the number of items of a map-style data set; a ``TypeError`` for any other."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise TypeError(
             "a map-style Dataset with __len__ and __getitem__ is needed, "

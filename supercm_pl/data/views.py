@@ -14,12 +14,6 @@ INDEX = "index"
 """The view that consists of the samples' numbers."""
 
 
-def required_views(module: object, part: str) -> Views:
-    """The views of a part that a module requires; ``"weak"`` if it does not list the part."""
-    views: Mapping[str, Views] = getattr(module, "required_views", {})
-    return views.get(part, {"weak": ()})
-
-
 def check_views(views: Views, transforms: Mapping[str, nn.Module | None]) -> None:
     """Require a transform for every view, else a ``ValueError``."""
     for view, methods in views.items():

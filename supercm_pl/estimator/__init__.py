@@ -1,5 +1,5 @@
-"""SuperCM as a scikit-learn estimator, for vectors; needs neither Lightning nor a configuration."""
+"""SuperCM as a scikit-learn estimator for vectors, without Lightning or configurations."""
 
-from supercm_pl.estimator.classifier import SuperCMClassifier
+from supercm_pl.estimator.supercm_classifier import SuperCMClassifier
 
 __all__ = ["SuperCMClassifier"]

@@ -1,4 +1,4 @@
-"""Checks of data in scikit-learn's conventions, over its versions."""
+"""Data checks by scikit-learn's conventions, for all supported versions of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ try:
 except ImportError:  # scikit-learn before 1.6
 
     def validate_data(estimator: Any, *arrays: Any, **options: Any) -> Any:
-        """Check ``X``, and ``y`` where given, as later versions do."""
+        """Check ``X``, and ``y`` if given, as later versions do."""
         return estimator._validate_data(*arrays, **options)
 
 
 def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which samples have a label, that is, another than the number -1, shape (N,) like ``y``.
+    """Return which of the N samples have a label, that is other than the number -1.
 
     Raises:
         ValueError: If -1 is a string.
@@ -30,16 +30,16 @@ def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(y != -1, dtype=bool)
     if (y == np.asarray("-1").astype(y.dtype.kind)).any():
         raise ValueError(
-            "y has a string dtype and holds '-1'. For string classes beside unlabeled samples, "
-            "use dtype object, with the number -1 for these"
+            "y must not contain the string '-1', got a string dtype; for string classes with "
+            "unlabeled samples, use dtype object and the number -1"
         )
     return np.ones(len(y), dtype=bool)
 
 
 def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Find the classes, and number the labels, where -1 stands for no label.
+    """Find the classes and number the labels; -1 means no label.
 
-    Strings come in an array of dtype ``object``, as an array of strings can't hold the number -1.
+    String classes need an array of dtype ``object``, which can also contain the number -1.
 
     Args:
         y: Shape (N,).
@@ -48,7 +48,7 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         Classes in ascending order, shape (K,), and labels in 0..K-1 or -1, shape (N,).
 
     Raises:
-        TypeError: If classes are of several types.
+        TypeError: If classes have several types.
         ValueError: If there is no label, if labels are continuous, or if -1 is a string.
 
     Example:

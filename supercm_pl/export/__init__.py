@@ -1,8 +1,7 @@
-"""Models out of the package: ``torch.export`` and ONNX files that need nothing of it to run.
+"""``torch.export`` and ONNX files, which run without this package and Lightning.
 
-The file holds everything from inputs to probabilities: the fitted preprocessing, the backbone with
-its normalization, the head, and the names of the classes. ``docs/export.md`` shows how to use it
-without this package and Lightning, in twelve lines.
+A file holds the fitted preprocessing, the backbone with its normalization, the head, and the class
+names. ``docs/export.md`` shows how to use it in twelve lines.
 """
 
 from supercm_pl.export.classifier import Classifier

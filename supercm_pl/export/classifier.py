@@ -1,4 +1,4 @@
-"""What goes into an exported file: preprocessing, network and head as one module."""
+"""Preprocessing, network and head as one exportable module."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_sizes
 from supercm_pl.data.datasets import as_float
 from supercm_pl.export.predictions import Predictions, inputs_by_row
 from supercm_pl.training.module import SuperCMModule
 
 OUTPUTS = ("probabilities", "logits", "features")
-"""What a :class:`Classifier` gives, in this order: ``(N, K)``, ``(N, K)`` and ``(N, d)``."""
+"""Outputs of a :class:`Classifier`: ``(N, K)``, ``(N, K)`` and ``(N, d)``."""
 
 
 class Classifier(nn.Module):
-    """From inputs as they come to probabilities.
+    """Classifier of inputs in the form of the data, before preprocessing.
 
-    Inputs are those of the data: floats, images in ``[0, 1]``; with ``uint8``, bytes from 0 to 255,
-    which it turns into these. What the data module does with all inputs comes next, then what the
-    backbone does by itself, such as the normalization of
-    :class:`~supercm_pl.backbones.TorchvisionBackbone`. Images must have the size that the data were
-    brought to; nothing here resizes them.
+    Inputs are floats, or images in ``[0, 1]``. The data module's preprocessing, the backbone with
+    its own normalization, and the head follow. Images must have the size of the training data.
 
     Args:
-        module: Trained. It is used as it is, not copied, and put in evaluation mode.
+        module: Trained module. It is not copied, and is set to evaluation mode.
         classes: Names of the ``K`` classes.
-        input_shape: Of one input, ``(C, H, W)`` or ``(D,)``.
-        preprocess: The data module's, fitted; ``None`` leaves inputs as they are.
-        uint8: Take bytes in place of floats.
+        input_shape: Shape of one input, ``(C, H, W)`` or ``(D,)``.
+        preprocess: Fitted preprocessing of the data module, or ``None``.
+        uint8: Accept ``uint8`` values from 0 to 255 instead of floats.
 
     Raises:
         TypeError: If ``module`` is not a :class:`~supercm_pl.training.module.SuperCMModule`.
-        ValueError: If there are more or fewer names than classes, a size is below 1, or
-            ``preprocess`` is not fitted.
+        ValueError: If the number of names differs from ``K``, a size is below 1, or ``preprocess``
+            is not fitted.
 
     Example:
         >>> from supercm_pl import SSLModule
@@ -64,12 +62,9 @@ class Classifier(nn.Module):
                 f"classes must name the {module.num_classes} classes of the module, got "
                 f"{len(classes)}: {', '.join(map(str, classes)):.200}"
             )
-        if not input_shape or min(input_shape) < 1:
-            raise ValueError(f"input_shape must be of sizes of 1 or more, got {tuple(input_shape)}")
+        check_sizes("input_shape", input_shape)
         if not getattr(preprocess, "fitted", True):
-            raise ValueError(
-                f"preprocess must be fitted, got a {type(preprocess).__name__} that is not"
-            )
+            raise ValueError(f"preprocess must be fitted, got {type(preprocess).__name__} unfitted")
         self.module = module
         self.classes = tuple(map(str, classes))
         self.input_shape = tuple(input_shape)
@@ -78,28 +73,27 @@ class Classifier(nn.Module):
         self.eval()
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities, logits and features of inputs ``(N, *input_shape)``."""
+        """Return probabilities, logits and features of inputs ``(N, *input_shape)``."""
         if self.uint8:
             inputs = inputs.to(torch.float32) / 255.0
         return self._outputs(inputs)
 
     def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = self.module.forward_outputs(self.preprocess(inputs))
-        return rows.assignments, rows.logits, rows.features
+        outputs = self.module.forward_outputs(self.preprocess(inputs))
+        return outputs.assignments, outputs.logits, outputs.features
 
     @torch.no_grad()
     def predict(self, inputs: Any, batch_size: int = 256) -> Predictions:
-        """Classes of images in files, or of arrays.
+        """Predict the classes of image files or arrays.
 
         Args:
-            inputs: A folder, whose images are found at any depth; a file or a list of files; or an
-                array or tensor ``(N, *input_shape)`` of floats or ``uint8``. Images in files are
-                resized to the input's shape, and turned to its number of channels.
-            batch_size: Inputs that go through the network together.
+            inputs: A folder with images at any depth; a file or a list of files; or an array or
+                tensor ``(N, *input_shape)`` of floats or ``uint8``. Images of files are converted
+                to the input's shape.
+            batch_size: Inputs per forward pass.
 
         Raises:
-            ValueError: If a folder holds no image, a file can't be read, or inputs have another
-                shape.
+            ValueError: If there is no image, a file is unreadable, or inputs have another shape.
         """
         parameter = next(self.module.parameters())
         ids, fetch = inputs_by_row(inputs, self.input_shape)
@@ -112,7 +106,7 @@ class Classifier(nn.Module):
         return Predictions(ids, names, probabilities)
 
     def example(self, count: int = 2) -> Tensor:
-        """Random inputs ``(count, *input_shape)``, always the same, on the module's device."""
+        """Return fixed random inputs ``(count, *input_shape)`` on the module's device."""
         generator = torch.Generator().manual_seed(0)
         inputs = torch.rand(count, *self.input_shape, generator=generator)
         if self.uint8:

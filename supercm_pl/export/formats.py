@@ -1,4 +1,4 @@
-"""Files: ``torch.export`` and ONNX, each compared with the module that it was made from."""
+"""Export to ``torch.export`` and ONNX files, compared with the module's outputs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,30 @@ from torch.export import Dim, ExportedProgram
 from supercm_pl.export.classifier import OUTPUTS, Classifier
 
 TOLERANCE = 1e-4
-"""How far an output of a file may be from the module's, absolutely and relatively."""
+"""Absolute and relative tolerance between the outputs of a file and of the module."""
 METADATA_FILE = "supercm.json"
 
 
 def export_torch(classifier: Classifier, path: str | PathLike[str]) -> float:
-    """Write a file for ``torch.export.load``, for any number of rows.
+    """Write a file for ``torch.export.load``, with any batch size.
 
-    It holds a JSON of ``classes``, ``input_shape`` and ``input_dtype`` as its extra file
-    ``supercm.json``.
+    Its extra file ``supercm.json`` holds ``classes``, ``input_shape`` and ``input_dtype``.
 
     Args:
-        classifier: What to export.
-        path: The file; its name ends in ``.pt2``. Its folder is made where it is missing.
+        classifier: Classifier to export.
+        path: Path that ends in ``.pt2``; its folder is created if needed.
 
     Returns:
-        The largest difference of the file's outputs from the classifier's.
+        Largest absolute difference between the outputs of the file and of the classifier.
 
     Raises:
-        ValueError: If the name ends otherwise, or the outputs differ by more than ``TOLERANCE``.
+        ValueError: If the suffix differs, or the outputs differ by more than ``TOLERANCE``.
     """
     target = _prepared(path, ".pt2")
     with _replacing(target) as temporary:
         metadata = {METADATA_FILE: json.dumps(_metadata(classifier))}
         with warnings.catch_warnings():
-            # Of weights with channels last; what was written is compared below.
+            # About channels-last weights; the outputs are compared below.
             warnings.filterwarnings("ignore", "No complete tensor found in the group")
             torch.export.save(_program(classifier), str(temporary), extra_files=metadata)
         loaded = torch.export.load(str(temporary)).module()
@@ -51,41 +50,38 @@ def export_torch(classifier: Classifier, path: str | PathLike[str]) -> float:
 
 
 def export_onnx(classifier: Classifier, path: str | PathLike[str]) -> float | None:
-    """Write an ONNX file with input ``inputs``, for any number of rows.
+    """Write an ONNX file with input ``inputs``, with any batch size.
 
-    Rows are ``probabilities``, ``logits`` and ``features``. The metadata hold ``classes``,
+    Its outputs are ``probabilities``, ``logits`` and ``features``. Its metadata hold ``classes``,
     ``input_shape`` and ``input_dtype``, each as JSON.
 
     Args:
-        classifier: What to export.
-        path: The file; its name ends in ``.onnx``. Its folder is made where it is missing.
+        classifier: Classifier to export.
+        path: Path that ends in ``.onnx``; its folder is created if needed.
 
     Returns:
-        The largest difference of what ONNX Runtime computes from the classifier's outputs; ``None``
-        where ONNX Runtime is not installed.
+        Largest absolute difference between the outputs of ONNX Runtime and of the classifier;
+        ``None`` if ONNX Runtime is not installed.
 
     Raises:
         ImportError: If onnx or onnxscript is not installed, or PyTorch is older than 2.5.
-        ValueError: If the name ends otherwise, or the outputs differ by more than ``TOLERANCE``.
+        ValueError: If the suffix differs, or the outputs differ by more than ``TOLERANCE``.
     """
     target = _prepared(path, ".onnx")
     if torch.__version__ < "2.5":
-        raise ImportError(f"to write ONNX, PyTorch 2.5 or later is needed, got {torch.__version__}")
+        raise ImportError(f"ONNX export requires PyTorch 2.5 or later, got {torch.__version__}")
     try:
         import onnx
         import onnxscript  # noqa: F401 - PyTorch's exporter needs it
     except ImportError as error:
         raise ImportError(
-            f'to write ONNX, {error.name} is needed: pip install "supercm-pl[export]"'
+            f'ONNX export requires {error.name}: pip install "supercm-pl[export]"'
         ) from error
     with _replacing(target) as temporary:
+        names: dict[str, Any] = {"input_names": ["inputs"], "output_names": list(OUTPUTS)}
         with _quiet_exporter():
             program: Any = torch.onnx.export(
-                _program(classifier),
-                dynamo=True,
-                input_names=["inputs"],
-                output_names=list(OUTPUTS),
-                verbose=False,
+                _program(classifier), dynamo=True, verbose=False, **names
             )
         proto = program.model_proto
         texts = {name: json.dumps(value) for name, value in _metadata(classifier).items()}
@@ -110,7 +106,7 @@ def _compare_onnx(classifier: Classifier, file: Path, target: Path) -> float | N
 
 
 def _program(classifier: Classifier) -> ExportedProgram:
-    # Not of 1 row: that would be taken for a constant.
+    # A batch size of 1 would become a constant.
     with torch.no_grad():
         return torch.export.export(
             classifier.eval(),
@@ -138,8 +134,8 @@ def _largest_difference(classifier: Classifier, run: Any, target: Path) -> float
             difference = (mine.cpu() - other.cpu()).abs()
             if not (difference <= TOLERANCE * (1.0 + mine.cpu().abs())).all():
                 raise ValueError(
-                    f"{target} would not compute what the module does: {name} differ by "
-                    f"{float(difference.max()):.2g}, more than {TOLERANCE}"
+                    f"{name} of {target} must equal those of the module within {TOLERANCE}, got "
+                    f"a difference of {float(difference.max()):.2g}"
                 )
             largest = max(largest, float(difference.max()))
     return largest
@@ -148,14 +144,14 @@ def _largest_difference(classifier: Classifier, run: Any, target: Path) -> float
 def _prepared(path: str | PathLike[str], suffix: str) -> Path:
     target = Path(path)
     if target.suffix != suffix:
-        raise ValueError(f"the file's name must end in {suffix}, got {target}")
+        raise ValueError(f"path must end in {suffix}, got {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    # A file that fails its comparison is not left behind, and the one before stays.
+    # A file that fails its comparison is deleted, and an earlier file stays.
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
         yield temporary
@@ -166,7 +162,7 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    # It tells of its passes, and of operators of packages that are not installed.
+    # The exporter logs its passes, and operators of packages that are not installed.
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

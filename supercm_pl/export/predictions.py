@@ -1,4 +1,4 @@
-"""Predictions of a model that is taken out of its run: of folders, files and arrays."""
+"""Predictions of folders, files and arrays, outside a run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from torch import Tensor
 from supercm_pl.callbacks.prediction_csv import PredictionWriter
 from supercm_pl.data.datasets import Indices, fetch_inputs
 from supercm_pl.data.sources.folder import images_to_predict
-from supercm_pl.data.sources.image_reading import ImageFiles
 
 
 class Predictions(NamedTuple):
-    """What a model says of ``N`` inputs.
+    """Predictions for ``N`` inputs.
 
     Attributes:
-        ids: Each input's path below the folder, its file's path, or its number.
-        classes: The name of each input's most probable class.
+        ids: ``N`` paths below the folder, file paths, or numbers.
+        classes: Name of each input's most probable class.
         probabilities: ``(N, K)`` on the CPU.
     """
 
@@ -34,7 +33,7 @@ class Predictions(NamedTuple):
 
         Args:
             path: The file; its folder is created if needed.
-            names: Of the ``K`` classes.
+            names: Names of the ``K`` classes.
         """
         file = PredictionWriter(Path(path), names)
         file.write(self.ids, self.probabilities)
@@ -44,25 +43,22 @@ class Predictions(NamedTuple):
 def inputs_by_row(
     inputs: Any, input_shape: tuple[int, ...]
 ) -> tuple[list[str], Callable[[Indices], Tensor]]:
-    """The ids of inputs, and what gives some of them by their rows.
+    """Return the ids of inputs, and a function that loads inputs by row number.
 
     Args:
         inputs: A folder or a file; a list of files; or an array or tensor of inputs.
-        input_shape: Of one input; images in files are brought to it.
+        input_shape: Shape of one input, to which images of files are converted.
 
     Raises:
-        ValueError: If a folder holds no image, or inputs have another shape.
+        ValueError: If a folder has no image, or inputs have another shape.
     """
-    if isinstance(inputs, str | PathLike) and not Path(inputs).is_file():
-        found = images_to_predict(Path(inputs), input_shape)
+    images = inputs
+    if isinstance(inputs, str | PathLike):
+        images = [inputs] if Path(inputs).is_file() else Path(inputs)
+    listed = isinstance(images, list | tuple) and all(isinstance(p, str | PathLike) for p in images)
+    if listed or isinstance(images, Path):
+        found = images_to_predict(images, input_shape)
         return list(found.ids), lambda rows: fetch_inputs(found.samples.dataset, rows)
-    files = [inputs] if isinstance(inputs, str | PathLike) else inputs
-    if isinstance(files, list | tuple) and all(isinstance(p, str | PathLike) for p in files):
-        if len(input_shape) != 3 or input_shape[0] not in (1, 3):
-            raise ValueError(f"files are for models of images, this one takes {input_shape}")
-        channels, height, width = input_shape
-        images = ImageFiles([Path(p) for p in files], (height, width), grayscale=channels == 1)
-        return [str(path) for path in files], images.fetch
     array = torch.as_tensor(inputs)
     if tuple(array.shape[1:]) != input_shape:
         raise ValueError(

@@ -1,8 +1,7 @@
-"""What runs of lightning-bolts 0.7, the last of its line: encoders as backbones, data as a source.
+"""Encoders of lightning-bolts 0.7 as backbones, and its data modules as sources.
 
-Its schedule and its LARS need nothing from here: ``pl_bolts.optimizers.LARS`` and
-``pl_bolts.optimizers.lr_scheduler.LinearWarmupCosineAnnealingLR`` are class paths of a
-configuration.
+Configurations can name its LARS and schedule directly: ``pl_bolts.optimizers.LARS`` and
+``pl_bolts.optimizers.lr_scheduler.LinearWarmupCosineAnnealingLR``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from supercm_pl.backbones.pretrained import PretrainedBackbone, load_state
+from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_state
 from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import dataset_length
 from supercm_pl.data.labels import checked_classes, labels_of, numbered_classes
@@ -39,33 +38,32 @@ _NETWORKS = {
     "simclr": "models.self_supervised.resnets",
     "swav": "models.self_supervised.swav.swav_resnet",
 }
-# What follows the features in these networks.
+# Layers after the features in these networks.
 _HEADS = ("fc", "projection_head", "prototypes")
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class BoltsEncoder(PretrainedBackbone):
-    """A ResNet of lightning-bolts, trained without labels by SimCLR or SwAV, as a backbone.
+    """ResNet of lightning-bolts, trained without labels by SimCLR or SwAV.
 
-    The features are those before the projection: 2048 of ``"resnet50"``, 512 of ``"resnet18"``.
-    Images come in ``[0, 1]``; gray ones are repeated in three channels.
+    Features are those before the projection: 2048 for ``"resnet50"``, 512 for ``"resnet18"``.
+    Images have values in ``[0, 1]``; a gray channel is repeated three times.
 
     Args:
         method: ``"simclr"`` or ``"swav"``; their networks differ in the padding of the first layer.
-        arch: Name of the network in the package: ``"resnet50"``, ``"resnet18"``; of SimCLR also
-            ``"resnet101"`` and others, of SwAV the wider ``"resnet50w2"``.
-        weights: ``None`` draws them at random; ``"imagenet"`` downloads those that the package's
-            documentation names, of ``"resnet50"`` alone; else the path of a checkpoint of its
-            ``SimCLR`` or ``SwAV``, or of a state dict.
-        first_conv: The 7×7 stem of stride 2; ``False`` is the 3×3 one for small images.
-        maxpool1: The max pooling after it.
+        arch: Name of the network in the package, such as ``"resnet50"`` and ``"resnet18"``; for
+            SimCLR also ``"resnet101"``, for SwAV the wider ``"resnet50w2"``.
+        weights: ``None`` for random ones; ``"imagenet"`` to download those of ``"resnet50"``; or
+            the path of a checkpoint of ``SimCLR`` or ``SwAV``, or of a state dict.
+        first_conv: Use the 7×7 stem with stride 2; ``False`` uses a 3×3 stem for small images.
+        maxpool1: Use the max pooling after the stem.
         normalize: Normalize by ImageNet's mean and standard deviation.
-        frozen: Never trained: its parameters have no gradient, and it stays in evaluation mode.
-        image_size: Side to which images are resized; ``None`` leaves theirs.
+        frozen: Keep parameters without gradients, and the network in evaluation mode.
+        image_size: Height and width to which images are resized; ``None`` keeps their size.
 
     Raises:
-        ImportError: If lightning-bolts can't be imported; it says what it needs.
-        ValueError: If there is no network of that name, or the weights do not fit.
+        ImportError: If lightning-bolts cannot be imported.
+        ValueError: If the network is unknown, or the weights do not match it.
         FileNotFoundError: If weights cannot be downloaded.
     """
 
@@ -82,7 +80,7 @@ class BoltsEncoder(PretrainedBackbone):
     ) -> None:
         check_choice("method", method, get_args(Pretraining))
         if weights == "imagenet" and arch != "resnet50":
-            raise ValueError(f'there are weights "imagenet" of "resnet50" alone, got {arch!r}')
+            raise ValueError(f'arch must be "resnet50" for weights "imagenet", got {arch!r}')
         networks = import_bolts(_NETWORKS[method])
         if not arch.startswith(("resnet", "resnext", "wide_resnet")) or not hasattr(networks, arch):
             known = sorted(name for name in dir(networks) if name.startswith(("resn", "wide_resn")))
@@ -90,9 +88,9 @@ class BoltsEncoder(PretrainedBackbone):
         with _quiet():
             network = getattr(networks, arch)(first_conv=first_conv, maxpool1=maxpool1)
         features = int(network.layer4[-1].conv1.in_channels)
-        if hasattr(network, "fc"):  # never used: parameters without a gradient are an error in DDP
+        if hasattr(network, "fc"):  # unused parameters are an error in DDP
             network.fc = nn.Identity()
-        if weights is not None:
+        if weights is not None and LOADING.get() is None:
             path = _download(method) if weights == "imagenet" else Path(weights)
             load_state(network, _encoder_weights(path), path, without=_HEADS)
         super().__init__(
@@ -106,27 +104,26 @@ class BoltsEncoder(PretrainedBackbone):
 
 
 class BoltsSource(Source):
-    """The data sets of a data module of lightning-bolts, or of any other one for Lightning 1.
+    """Data sets of a data module of lightning-bolts, or of any other one for Lightning 1.
 
-    Its training set is split as that of every source, its validation set is that of the run, its
-    batch size and its order of samples are not looked at. Data sets that the package has without a
-    data module are :class:`~supercm_pl.data.DatasetSource`'s, as those of torchvision are.
+    The run splits its training set and uses its validation set. Its batch size and order of samples
+    are ignored. For data sets of the package without a data module, use
+    :class:`~supercm_pl.data.DatasetSource`.
 
     Args:
-        datamodule: Its name in ``pl_bolts.datamodules``, such as ``"CIFAR10DataModule"``; or one
-            that you made.
-        options: Arguments of its class where it is named, such as ``{"data_dir": "data"}``. Without
-            ``normalize``, its images are in ``[0, 1]``, as augmentation here takes them.
+        datamodule: Name in ``pl_bolts.datamodules``, such as ``"CIFAR10DataModule"``, or an object.
+        options: Arguments of the named class, such as ``{"data_dir": "data"}``. Leave out
+            ``normalize``, because augmentation requires images in ``[0, 1]``.
 
     Raises:
-        ImportError: If lightning-bolts can't be imported; it says what it needs.
-        ValueError: If there is no data module of that name.
+        ImportError: If lightning-bolts cannot be imported.
+        ValueError: If the name is unknown.
     """
 
     def __init__(self, datamodule: Any, options: Mapping[str, Any] | None = None) -> None:
         if not isinstance(datamodule, str):
             if options:
-                raise ValueError("options are for a data module that is named, got an object too")
+                raise ValueError("options require the name of a data module, got an object")
             self.datamodule = datamodule
             return
         datamodules = import_bolts("datamodules")
@@ -137,12 +134,12 @@ class BoltsSource(Source):
             self.datamodule = getattr(datamodules, datamodule)(**(options or {}))
 
     def prepare(self) -> None:
-        """Download, as the data module does."""
+        """Download the data by the data module."""
         with _quiet():
             self.datamodule.prepare_data()
 
     def load(self) -> SourceData:
-        """Take the data sets out of the data module's loaders."""
+        """Return the data sets of the data module's loaders."""
         with _quiet():
             for stage in ("fit", "test"):
                 self.datamodule.setup(stage)
@@ -159,27 +156,27 @@ class BoltsSource(Source):
 
 
 def import_bolts(module: str) -> Any:
-    """The module ``pl_bolts.<module>``.
+    """Import ``pl_bolts.<module>``.
 
     Raises:
-        ImportError: If it can't be imported; it says what lightning-bolts needs.
+        ImportError: If it cannot be imported, with the versions that it requires.
     """
     try:
         with _quiet():
             return import_module(f"pl_bolts.{module}")
-    except Exception as error:  # with packages of another age it is any
+    except Exception as error:  # incompatible packages raise any error
         absent = str(getattr(error, "name", "")).startswith("pl_bolts")
-        said = f"{type(error).__name__}: {error}"
-        what = "is not installed" if absent else f"can't be imported ({said})"
+        cause = f"{type(error).__name__}: {error}"
+        what = "is not installed" if absent else f"cannot be imported ({cause})"
         raise ImportError(
-            f"lightning-bolts {what}: pip install 'supercm-pl[bolts]', which takes "
-            "lightning-bolts==0.7.0 with pytorch-lightning<2 and setuptools<81; best into an "
-            "environment of its own"
+            f"lightning-bolts {what}: pip install 'supercm-pl[bolts]', which installs "
+            "lightning-bolts==0.7.0 with pytorch-lightning<2 and setuptools<81; use a separate "
+            "environment"
         ) from error
 
 
 class _Encoder(nn.Module):
-    """Features ``(N, d)`` of a network that may give a list of feature maps."""
+    """Features ``(N, d)`` of a network that may return a list of feature maps."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -193,7 +190,7 @@ class _Encoder(nn.Module):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without warnings of what has changed since 2023, and that most of it is under review."""
+    """Suppress deprecation and under-review warnings of a package without releases since 2023."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -213,18 +210,18 @@ def _download(method: str) -> Path:
             torch.hub.download_url_to_file(url, str(path))
         except (OSError, RuntimeError) as error:
             raise FileNotFoundError(
-                f"can't download the weights of {method} from {url} to {path} ({error}): put the "
-                "file there, or give its path as weights=..."
+                f"cannot download the weights of {method} from {url} to {path} ({error}); put the "
+                "file there, or pass its path as weights=..."
             ) from error
     return path
 
 
 def _encoder_weights(path: Path) -> dict[str, Tensor]:
-    """The network's part of a checkpoint; nothing in it is run."""
+    """Return the network's part of a checkpoint, without running code of the file."""
     if not path.is_file():
         raise ValueError(f'weights must be "imagenet" or the path of a file, got {fspath(path)!r}')
     callbacks = import_module("pytorch_lightning.callbacks")
-    # Lightning before 1.5 saved the state of callbacks under their classes: these are only named.
+    # Lightning before 1.5 saved the state of callbacks by class.
     torch.serialization.add_safe_globals([callbacks.ModelCheckpoint, callbacks.EarlyStopping])
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -234,6 +231,6 @@ def _encoder_weights(path: Path) -> dict[str, Tensor]:
     # `encoder.conv1.weight` of SimCLR, `model.conv1.weight` of SwAV; blocks have longer names.
     stems = [key for key in state if str(key).endswith("conv1.weight")]
     if not stems:
-        raise ValueError(f"{path} has no weights of a ResNet: none is called conv1.weight")
+        raise ValueError(f"{path} has no weights of a ResNet: none has the name conv1.weight")
     prefix = min(stems, key=len).removesuffix("conv1.weight")
     return {key.removeprefix(prefix): w for key, w in state.items() if key.startswith(prefix)}

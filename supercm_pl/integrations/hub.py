@@ -1,17 +1,15 @@
-"""A trained module as a folder of two files, in the format of the Hugging Face Hub, and back.
+"""Saving and loading of modules in the format of the Hugging Face Hub.
 
-``model.safetensors`` holds the weights, ``config.json`` how the module is built; neither can run
-code. The network is used where a name on the Hub is said, and nowhere else.
+``model.safetensors`` contains the weights and ``config.json`` the constructor arguments; neither
+can run code. Only names of repositories on the Hub use the network.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
-from importlib.metadata import version
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +18,8 @@ import torch
 from torch import Tensor
 
 from supercm_pl._version import __version__
-from supercm_pl.checkpoints.files import check_class_paths
+from supercm_pl.checkpoints.building import hyperparameters_of, load_module
+from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.training.module import SuperCMModule
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
@@ -48,33 +47,30 @@ def save_pretrained(
     *,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Write weights, how the module is built, and a model card to a folder.
+    """Write weights, constructor arguments and a model card to a folder.
 
-    A checkpoint of ``supercm fit`` says how all of the module is built. A module that you built in
-    Python says so of its plain arguments alone: the objects among them, as its backbone, have to be
-    given to :func:`from_pretrained` again. What the data module did to the inputs is not the
-    module's: ``supercm export`` writes it along.
+    A checkpoint of ``supercm fit`` contains all arguments. For a module that was built in Python,
+    only plain arguments are written: pass its objects, such as the backbone, to
+    :func:`from_pretrained` again. Preprocessing by the data module is not written; use
+    ``supercm export`` to include it.
 
     Args:
-        model: A checkpoint of ``supercm fit``, or a module, on any device.
-        folder: Made if it is not there; a ``README.md`` that is there is kept.
-        classes: Names of the classes, for ``config.json`` and the card.
+        model: A checkpoint of ``supercm fit``, or a module on any device.
+        folder: Created if missing; an existing ``README.md`` is kept.
+        classes: Names of the classes, for ``config.json`` and the model card.
 
     Raises:
         ModuleNotFoundError: If safetensors is not installed.
-        ValueError: If ``classes`` are not as many as the module has, or a checkpoint does not say
-            how its module is built.
+        ValueError: If the number of ``classes`` is wrong, or a checkpoint has no class path.
     """
     safetensors = _package("safetensors.torch")
     class_path, hyper_parameters, state = _parts(model)
     count = hyper_parameters.get("num_classes")
     if classes is not None and len(classes) != count:
-        raise ValueError(
-            f"classes must be {count} names, as many as the module has, got {len(classes)}"
-        )
+        raise ValueError(f"classes must be {count} names, one for each class, got {len(classes)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Copies: the format has neither tensors that share memory nor an order of channels.
+    # The format supports neither shared memory nor channels-last tensors.
     weights = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in state.items()
@@ -103,20 +99,22 @@ def from_pretrained(
     *,
     revision: str | None = None,
     local_files_only: bool = False,
+    trust: str | Collection[str] = (),
     **arguments: Any,
 ) -> Any:
     """Rebuild a module from a folder of :func:`save_pretrained`, or from the Hub.
 
-    Nothing is unpickled, and classes that nobody vouches for are refused, as in
+    Nothing is unpickled, and classes that are not trusted are rejected, as in
     ``SSLModule.load_from_checkpoint``.
 
     Args:
-        source: A folder; or the name of a repository on the Hub, such as ``"me/model"``, which is
-            downloaded once and cached.
-        revision: Branch, tag or commit of the repository; name a commit to always get the same.
-        local_files_only: Take a repository from the cache and never from the network.
-        arguments: Of the module's class, such as ``backbone=...``, where they are not in the
-            folder, or in place of those.
+        source: A folder; or a repository on the Hub, such as ``"me/model"``, which is downloaded
+            once and cached.
+        revision: Branch, tag or commit of the repository; only a commit never changes.
+        local_files_only: Read a repository from the cache, without network access.
+        trust: Further packages whose classes the folder may name.
+        arguments: Constructor arguments such as ``backbone=...``, which replace or complete those
+            of the folder.
 
     Returns:
         The module, on the CPU.
@@ -124,32 +122,23 @@ def from_pretrained(
     Raises:
         ModuleNotFoundError: If safetensors, or huggingface_hub for a repository, is not installed.
         FileNotFoundError: If there is no such folder or repository.
-        ValueError: If the folder is of another kind, or names classes that nobody vouches for.
+        ValueError: If it was not written by :func:`save_pretrained`, or names classes that are not
+            trusted.
     """
     folder = Path(source)
     if not folder.is_dir():
         folder = _download(str(source), revision, local_files_only)
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder} is not a folder of save_pretrained: it has no {name}")
+            raise ValueError(f"{folder} was not written by save_pretrained: it has no {name}")
     config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     class_path = config.get("class_path") if isinstance(config, dict) else None
     if not isinstance(class_path, str) or not isinstance(config.get("hyper_parameters"), dict):
-        raise ValueError(f"{folder / _CONFIG} does not say how the module is built")
-    # One way to load, and one place that says what is safe: that of checkpoints.
-    content = {
-        "pytorch-lightning_version": version("lightning"),
-        "state_dict": _package("safetensors.torch").load_file(folder / _WEIGHTS),
-        "hyper_parameters": config["hyper_parameters"],
-    }
-    named = {"hyper_parameters": {"class_path": class_path}}
-    check_class_paths(_InMemory(named, folder / _CONFIG))
-    home, _, name = class_path.rpartition(".")
-    kind = getattr(import_module(home), name, None)
-    if not isinstance(kind, type) or not issubclass(kind, SuperCMModule):
-        raise ValueError(f"{folder / _CONFIG} must name a SuperCMModule, got {class_path}")
-    file = _InMemory(content, folder / _CONFIG)
-    return kind.load_from_checkpoint(file, map_location="cpu", **arguments)
+        raise ValueError(f"{folder / _CONFIG} must have class_path and hyper_parameters")
+    named = {**config["hyper_parameters"], "_class_path": class_path}
+    weights = _package("safetensors.torch").load_file(folder / _WEIGHTS)
+    content = {"state_dict": weights, "hyper_parameters": named}
+    return load_module(SuperCMModule, content, trust=trust, **arguments)
 
 
 def push_to_hub(
@@ -161,26 +150,26 @@ def push_to_hub(
     token: str | None = None,
     message: str = "A module of supercm_pl",
 ) -> str:
-    """Upload what :func:`save_pretrained` writes to a repository on the Hub.
+    """Upload the files of :func:`save_pretrained` to a repository on the Hub.
 
     Args:
-        model: A checkpoint of ``supercm fit``, or a module.
-        repo_id: ``"name/repository"``; made if it is not there.
-        classes: Names of the classes.
-        private: Whether a new repository is private; ``None`` leaves that to the Hub.
-        token: ``None`` takes the one of ``hf auth login``.
-        message: Of the commit.
+        model: As in :func:`save_pretrained`.
+        repo_id: ``"name/repository"``; created if missing.
+        classes: As in :func:`save_pretrained`.
+        private: Whether a new repository is private; ``None``: the default of the Hub.
+        token: Access token; ``None``: that of ``hf auth login``.
+        message: Commit message.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
         ModuleNotFoundError: If safetensors or huggingface_hub is not installed.
-        ValueError: As :func:`save_pretrained`.
+        ValueError: As in :func:`save_pretrained`.
     """
     api = _package("huggingface_hub").HfApi(token=token)
     with TemporaryDirectory() as parent:
-        folder = Path(parent, repo_id)  # whose name the card gives
+        folder = Path(parent, repo_id)  # the model card contains its name
         save_pretrained(model, folder, classes=classes)
         api.create_repo(repo_id, private=private, exist_ok=True)
         done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
@@ -190,16 +179,16 @@ def push_to_hub(
 def _parts(
     model: SuperCMModule | str | PathLike[str],
 ) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """Class path, hyperparameters and state of a module, or of a checkpoint."""
+    """Return class path, hyperparameters and state of a module or a checkpoint."""
     if isinstance(model, SuperCMModule):
         kind = type(model)
         return f"{kind.__module__}.{kind.__qualname__}", dict(model.hparams), model.state_dict()
-    content = torch.load(model, map_location="cpu", weights_only=True)
-    hyper_parameters = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(hyper_parameters, dict) or "_class_path" not in hyper_parameters:
+    content = read_checkpoint(fspath(model), "cpu")
+    hyper_parameters = hyperparameters_of(content)
+    if "_class_path" not in hyper_parameters:
         raise ValueError(
-            f"{model} does not say how its module is built, as the checkpoints of supercm fit do: "
-            "load it, and give the module"
+            f"{model} has no class path, since it was not written by supercm fit: load it, and "
+            "pass the module"
         )
     return hyper_parameters["_class_path"], hyper_parameters, content["state_dict"]
 
@@ -215,23 +204,10 @@ def _download(repo_id: str, revision: str | None, local_files_only: bool) -> Pat
                 local_files_only=local_files_only,
             )
         )
-    except Exception as error:  # which ones depends on the libraries beneath it
+    except Exception as error:  # its type depends on the versions of several libraries
         raise FileNotFoundError(
-            f"{repo_id} is not a folder, and no repository on the Hub that can be had: {error}"
+            f"{repo_id} is not a folder, and can't be downloaded from the Hub: {error}"
         ) from error
-
-
-class _InMemory(io.BytesIO):
-    """A checkpoint that messages call by the file that it was made of."""
-
-    def __init__(self, content: dict[str, Any], origin: Path) -> None:
-        super().__init__()
-        self._origin = origin
-        torch.save(content, self)
-        self.seek(0)
-
-    def __str__(self) -> str:
-        return str(self._origin)
 
 
 def _package(name: str) -> Any:
@@ -242,6 +218,6 @@ def _package(name: str) -> Any:
         if error.name != package:
             raise
         raise ModuleNotFoundError(
-            f"supercm_pl.integrations.hub needs {package}: pip install 'supercm-pl[hf]'",
+            f"supercm_pl.integrations.hub requires {package}: pip install 'supercm-pl[hf]'",
             name=package,
         ) from error

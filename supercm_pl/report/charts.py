@@ -1,6 +1,6 @@
-"""Charts of the report, made by Plotly.
+"""Charts of the report, drawn with Plotly.
 
-Plotly reads markup in text, so that whatever comes from data goes through :func:`escaped`.
+Plotly interprets markup in text, so all text from data is passed through :func:`escaped`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from supercm_pl.report.snapshot import Snapshot
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Tableau's, of which the first ten are matplotlib's as well.
+# Tableau's colors; the first ten are matplotlib's too.
 COLORS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"),
     *("#bcbd22", "#17becf", "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94"),
     *("#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5"),
 )
 _COLUMNS = 3
-# More names than this can't be read beside an axis, and more numbers than that in a row.
+# Above these numbers of classes, names at an axis and numbers in cells are unreadable.
 _MOST_NAMES = 40
 _MOST_NUMBERS = 20
 
 
 def escaped(text: object) -> str:
-    """Text that means itself in HTML and in Plotly's labels."""
-    # Names of files can hold bytes that are no text.
+    """Escape text for HTML and for Plotly's labels."""
+    # File names may contain invalid UTF-8.
     readable = str(text).replace("\x00", "").encode("utf-8", "replace").decode()
-    # Between dollars Plotly would look for a formula.
+    # Plotly would typeset text between dollar signs.
     return html.escape(readable).replace("$", "&#36;")
 
 
 def curves_chart(runs: Sequence[Run]) -> Figure | None:
-    """Every metric with more than one value over the steps, all runs in each panel."""
+    """Plot every metric with more than one value, all runs in each panel."""
     from plotly.graph_objects import Scatter
     from plotly.subplots import make_subplots
 
@@ -51,14 +51,10 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
         return None
     columns = min(_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = make_subplots(
-        rows=rows,
-        cols=columns,
-        subplot_titles=[escaped(name) for name in names],
-        vertical_spacing=0.32 / rows,
-        horizontal_spacing=0.07,
-    )
-    told: set[int] = set()
+    spacing = {"vertical_spacing": 0.32 / rows, "horizontal_spacing": 0.07}
+    titles = list(map(escaped, names))
+    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **spacing)
+    in_legend: set[int] = set()
     for place, name in enumerate(names):
         for number, run in enumerate(runs):
             if name not in run.curves:
@@ -71,11 +67,11 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
                 marker={"size": 4},
                 name=escaped(run.name),
                 legendgroup=str(number),
-                showlegend=len(runs) > 1 and number not in told,
+                showlegend=len(runs) > 1 and number not in in_legend,
                 line={"color": COLORS[number % len(COLORS)], "width": 1.5},
                 hovertemplate="step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
             )
-            told.add(number)
+            in_legend.add(number)
             figure.add_trace(trace, row=place // columns + 1, col=place % columns + 1)
     figure.update_annotations(font_size=13)
     figure.update_layout(
@@ -87,19 +83,16 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
 
 
 def confusion_chart(snapshot: Snapshot, domain: int) -> Figure:
-    """Which classes of a validation loader are taken for which."""
+    """Plot the confusion matrix of a validation loader."""
     from plotly import graph_objects
 
     counts = snapshot.confusion[domain]
     names = [escaped(name) for name in snapshot.classes]
     shares = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell = "{} taken for {}: {} ({:.0f} %)".format
     hover = [
-        [
-            f"{names[row]} taken for {names[column]}: {counts[row, column]} "
-            f"({shares[row, column]:.0f} %)"
-            for column in range(len(names))
-        ]
-        for row in range(len(names))
+        [cell(name, *column) for column in zip(names, counts[row], shares[row], strict=True)]
+        for row, name in enumerate(names)
     ]
     written = [[f"{share:.0f}" if share else "" for share in row] for row in shares]
     heatmap = graph_objects.Heatmap(
@@ -133,5 +126,5 @@ def _importance(name: str) -> tuple[int, str]:
 
 
 def look(height: int) -> dict[str, Any]:
-    """Layout that all charts share."""
+    """Return the layout that all charts share."""
     return {"template": "plotly_white", "height": height, "font": {"size": 12}}

@@ -1,4 +1,4 @@
-"""The report as one HTML file that fetches nothing."""
+"""The report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -56,33 +56,29 @@ _NOTHING_RECORDED = (
 
 
 def render_report(runs: Sequence[Run]) -> str:
-    """The page.
+    """Return the HTML page that shows one or more runs side by side; Plotly takes 5 MB of it.
 
-    Whatever comes from data or folders is escaped. A content security policy lets no script run but
-    Plotly's and the charts' own, each known by its digest, and nothing be fetched.
-
-    Args:
-        runs: One run or several, which are shown side by side.
-
-    Returns:
-        HTML; 5 MB of it are Plotly.
+    All text from data and folders is escaped. A content security policy blocks requests, and all
+    scripts except Plotly and the charts, identified by their digests.
 
     Raises:
-        ValueError: If there is no run.
+        ValueError: If ``runs`` is empty.
         ModuleNotFoundError: If Plotly is missing.
     """
     if not runs:
-        raise ValueError("runs must hold one run or more, got none")
+        raise ValueError("runs must have at least one entry, got none")
     charts = _Charts()
-    sections = [
-        ("Result", _results(runs)),
-        ("Configuration", _configuration(runs)),
-        ("Curves", _curves(charts.html(curves_chart(runs)))),
-        ("Embedding of the validation data", _beside(runs, charts.embedding)),
-        ("Confusion", _beside(runs, charts.confusion)),
-        ("Most confident mistakes", _beside(runs, _mistakes)),
-    ]
-    body = "\n".join(f"<section><h2>{title}</h2>\n{part}</section>" for title, part in sections)
+    sections = {
+        "Result": _results(runs),
+        "Configuration": _configuration(runs),
+        "Curves": _curves(charts.html(curves_chart(runs))),
+        "Embedding of the validation data": _beside(runs, charts.embedding),
+        "Confusion": _beside(runs, charts.confusion),
+        "Most confident mistakes": _beside(runs, _mistakes),
+    }
+    body = "\n".join(
+        f"<section><h2>{title}</h2>\n{part}</section>" for title, part in sections.items()
+    )
     names = ", ".join(escaped(run.name) for run in runs)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -104,7 +100,7 @@ def render_report(runs: Sequence[Run]) -> str:
 
 
 class _Charts:
-    """Charts as HTML; Plotly itself goes with the first."""
+    """Charts as HTML; the first one includes Plotly."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -125,18 +121,14 @@ class _Charts:
             config={"displaylogo": False, "responsive": True},
         )
         self._count += 1
-        # Plotly writes its JSON without a `<`: no data can end a script early.
+        # Plotly writes JSON without `<`, so data cannot end a script.
         self._scripts += re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL)
         return text
 
     def embedding(self, run: Run) -> str:
-        if not run.snapshots:
-            return _note(_NOTHING_RECORDED)
         return self.html(embedding_chart(run.snapshots))
 
     def confusion(self, run: Run) -> str:
-        if not run.snapshots:
-            return _note(_NOTHING_RECORDED)
         last = run.snapshots[-1]
         known = [n for n in range(len(last.domain_names)) if last.confusion[n].any()]
         parts = [
@@ -159,27 +151,19 @@ class _Charts:
 def _curves(chart: str) -> str:
     if not chart:
         return _note("No metric was logged twice.")
-    # Panels side by side can't be read on a phone unless it scrolls.
+    # Panels side by side need scrolling on a phone.
     return f'<div class="scroll"><div class="wide">{chart}</div></div>'
 
 
 def _results(runs: Sequence[Run]) -> str:
-    names = dict.fromkeys(
-        name
-        for stage in ("test/", "val/")
-        for run in runs
-        for name in run.curves
-        if name.startswith(stage)
-    )
+    logged = dict.fromkeys(name for run in runs for name in run.curves)
+    names = [name for stage in ("test/", "val/") for name in logged if name.startswith(stage)]
     rows = [[escaped(name), *(_last(run, name) for run in runs)] for name in names]
-    for part, called in {
-        "labeled": "labeled",
-        "unlabeled": "unlabeled",
-        "val": "validation",
-    }.items():
+    parts = {"labeled": "labeled", "unlabeled": "unlabeled", "val": "validation"}
+    for part, title in parts.items():
         if any(part in run.split for run in runs):
             counts = [f"{run.split[part]:,}" if part in run.split else "" for run in runs]
-            rows.append([f"{called} samples", *counts])
+            rows.append([f"{title} samples", *counts])
     if not rows:
         return _note("No metric was logged: there is no <code>metrics.csv</code>.")
     return _table(["last value", *(escaped(run.name) for run in runs)], rows, "number")
@@ -198,31 +182,29 @@ def _configuration(runs: Sequence[Run]) -> str:
             for path in paths
             if len({run.settings.get(path) for run in runs}) > 1
         ]
-        heads = ["what differs", *(escaped(run.name) for run in runs)]
+        heads = ["setting", *(escaped(run.name) for run in runs)]
         parts.append(_table(heads, rows) if rows else _note("The configurations are the same."))
     for run in runs:
         text = "no config.yaml" if run.config is None else run.config
         parts.append(
-            f"<details><summary>{escaped(run.name)}: the whole configuration</summary>"
+            f"<details><summary>{escaped(run.name)}: full configuration</summary>"
             f"<pre>{escaped(text)}</pre></details>"
         )
     return "\n".join(parts)
 
 
 def _mistakes(run: Run) -> str:
-    if not run.snapshots:
-        return _note(_NOTHING_RECORDED)
     last = run.snapshots[-1]
     figures = []
     for image, numbers, sure in zip(
         last.images, last.mistaken, last.mistake_confidence, strict=True
     ):
         label, predicted, domain, row = (int(number) for number in numbers)
-        said, meant = escaped(last.classes[predicted]), escaped(last.classes[label])
+        wrong, true = escaped(last.classes[predicted]), escaped(last.classes[label])
         where = escaped(last.domain_names[domain])
         picture = f'<img alt="{where}, row {row}" src="{_data_uri(image)}">' if image.size else ""
         figures.append(
-            f"<figure>{picture}<figcaption>{meant} taken for <b>{said}</b>, {sure:.2f}<br>"
+            f"<figure>{picture}<figcaption>{true} taken for <b>{wrong}</b>, {sure:.2f}<br>"
             f'<span class="note">{where}, row {row}</span></figcaption></figure>'
         )
     if not figures:
@@ -245,16 +227,20 @@ def _when(snapshot: Snapshot, what: str = "") -> str:
 
 
 def _beside(runs: Sequence[Run], part: Callable[[Run], str]) -> str:
-    cells = "\n".join(f"<div><h3>{escaped(run.name)}</h3>{part(run)}</div>" for run in runs)
-    # As many columns as there will be: a chart is as wide as its column is when it is drawn, and
-    # those of `auto-fit` shrink when the page grows.
+    cells = "\n".join(
+        f"<div><h3>{escaped(run.name)}</h3>"
+        f"{part(run) if run.snapshots else _note(_NOTHING_RECORDED)}</div>"
+        for run in runs
+    )
+    # A fixed number of columns: a chart is drawn with the width of its column, and the columns
+    # of `auto-fit` shrink when the page grows.
     columns = min(len(runs), _SIDE_BY_SIDE)
     return f'<div class="beside" style="--columns: {columns}">{cells}</div>'
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """Of cells that are escaped already."""
-    # Names of runs are paths, which may be broken where a folder ends.
+    """Return a table of cells that are already escaped."""
+    # Names of runs are paths, which may wrap after a folder.
     head = "".join(f"<th>{cell.replace('/', '/<wbr>')}</th>" for cell in heads)
     lines = [
         f"<tr><td>{first}</td>" + "".join(f'<td class="{kind}">{cell}</td>' for cell in others)

@@ -1,4 +1,4 @@
-"""The plane of features, with a slider over the epochs."""
+"""Projected features with a slider over the epochs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNKNOWN = "#bbbbbb"
 
 
 def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
-    """Features in the plane, with a slider over the epochs and a choice of the coloring."""
+    """Plot projected features, with a slider over the epochs and a choice of colors."""
     from plotly import graph_objects
 
     last = snapshots[-1]
@@ -30,17 +30,12 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
     traces.append(graph_objects.Scatter(**_stars(last)))
     frames = []
     for number, snapshot in enumerate(snapshots):
-        moved = [trace for by in colorings for trace in _points(snapshot, by)]
-        moved.append(_stars(snapshot))
-        frames.append(
-            graph_objects.Frame(
-                name=str(number),
-                data=[graph_objects.Scatter(**_position(trace)) for trace in moved],
-                traces=list(range(len(traces))),
-            )
-        )
+        moved = [*(trace for by in colorings for trace in _points(snapshot, by)), _stars(snapshot)]
+        data = [graph_objects.Scatter(**_position(trace)) for trace in moved]
+        indices = list(range(len(traces)))
+        frames.append(graph_objects.Frame(name=str(number), data=data, traces=indices))
     figure = graph_objects.Figure(data=traces, frames=frames)
-    # A range that gave way to the chart's first width would stay so when the window is resized.
+    # A range fitted to the chart's first width would not change when the window is resized.
     axis = {"visible": False, "range": [-1.08, 1.08], "constrain": "domain"}
     figure.update_layout(
         **look(height=580),
@@ -48,25 +43,23 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
         yaxis={**axis, "scaleanchor": "x"},
         sliders=[_slider(snapshots)],
         updatemenus=[_buttons(last, colorings)],
-        margin={"t": 60, "l": 28, "r": 28, "b": 10},  # half a name of the slider's stops
+        margin={"t": 60, "l": 28, "r": 28, "b": 10},  # half a label of the slider
     )
     return figure
 
 
 def _slider(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     several = len({snapshot.epoch for snapshot in snapshots}) < len(snapshots)
+    options = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}}
     steps = [
         {
             "label": f"step {snapshot.step}" if several else f"epoch {snapshot.epoch}",
             "method": "animate",
-            "args": [
-                [str(number)],
-                {"mode": "immediate", "frame": {"duration": 0, "redraw": True}},
-            ],
+            "args": [[str(number)], options],
         }
         for number, snapshot in enumerate(snapshots)
     ]
-    # The last one is shown first, and its name stands above the slider.
+    # The last epoch is shown first; its name is above the slider.
     return {
         "steps": steps,
         "active": len(steps) - 1,
@@ -82,7 +75,7 @@ def _buttons(last: Snapshot, colorings: Sequence[str]) -> dict[str, Any]:
     buttons = []
     for chosen, by in enumerate(colorings):
         visible = [number == chosen for number, size in enumerate(sizes) for _ in range(size)]
-        # The centroids, which are the last trace, are always there.
+        # The centroids are the last trace and always present.
         change = {"visible": [*visible, True]}
         buttons.append({"label": f"by {by}", "method": "restyle", "args": [change]})
     place = {"x": 0.0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
@@ -90,8 +83,8 @@ def _buttons(last: Snapshot, colorings: Sequence[str]) -> dict[str, Any]:
 
 
 def _placed(snapshot: Snapshot) -> tuple[Array, Array]:
-    # The unit of a plane means nothing, and differs from epoch to epoch: a change of it would look
-    # like a movement. Each fills the square from -1 to 1, its proportions kept.
+    # The scale of a projection is arbitrary, and a change between epochs would look like movement.
+    # Each projection is scaled to the square from -1 to 1, with its proportions.
     both = np.concatenate([snapshot.points, snapshot.centroids])
     low, high = both.min(axis=0), both.max(axis=0)
     placed = (both - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)
@@ -106,11 +99,12 @@ def _colorings(snapshot: Snapshot) -> list[str]:
 
 
 def _groups(snapshot: Snapshot, by: str) -> Array:
-    return {
+    groups = {
         "class": snapshot.labels,
         "assignment": snapshot.predicted,
         "domain": snapshot.domains,
-    }[by]
+    }
+    return groups[by]
 
 
 def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
@@ -120,7 +114,7 @@ def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
 
 
 def _points(snapshot: Snapshot, by: str) -> list[dict[str, Any]]:
-    # A trace for each group in every frame, also an empty one: frames go by the traces' numbers.
+    # Frames refer to trace numbers, so empty groups have traces too.
     groups, hover, points = _groups(snapshot, by), _hover(snapshot), _placed(snapshot)[0]
     traces = []
     for group, name in _group_names(snapshot, by).items():
@@ -165,7 +159,7 @@ def _position(trace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hover(snapshot: Snapshot) -> list[str]:
-    classes = [*map(escaped, snapshot.classes), "unknown"]  # which -1 finds
+    classes = [*map(escaped, snapshot.classes), "unknown"]  # index -1
     domains = list(map(escaped, snapshot.domain_names))
     columns = (snapshot.domains, snapshot.rows, snapshot.labels, snapshot.predicted)
     return [

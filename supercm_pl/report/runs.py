@@ -1,4 +1,4 @@
-"""What a run has left in its folder."""
+"""Reader of a run's folder."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import yaml
 from supercm_pl.report.snapshot import FOLDER, Snapshot
 from supercm_pl.viz.curves import Curve, read_curves
 
-# A slider with more stops can't be set, and the page would grow with every one.
+# More stops make the slider unusable and the page larger.
 _MOST_SNAPSHOTS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run's folder, read.
+    """The contents of a run's folder.
 
     Attributes:
         name: The last two parts of the folder's path.
-        config: The text of ``config.yaml``; ``None`` where there is none.
-        settings: The same by dotted path, such as ``model.init_args.cm_weight``.
+        config: The text of ``config.yaml``, or ``None``.
+        settings: Its values by dotted path, such as ``model.init_args.cm_weight``.
         curves: The metrics of ``metrics.csv``.
-        split: How many samples play which part, from ``split.json``.
-        snapshots: What :class:`~supercm_pl.callbacks.ReportRecorder` recorded, by step; 60 at most,
-            evenly chosen, the last among them.
+        split: Number of samples in each part, from ``split.json``.
+        snapshots: Records of :class:`~supercm_pl.callbacks.ReportRecorder`, by step; at most 60,
+            evenly spaced, including the last.
     """
 
     name: str
@@ -40,16 +40,10 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run's folder.
-
-    Args:
-        folder: The logger's, such as ``runs/ssl_digits/version_0``.
-
-    Returns:
-        What was found there.
+    """Read the logger's folder of a run, such as ``runs/ssl_digits/version_0``.
 
     Raises:
-        ValueError: If it is no such folder, or a file in it can't be read.
+        ValueError: If it is not the folder of a run, or a file in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -57,9 +51,9 @@ def read_run(folder: str | Path) -> Run:
     config, metrics, recorded = folder / "config.yaml", folder / "metrics.csv", folder / FOLDER
     if not (config.is_file() or metrics.is_file() or recorded.is_dir()):
         inside = sorted(path.name for path in folder.glob("version_*"))
-        hint = f"; name one of {', '.join(inside)} in it" if inside else ""
+        hint = f"; use one of its folders {', '.join(inside)}" if inside else ""
         raise ValueError(
-            f"{folder} is no run: it has neither config.yaml nor metrics.csv nor {FOLDER}/{hint}"
+            f"{folder} is not a run: it has no config.yaml, metrics.csv or {FOLDER}/{hint}"
         )
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     return Run(
@@ -83,7 +77,7 @@ def _settings(text: str) -> dict[str, str]:
     try:
         return dict(_flat(yaml.safe_load(text)))
     except yaml.YAMLError:
-        return {}  # its text is shown all the same
+        return {}  # the page shows the text anyway
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:

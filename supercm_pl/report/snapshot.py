@@ -1,4 +1,4 @@
-"""What is kept of one validation, as a file."""
+"""Record of one validation, as a file."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _FORMAT = "supercm_pl report 1"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """What the report shows of one validation.
+    """The data that the report shows for one validation.
 
     Attributes:
-        epoch: Counted from 0.
-        step: Optimizer steps done.
-        points: ``(N, 2)`` float32, features in the plane.
-        centroids: ``(K, 2)`` float32 in the same plane; ``(0, 2)`` where there are none.
-        labels: ``(N,)`` int32; ``-1`` where not known.
+        epoch: Epoch, from 0.
+        step: Optimizer steps taken.
+        points: ``(N, 2)`` float32, projected features.
+        centroids: ``(K, 2)`` float32, projected alike; ``(0, 2)`` if there are none.
+        labels: ``(N,)`` int32; ``-1`` for unknown labels.
         predicted: ``(N,)`` int32.
         confidence: ``(N,)`` float32.
         domains: ``(N,)`` int32.
-        rows: ``(N,)`` int64, of the data set.
+        rows: ``(N,)`` int64, index in the data set.
         classes: ``(K,)`` names.
         domain_names: ``(D,)``.
-        confusion: ``(D, K, K)`` int64; class (row) taken for class (column).
-        images: ``(M, H, W, C)`` uint8 with ``C`` 1 or 3, the surest mistakes; ``(M, 0, 0, 1)``
-            where inputs are no images.
+        confusion: ``(D, K, K)`` int64; true class (row) and predicted class (column).
+        images: ``(M, H, W, C)`` uint8 with ``C`` 1 or 3, the most confident mistakes;
+            ``(M, 0, 0, 1)`` if inputs are not images.
         mistaken: ``(M, 4)`` int64: label, predicted class, domain and row of each mistake.
         mistake_confidence: ``(M,)`` float32, descending.
     """
@@ -58,7 +58,7 @@ class Snapshot:
     mistake_confidence: Array
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``step_00000600.npz`` to a folder, whole or not at all."""
+        """Write ``step_00000600.npz`` to a folder atomically."""
         path = Path(folder) / f"step_{self.step:08d}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -70,16 +70,16 @@ class Snapshot:
 
     @classmethod
     def load(cls, path: str | Path) -> Snapshot:
-        """Read what :meth:`save` has written; nothing in the file is unpickled.
+        """Read a file of :meth:`save`, without unpickling.
 
         Raises:
-            ValueError: If the file is of another kind.
+            ValueError: If the file has another format.
         """
         try:
-            # Opened here: numpy leaves a damaged file open.
+            # Opened here, because numpy leaves a damaged file open.
             with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 if str(file["format"]) != _FORMAT:
-                    raise ValueError(f"its format is {str(file['format'])!r}, not {_FORMAT!r}")
+                    raise ValueError(f"format must be {_FORMAT!r}, got {str(file['format'])!r}")
                 columns = {field.name: file[field.name] for field in fields(cls)}
             columns["epoch"], columns["step"] = int(columns["epoch"]), int(columns["step"])
             snapshot = cls(**columns)
@@ -91,23 +91,18 @@ class Snapshot:
     def _check(self) -> None:
         count, classes, domains = len(self.points), len(self.classes), len(self.domain_names)
         mistakes = len(self.images)
-        shapes = {
+        shapes: dict[str, tuple[int, ...]] = {
             "points": (count, 2),
             "centroids": (len(self.centroids), 2),
-            "labels": (count,),
-            "predicted": (count,),
-            "confidence": (count,),
-            "domains": (count,),
-            "rows": (count,),
+            **dict.fromkeys(("labels", "predicted", "confidence", "domains", "rows"), (count,)),
             "confusion": (domains, classes, classes),
             "mistaken": (mistakes, 4),
             "mistake_confidence": (mistakes,),
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise ValueError(
-                    f"{name} has shape {getattr(self, name).shape}, and {shape} was expected"
-                )
+                found = getattr(self, name).shape
+                raise ValueError(f"{name} must have shape {shape}, got {found}")
         numbers = {
             "labels": (self.labels, classes),
             "predicted": (self.predicted, classes),
@@ -118,6 +113,6 @@ class Snapshot:
         }
         for name, (values, bound) in numbers.items():
             if len(values) and not -1 <= values.min() <= values.max() < bound:
-                raise ValueError(f"{name} must lie below {bound}")
+                raise ValueError(f"{name} must be in -1..{bound - 1}")
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 (M, H, W, C), got {self.images.shape}")

@@ -21,7 +21,7 @@ from supercm_pl.training.step import Outputs
 
 @hands_options_to(SuperCMModule)
 class SSLModule(SuperCMModule):
-    r"""Trains a classifier from few labeled and many unlabeled samples.
+    r"""Semi-supervised training of a classifier from few labeled and many unlabeled samples.
 
     The objective of a step is
 
@@ -31,25 +31,25 @@ class SSLModule(SuperCMModule):
             + \sum_j w_j\, r_j(p)\, R_j(\text{unlabeled}),
 
     with the centroids of the CM loss computed from the labeled features of the same forward pass
-    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no regularizer it
-    is plain supervised training, and the unlabeled rows are not looked at.
+    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no method,
+    training is supervised and ignores the unlabeled samples.
 
     A training batch is ``{"labeled": (x, y), "unlabeled": x}``, or with several views
-    ``{"labeled": (x, y), "unlabeled": {"weak": x, "strong": x}}``, as the methods need them.
-    Evaluation batches are ``(x, y)``.
+    ``{"labeled": (x, y), "unlabeled": {"weak": x, "strong": x}}``. Evaluation batches are
+    ``(x, y)``.
 
     Args:
-        batch_norm: What batch norm does with unlabeled rows. ``"all"``: one forward pass,
-            normalised by the statistics of all its rows, and all of them move the running ones.
-            ``"labeled"``: labeled rows in a pass of their own, and they alone move the running
-            statistics. ``"frozen"``: labeled rows and the weak view together move them; other views
-            and further forward passes are normalised by their own batch and move nothing. ``None``:
-            the choice of the first regularizer's paper, ``"all"`` without one.
-        **options: Those of :class:`~supercm_pl.training.module.SuperCMModule`.
+        batch_norm: Treatment of unlabeled samples by batch norm. ``"all"``: one forward pass of all
+            samples, which all update the running statistics. ``"labeled"``: a separate pass of the
+            labeled samples, and only they update the running statistics. ``"frozen"``: labeled
+            samples and the weak view are one pass and update them; other views and further passes
+            are normalized by their own batch. ``None``: the policy of the first method, ``"all"``
+            without one.
+        **options: Options of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Raises:
-        TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
-        ValueError: If a value is out of range, or a view that a regularizer needs is missing.
+        TypeError: If ``num_classes`` is not an integer, or a batch does not have the form above.
+        ValueError: If a value is out of range, or a view that a method needs is missing.
 
     Example:
         >>> import torch
@@ -76,11 +76,11 @@ class SSLModule(SuperCMModule):
         check_choice("batch_norm", batch_norm, (*get_args(BatchNormPolicy), None))
         self._batch_norm = batch_norm
         for method in self.methods:
-            # Else nothing but its further passes, which then move no statistics, would be left.
+            # Only its further passes would be left, and they update no statistics.
             if method.replaces_supervised and not method.labeled_views and self.batch_norm != "all":
                 raise ValueError(
-                    f'batch_norm must be "all" with {method.name}, which forwards the labeled rows '
-                    f"itself, got {self.batch_norm!r}"
+                    f'batch_norm must be "all" with {method.name}, which forwards the labeled '
+                    f"samples itself, got {self.batch_norm!r}"
                 )
         self.val_metrics = EvaluationMetrics(num_classes, prefix="val/")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/")
@@ -96,7 +96,7 @@ class SSLModule(SuperCMModule):
     def forward_views(
         self, views: Mapping[PartView, Tensor], batch: ParsedBatch
     ) -> dict[PartView, Outputs]:
-        """One forward pass; or two, of which the second moves no statistics of batch norm."""
+        """Run one forward pass, or a second one that does not update batch-norm statistics."""
         policy = self.batch_norm
         if policy == "all":
             return self.forward_joint(views)
@@ -107,27 +107,24 @@ class SSLModule(SuperCMModule):
             return outputs | self.forward_joint(second)
 
     def extra_forward(self, inputs: Tensor) -> Outputs:
-        """A further forward pass; under ``"labeled"`` and ``"frozen"`` it moves no statistics."""
-        return (
-            self.forward_outputs(inputs)
-            if self.batch_norm == "all"
-            else self.forward_frozen_bn(inputs)
-        )
+        """Run a further forward pass; only under ``"all"`` does it update batch-norm statistics."""
+        run = self.forward_outputs if self.batch_norm == "all" else self.forward_frozen_bn
+        return run(inputs)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
-        """Add a batch ``(x, y)`` to the metrics of validation."""
+        """Add a batch ``(x, y)`` to the validation metrics."""
         self._evaluate(batch, self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/acc``, ``val/nmi``, ``val/ari``, ``val/ece``; ``val/top5`` where ``K > 5``."""
+        """Log ``val/acc``, ``val/nmi``, ``val/ari``, ``val/ece``, and ``val/top5`` if ``K > 5``."""
         self._log_and_reset(self.val_metrics, prog_bar="val/acc")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
-        """Add a batch ``(x, y)`` to the metrics of the test."""
+        """Add a batch ``(x, y)`` to the test metrics."""
         self._evaluate(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
-        """Log the same metrics as validation does, under ``test/``."""
+        """Log the same metrics as in validation, under ``test/``."""
         self._log_and_reset(self.test_metrics)
 
 

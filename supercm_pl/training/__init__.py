@@ -1,1 +1,1 @@
-"""What semi-supervised learning and domain adaptation share."""
+"""Training shared by semi-supervised learning and domain adaptation."""

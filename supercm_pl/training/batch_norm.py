@@ -1,4 +1,4 @@
-"""What batch norm does with unlabeled samples."""
+"""Batch-norm statistics of labeled and unlabeled samples."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ BatchNormPolicy = Literal["all", "labeled", "frozen"]
 
 @contextmanager
 def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch norm as they are.
+    """Freeze the running statistics of all batch-norm layers in the modules.
 
-    In training mode, samples are still normalized by the statistics of their batch; in evaluation
-    mode nothing changes.
-
-    Args:
-        modules: All their batch-norm layers are included.
+    In training mode, samples are still normalized by the statistics of their batch.
 
     Example:
         >>> import torch

@@ -69,14 +69,14 @@ class Method(nn.Module, ABC):
     """Whether ``MethodLoss.supervised`` replaces the cross-entropy of the labeled samples."""
 
     batch_norm_policy: BatchNormPolicy = "all"
-    """What batch norm does with unlabeled samples in the method's paper or reference code; see
+    """Treatment of unlabeled samples by batch norm in the method's paper or reference code; see
     :class:`~supercm_pl.SSLModule`."""
 
     step_type: ClassVar[type[Step]] = Step
-    """What ``forward`` takes; a ``UDAStep`` makes it a method for domain adaptation alone."""
+    """The type that ``forward`` takes; ``UDAStep`` restricts the method to domain adaptation."""
 
     ramp_type: ClassVar[type[RampUp]] = SigmoidRampUp
-    """The ramp that a number stands for."""
+    """The ramp that is built if ``ramp`` is a number."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation, the same for every task and stage."""
+"""Evaluation metrics, the same for every task and stage."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from supercm_pl.checks import check_labels
 class EvaluationMetrics(nn.Module):
     """Accuracy, calibration error and clustering agreement of soft assignments.
 
-    ``acc`` (share of samples whose most probable class is right), ``top5`` (with more than five
-    classes), ``ece`` (expected calibration error, 15 bins), ``nmi`` and ``ari`` (agreement of the
-    hard assignments with the labels as partitions), all but ``ari`` in ``[0, 1]``.
+    ``acc`` (accuracy), ``top5`` (top-5 accuracy, with more than five classes), ``ece`` (expected
+    calibration error, 15 bins), ``nmi`` and ``ari`` (agreement of the hard assignments with the
+    labels as partitions). All but ``ari`` are in ``[0, 1]``.
 
     Args:
         num_classes: Number of classes ``K``, at least 2.
@@ -24,8 +24,7 @@ class EvaluationMetrics(nn.Module):
 
     def __init__(self, num_classes: int, prefix: str) -> None:
         super().__init__()
-        # `validate_args=False`: the checks look at values, which would wait for the device at each
-        # batch.
+        # Validation of arguments would synchronize with the device in every batch.
         scores: dict[str, Metric | MetricCollection] = {
             "acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
             "ece": MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False),
@@ -34,8 +33,7 @@ class EvaluationMetrics(nn.Module):
             scores["top5"] = MulticlassAccuracy(
                 num_classes, top_k=5, average="micro", validate_args=False
             )
-        # Accuracy at top 1 and top 5 must not share their state, which compute groups would let
-        # them.
+        # In a compute group, top-1 and top-5 accuracy would share their state.
         self.scores = MetricCollection(scores, prefix=prefix, compute_groups=False)
         self.partitions = MetricCollection(
             {"nmi": NormalizedMutualInfoScore(), "ari": AdjustedRandScore()},
@@ -48,22 +46,23 @@ class EvaluationMetrics(nn.Module):
 
         Raises:
             TypeError: If labels are not integers.
-            ValueError: If there is not one for each row, or one is out of range (on the CPU).
+            ValueError: If there is not one label for each sample, or one is out of range (checked
+                only on the CPU).
         """
         check_labels(labels, *assignments.shape)
         self.scores.update(assignments, labels)
         self.partitions.update(assignments.argmax(dim=1), labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """Every metric over what was added since the last reset, by its prefixed name."""
+        """Return every metric since the last reset, by its prefixed name."""
         return {**self.scores.compute(), **self.partitions.compute()}
 
     @property
     def has_data(self) -> bool:
-        """Whether anything was added since the last reset."""
+        """Whether there were batches since the last reset."""
         return any(metric.update_called for metric in self.partitions.values())
 
     def reset(self) -> None:
-        """Forget what was added."""
+        """Reset all metrics."""
         self.scores.reset()
         self.partitions.reset()

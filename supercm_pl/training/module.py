@@ -1,4 +1,4 @@
-"""What the LightningModules of both tasks share in training: step, objective, optimizer."""
+"""Base of the LightningModules of both tasks: training step, objective and optimizer."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from supercm_pl._lightning import batches_done, exclude_from_ddp
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
+from supercm_pl.data.contract import Contract
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -30,7 +31,7 @@ from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.ramps import Ramp
-from supercm_pl.training.randomness import StepRandomness, run_seed
+from supercm_pl.training.randomness import StepRandomness
 from supercm_pl.training.step import Outputs, Step
 
 
@@ -55,24 +56,24 @@ class ModuleOptions(NetworkOptions, total=False):
 
 @hands_options_to(ClusteringNetwork)
 class SuperCMModule(ClusteringNetwork):
-    r"""A backbone and a :class:`~supercm_pl.ClusteringHead`, and how they are trained together.
+    r"""Training of a backbone and a :class:`~supercm_pl.ClusteringHead`.
 
     Base of :class:`~supercm_pl.SSLModule` and :class:`~supercm_pl.UDAModule`. A subclass names
-    its parts of a batch in ``labeled_part`` and ``unlabeled_part``, and implements
+    the parts of a batch in ``labeled_part`` and ``unlabeled_part``, and implements
     :meth:`forward_views`.
 
     Args:
-        methods: What is added to the objective: one method, several or none.
+        methods: Losses that are added to the objective: one method, several or none.
         cm_weight: ``β``, the weight of the CM loss, ``>= 0``.
-        cm_ramp: How ``β`` grows over training; ``None``: full from the start, as in the papers.
-        centroid_threshold: Confidence in ``(0, 1)`` above which unlabeled samples join the labeled
-            ones of their pseudo-label in the centroids, as in the papers' ablation; ``None``:
-            labeled samples alone.
+        cm_ramp: Growth of ``β`` over training; ``None``: full from the start, as in the papers.
+        centroid_threshold: Confidence in ``(0, 1)`` above which unlabeled samples contribute to the
+            centroids with their pseudo-labels, as in the papers' ablation; ``None``: only labeled
+            samples do.
         optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
-        lr_scheduler: Builds the learning-rate schedule from the optimizer; it is stepped every
-            step.
-        backbone_lr_factor: The backbone's learning rate over that of all else, ``>= 0``.
-        **options: Those of :class:`~supercm_pl.training.network.ClusteringNetwork`.
+        lr_scheduler: Builds the learning-rate schedule from the optimizer; stepped in every step.
+        backbone_lr_factor: Learning rate of the backbone, as a multiple of that of all other
+            parameters, ``>= 0``.
+        **options: Options of :class:`~supercm_pl.training.network.ClusteringNetwork`.
     """
 
     methods: Sequence[Method]
@@ -111,12 +112,14 @@ class SuperCMModule(ClusteringNetwork):
         self.methods = nn.ModuleList(chosen)  # type: ignore[assignment]
         for method in self.methods:
             method.build(self.feature_extractor, self.head)
-        # No class as a default: jsonargparse would hand its settings on to any other that is named.
+        # If a class were the default, jsonargparse would apply its settings to any other class.
         self._optimizer = torch.optim.AdamW if optimizer is None else optimizer
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
         self._randomness = StepRandomness()
-        # All ranks compute the same centroids.
+        self._seed: int | None = None
+        self._num_unlabeled: int | None = None
+        # All ranks compute the same centroids, so there is nothing to broadcast.
         exclude_from_ddp(self, [f"head.{name}" for name, _ in self.head.named_buffers()])
         self.step_values: dict[str, Tensor] = {}
 
@@ -130,7 +133,7 @@ class SuperCMModule(ClusteringNetwork):
 
     @property
     def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Views that a training batch must have, by stream and view, each with who asks for it."""
+        """Views required in a training batch, by part and view, with the methods that need it."""
         labeled: dict[str, tuple[str, ...]] = {"weak": ("cross-entropy",)}
         unlabeled: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
         for method in self.methods:
@@ -145,31 +148,38 @@ class SuperCMModule(ClusteringNetwork):
     def forward_views(
         self, views: Mapping[PartView, Tensor], batch: ParsedBatch
     ) -> dict[PartView, Outputs]:
-        """Run one forward pass, or several where batch norm keeps parts of the batch apart."""
+        """Run one forward pass, or several if batch norm has to separate them."""
 
     def extra_forward(self, inputs: Tensor) -> Outputs:
-        """Run a further forward pass, which a method requests in a step."""
+        """Run a further forward pass, requested by a method."""
         return self.forward_outputs(inputs)
 
     def make_step(self, batch: ParsedBatch, **known: Any) -> Step:
-        """Make what the methods receive; a subclass may add to it."""
+        """Create the step that the methods receive; a subclass may add to it."""
         return Step(**known)
 
+    def setup(self, stage: str) -> None:
+        """Read seed and number of unlabeled samples; a subclass that overrides it must call it."""
+        super().setup(stage)
+        if stage == "fit":
+            # Keep values, not the contract: a copy of the module must not copy the data.
+            contract = Contract.of(self.trainer)
+            self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Let what the step draws depend on seed, step and rank alone."""
+        """Seed the random draws of the step by seed, step and rank."""
         if self.compile_mode is not None:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        seed = run_seed(self.trainer)
-        if seed is not None:
+        if self._seed is not None:
             step = batches_done(self.trainer)
-            self._randomness.start(seed, step, self.global_rank, self.device)
+            self._randomness.start(self._seed, step, self.global_rank, self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Leave the generators as they were before the step."""
+        """Restore the generators."""
         self._randomness.stop()
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int = 0) -> Tensor:
-        """Forward pass, centroids, objective, log: one step of the method."""
+        """Compute outputs, centroids and objective of a batch, and log."""
         self.step_values = {}
         step = self.forward_step(self.parse_batch(batch))
         if self.cm_weight > 0:
@@ -179,7 +189,7 @@ class SuperCMModule(ClusteringNetwork):
         return loss
 
     def forward_step(self, batch: ParsedBatch) -> Step:
-        """Run the forward pass, or passes, over every view that the objective needs."""
+        """Run the forward passes over every view that the objective needs."""
         labeled = [view for method in self.methods for view in method.labeled_views]
         unlabeled = [view for method in self.methods for view in method.views]
         if self.cm_weight > 0 or self._has_cross_entropy:
@@ -200,7 +210,7 @@ class SuperCMModule(ClusteringNetwork):
             extra_forward=self.extra_forward,
             forward_frozen_bn=self.forward_frozen_bn,
             index=batch.index,
-            num_unlabeled=self._num_unlabeled(),
+            num_unlabeled=self._num_unlabeled,
         )
 
     def update_centroids(self, step: Step) -> None:
@@ -218,40 +228,37 @@ class SuperCMModule(ClusteringNetwork):
         )
 
     def objective(self, step: Step) -> Tensor:
-        """Cross-entropy + ``cm_weight`` · CM + the weighted loss of each method, all logged."""
+        """Compute and log cross-entropy + ``cm_weight`` · CM + the weighted loss of each method."""
         num_labeled, num_samples = self._samples_per_rank(step)
         supervised = [self.cross_entropy(step, num_labeled)] if self._has_cross_entropy else []
         added = [self.cm_loss(step, num_samples)] if self.cm_weight > 0 else []
         for method in self.methods:
             value: MethodLoss = method(step)
-            self.log_training({method.name: value.loss})
-            self.log_training({f"{method.name}_{key}": log for key, log in value.logs.items()})
+            logs = {f"{method.name}_{key}": log for key, log in value.logs.items()}
+            self.log_training({method.name: value.loss, **logs})
             added.append(method.weight_at(step.progress) * value.loss)
             if value.supervised is not None:
                 supervised.append(value.supervised)
         cross_entropy = sum(supervised[1:], supervised[0])
         loss = cross_entropy + sum(added)
-        self.log_training({"ce": cross_entropy})
-        self.log_training({"loss": loss})
+        self.log_training({"ce": cross_entropy, "loss": loss})
         return loss
 
     def cross_entropy(self, step: Step, num_labeled: float | Tensor) -> Tensor:
         """Cross-entropy of the labeled samples, a scalar.
 
-        Args:
-            step: The step.
-            num_labeled: Labeled samples per rank, on average over the ranks.
+        ``num_labeled`` is the number of labeled samples per rank, averaged over the ranks.
         """
         logits = step.labeled["weak"].logits
         return F.cross_entropy(logits, step.labels, reduction="sum") / num_labeled
 
     def cm_loss(self, step: Step, num_samples: float | Tensor | None = None) -> Tensor:
-        """Weighted CM loss of the labeled and unlabeled samples, its terms logged.
+        """Compute the weighted CM loss of the labeled and unlabeled samples, and log its terms.
 
         Args:
             step: The step.
-            num_samples: Labeled and unlabeled samples per rank, on average over the ranks;
-                ``None``: every rank has as many as this one.
+            num_samples: Labeled and unlabeled samples per rank, averaged over the ranks; ``None``:
+                all ranks have as many as this one.
 
         Returns:
             ``cm_weight * cm_ramp(progress) * CM``, a scalar.
@@ -262,8 +269,8 @@ class SuperCMModule(ClusteringNetwork):
             torch.cat([labeled.assignments, unlabeled.assignments]),
             rows_per_rank=num_samples,
         )
-        self.log_training({"cm": loss.total})
-        self.log_training({f"cm_{k}": v for k, v in loss._asdict().items() if k != "total"})
+        terms = {f"cm_{k}": v for k, v in loss._asdict().items() if k != "total"}
+        self.log_training({"cm": loss.total, **terms})
         factor = 1.0 if self.cm_ramp is None else self.cm_ramp(step.progress)
         return self.cm_weight * factor * loss.total
 
@@ -272,19 +279,19 @@ class SuperCMModule(ClusteringNetwork):
         return not any(method.replaces_supervised for method in self.methods)
 
     def _samples_per_rank(self, step: Step) -> tuple[float | Tensor, ...]:
-        # Of labeled samples and of all. A user's own loader may give a rank fewer, or none.
+        # Labeled samples, and all samples. With a custom loader, ranks may differ.
         num_labeled = len(step.labels)
         num_unlabeled = len(step.unlabeled["weak"].features) if self.cm_weight > 0 else 0
         return rows_per_rank(num_labeled, num_labeled + num_unlabeled, device=step.labels.device)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One step of the optimizer, after which the terms follow the model."""
+        """Step the optimizer, then call ``after_step`` of the methods."""
         super().optimizer_step(*args, **kwargs)
         for method in self.methods:
             method.after_step(self.feature_extractor, self.head)
 
     def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
-        """The views that are needed of a training batch."""
+        """Select labels and required views of a training batch."""
         check_form(batch, self.labeled_part, self.unlabeled_part)
         inputs, labels = unpack_labeled(self.labeled_part, batch[self.labeled_part], 2)
         labeled = self.views_of(self.labeled_part, inputs)
@@ -296,22 +303,18 @@ class SuperCMModule(ClusteringNetwork):
             unlabeled=unlabeled,
         )
 
-    def views_of(self, stream: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The needed views of a stream's inputs; a tensor alone is the weak view."""
-        return needed_views(stream, given, self.required_views[stream])
-
-    def _num_unlabeled(self) -> int | None:
-        datamodule = None if self._trainer is None else getattr(self.trainer, "datamodule", None)
-        return getattr(datamodule, "num_unlabeled", None)
+    def views_of(self, part: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Select the required views of a part; a single tensor is the weak view."""
+        return needed_views(part, given, self.required_views[part])
 
     def log_training(self, values: Mapping[str, Tensor]) -> None:
-        """Have scalars logged under ``train/`` at the end of the step."""
+        """Add scalars that are logged under ``train/`` at the end of the step."""
         self.step_values |= {name: value.detach() for name, value in values.items()}
 
     def _log_step(self, batch_idx: int) -> None:
-        # Lightning takes some 60 µs for each value that it logs, so it gets them where they will be
-        # written, and at both ends of an epoch, so that they are always there to be monitored. Not
-        # for its progress bar, which would wait for the device in every step.
+        # Lightning takes about 60 µs per logged value, so log only in steps that a logger writes,
+        # and in the first and last of an epoch, for callbacks that monitor a value. The progress
+        # bar would synchronize with the device in every step.
         if self._trainer is None:
             return
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -320,7 +323,7 @@ class SuperCMModule(ClusteringNetwork):
             self.log_dict({f"train/{name}": value for name, value in self.step_values.items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimizer over the parameters that take gradients; its schedule steps with it."""
+        """Build the optimizer of the trainable parameters, and its schedule by steps."""
         optimizer = build_optimizer(self, self.backbone, self._optimizer, self._backbone_lr_factor)
         if self._lr_scheduler is None:
             return optimizer
@@ -328,11 +331,10 @@ class SuperCMModule(ClusteringNetwork):
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError(
                 "lr_scheduler must be a schedule of steps, got ReduceLROnPlateau: override "
-                "configure_optimizers to say what it monitors"
+                "configure_optimizers to set the metric that it monitors"
             )
         if getattr(scheduler, "total_steps", 0) is None:
-            steps = int(self.trainer.estimated_stepping_batches)
-            scheduler.total_steps = steps  # type: ignore[attr-defined]
+            scheduler.total_steps = int(self.trainer.estimated_stepping_batches)  # type: ignore[attr-defined]
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

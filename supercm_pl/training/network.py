@@ -1,20 +1,20 @@
-"""A backbone under a clustering head: what a checkpoint holds, and what predicts."""
+"""A backbone with a clustering head: loading, forward passes and prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypedDict, get_args
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from supercm_pl._lightning import restricted_classmethod
 from supercm_pl.backbones.features import Bottleneck
 from supercm_pl.backbones.features import feature_size as find_feature_size
-from supercm_pl.checkpoints.files import check_class_paths
-from supercm_pl.checkpoints.hyperparameters import keep_class_paths
+from supercm_pl.checkpoints.building import load_module, read_hyperparameters
+from supercm_pl.checkpoints.files import forget_other_files, read_checkpoint
 from supercm_pl.checks import check_at_least, check_choice, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.options import hands_options_to
@@ -51,24 +51,24 @@ class HeadOptions(TypedDict, total=False):
 
 @hands_options_to(ClusteringHead)
 class ClusteringNetwork(L.LightningModule):
-    """A backbone, a bottleneck where asked for, and a :class:`~supercm_pl.ClusteringHead`.
+    """A backbone, an optional bottleneck and a :class:`~supercm_pl.ClusteringHead`.
 
-    It loads, computes features, logits and assignments, and predicts; how it is trained is added by
-    :class:`~supercm_pl.training.module.SuperCMModule`.
+    It loads checkpoints, computes features, logits and assignments, and predicts.
+    :class:`~supercm_pl.training.module.SuperCMModule` adds training.
 
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
         num_classes: Number of classes ``K``, at least 2.
-        bottleneck: Features of a linear layer with batch norm and ReLU between backbone and head;
+        bottleneck: Size of a linear layer with batch norm and ReLU between backbone and head;
             ``None``: no such layer.
-        feature_size: What the backbone returns; ``None`` reads it off the backbone.
-        channels_last: Keep images and the backbone's filters with channels last in memory, which
-            makes most convolutions faster; results differ by rounding alone.
+        feature_size: Number ``d`` of features of the backbone; ``None``: read from the backbone.
+        channels_last: Store images and convolution weights with channels last, which makes most
+            convolutions faster; results differ only by rounding.
         compile_mode: Train with the backbone compiled by ``torch.compile`` in this mode;
             ``"reduce-overhead"`` and ``"max-autotune"`` replay CUDA graphs on a GPU. Names in
-            checkpoints stay as they are, and results differ by rounding alone. Copies of the
-            backbone that base methods keep are not compiled.
-        **options: Those of :class:`~supercm_pl.ClusteringHead`.
+            checkpoints do not change, and results differ only by rounding. Copies of the backbone
+            in methods are not compiled.
+        **options: Options of :class:`~supercm_pl.ClusteringHead`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ClusteringNetwork(L.LightningModule):
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
         self.head = ClusteringHead(bottleneck or size, num_classes, **options)
 
-    @_restricted_classmethod
+    @restricted_classmethod
     def load_from_checkpoint(
         cls,  # noqa: N805
         checkpoint_path: Any,
@@ -107,50 +107,59 @@ class ClusteringNetwork(L.LightningModule):
         hparams_file: Any = None,
         strict: bool | None = None,
         weights_only: bool | None = None,
+        *,
+        trust: str | Collection[str] = (),
         **kwargs: Any,
     ) -> Any:
-        """Lightning's, which unpickles nothing, and builds no class that nobody vouches for.
+        """Load as Lightning does, but unpickle nothing, parse no text, build only trusted classes.
 
-        ``weights_only=False`` turns both off, for a checkpoint that you trust as you trust code;
-        see :func:`~supercm_pl.checkpoints.files.check_class_paths`.
+        Trusted are the classes that :func:`~supercm_pl.checkpoints.trust.resolve` accepts, this
+        class and its package, and the packages in ``trust``, such as ``"mine"``.
+        ``weights_only=False`` disables all of this: the file can then run any code.
         """
-        weights_only = True if weights_only is None else weights_only
-        saved = check_class_paths(checkpoint_path) if weights_only else {}
-        changed = kwargs or hparams_file is not None
-        with keep_class_paths({} if changed else saved):
+        if weights_only is False:
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
             )
+        content = read_checkpoint(checkpoint_path, map_location)
+        if hparams_file is not None:
+            content["hyper_parameters"] = read_hyperparameters(hparams_file)
+        return load_module(cls, content, strict, trust, **kwargs)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make callbacks forget files outside the folders of the run."""
+        if self._trainer is not None:
+            forget_other_files(self._trainer, checkpoint)
 
     @property
     def feature_extractor(self) -> nn.Module:
-        """What maps inputs ``(N, ...)`` to features ``(N, d)``, the backbone and its bottleneck."""
+        """The backbone and the bottleneck, which map inputs ``(N, ...)`` to features ``(N, d)``."""
         if isinstance(self.bottleneck, nn.Identity):
             return self.backbone
         return nn.Sequential(self.backbone, self.bottleneck)
 
     def setup(self, stage: str) -> None:
-        """Have the backbone compiled at its first call, where ``compile_mode`` says so."""
+        """Compile the backbone at its first call, if ``compile_mode`` is set."""
         if stage == "fit" and self.compile_mode is not None:
-            self.backbone.compile(mode=self.compile_mode)  # in place: no name in a checkpoint moves
+            self.backbone.compile(mode=self.compile_mode)  # in place: names do not change
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of inputs ``(N, ...)``."""
+        """Return logits ``(N, K)`` of inputs ``(N, ...)``."""
         return self.forward_outputs(inputs).logits
 
     def forward_outputs(self, inputs: Tensor) -> Outputs:
-        """One forward pass: features, logits and assignments of inputs ``(N, ...)``."""
+        """Run a forward pass: features, logits and assignments of inputs ``(N, ...)``."""
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         features = self.backbone(inputs)
         if self.compile_mode is not None:
-            # What a CUDA graph returns lies in memory that its next replay writes anew.
+            # The next replay of a CUDA graph overwrites the memory of its outputs.
             features = features.clone()
         features = self.bottleneck(features)
         return Outputs(inputs, features, *self.head(features))
 
     def forward_joint(self, parts: Mapping[PartView, Tensor]) -> dict[PartView, Outputs]:
-        """One forward pass of all parts together."""
+        """Run one forward pass of all parts together."""
         if not parts:
             return {}
         check_joinable(parts)
@@ -159,25 +168,25 @@ class ClusteringNetwork(L.LightningModule):
         joined = self.forward_outputs(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
         if len(joined.features) != sum(sizes):
             raise ValueError(
-                f"backbone must return a row of features for each of {sum(sizes)} inputs, "
+                f"backbone must return one feature vector for each of {sum(sizes)} inputs, "
                 f"got {len(joined.features)}"
             )
         split = zip(*(torch.split(part, sizes) for part in joined), strict=True)
         return dict(zip(parts, (Outputs(*part) for part in split), strict=True))
 
     def forward_frozen_bn(self, inputs: Tensor) -> Outputs:
-        """A forward pass that moves no statistics of batch norm."""
+        """Run a forward pass that does not update batch-norm statistics."""
         with fixed_statistics(self.backbone, self.bottleneck):
             return self.forward_outputs(inputs)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Prediction:
-        """Class, its probability, assignments and features of a batch.
+        """Predict ``class``, ``probability``, ``assignments`` and ``features`` of a batch.
 
         Args:
-            batch: Inputs ``(N, ...)``; or a mapping with ``inputs``; or a sequence that starts with
+            batch: Inputs ``(N, ...)``, a mapping with ``inputs``, or a sequence that starts with
                 them.
-            batch_idx: Unused, as Lightning passes it.
-            dataloader_idx: Unused, as Lightning passes it.
+            batch_idx: Unused.
+            dataloader_idx: Unused.
 
         Returns:
             ``class`` ``(N,)`` int64, ``probability`` ``(N,)``, ``assignments`` ``(N, K)``,
@@ -198,6 +207,6 @@ class ClusteringNetwork(L.LightningModule):
 
     def _log_and_reset(self, metrics: EvaluationMetrics, prog_bar: str | None = None) -> None:
         for name, value in metrics.compute().items():
-            # Already the same on every rank; Lightning would warn that it can't know.
+            # All ranks have the same value; `sync_dist` avoids Lightning's warning.
             self.log(name, value, prog_bar=name == prog_bar, sync_dist=True)
         metrics.reset()

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, as they are named in a configuration."""
+"""Optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 def build_optimizer(
     module: nn.Module, backbone: nn.Module, make: OptimizerCallable, backbone_lr_factor: float
 ) -> Optimizer:
-    """An optimizer of what takes gradients, with the backbone at a rate of its own.
+    """Build an optimizer of the trainable parameters, with a separate rate for the backbone.
 
     Args:
-        module: Whose parameters are trained.
-        backbone: The part of it with the other rate.
+        module: Contains all parameters.
+        backbone: Submodule with the other rate.
         make: Builds the optimizer.
-        backbone_lr_factor: The backbone's rate over that of all else; 1 makes one group.
+        backbone_lr_factor: Learning rate of the backbone, as a multiple of that of all other
+            parameters; 1 makes a single group.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     if backbone_lr_factor == 1.0:
@@ -52,12 +53,11 @@ class WarmupCosineLR(LRScheduler):
 
     Args:
         optimizer: The optimizer whose rates are scheduled.
-        warmup_steps: Steps of linear warm-up, ``>= 0``. Even the first step has a rate above zero.
-        total_steps: Length of the run in optimizer steps. ``None`` takes it from the trainer, which
-            the modules of this package do for every schedule that has a ``total_steps`` of
-            ``None``.
+        warmup_steps: Steps of linear warm-up, ``>= 0``. Even the first step has a positive rate.
+        total_steps: Length of the run in optimizer steps. ``None``: the modules of this package
+            set it to that of the trainer, for any schedule with this attribute.
         final_factor: Fraction of the base rate at the end, in ``[0, 1]``.
-        last_epoch: As in every PyTorch schedule: the step to resume from.
+        last_epoch: The step to resume from, as in every PyTorch schedule.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -97,7 +97,7 @@ class WarmupCosineLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def factor(self, step: int) -> float:
-        """The multiplier of the base rate at ``step`` (0-based)."""
+        """Multiplier of the base rate at ``step`` (0-based)."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         if self.total_steps is None:
@@ -113,16 +113,16 @@ class WarmupCosineLR(LRScheduler):
 
 
 class InverseDecayLR(LRScheduler):
-    r"""The decay of domain adaptation: at step :math:`t`, :math:`(1 + a t)^{-b}` of the base rate.
+    r"""Multiply the base rate by :math:`(1 + a t)^{-b}` at step :math:`t`.
 
     Ganin et al., *Domain-Adversarial Training of Neural Networks* (JMLR 2016), section 5.2.2, where
     :math:`a t = 10 p` for progress :math:`p`, and :math:`b = 0.75`.
 
     Args:
         optimizer: The optimizer whose rates are scheduled.
-        gamma: ``a``, ``>= 0``, for a step.
+        gamma: ``a`` per step, ``>= 0``.
         power: ``b``, ``>= 0``.
-        last_epoch: As in every PyTorch schedule: the step to resume from.
+        last_epoch: The step to resume from, as in every PyTorch schedule.
 
     Raises:
         ValueError: If a value is negative.

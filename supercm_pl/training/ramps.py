@@ -1,4 +1,4 @@
-"""Ramps: how the weight of a loss grows over training.
+"""Ramps: the growth of a loss weight over training.
 
 A ramp is a function of training progress, not of a private counter, so a resumed run continues
 where it stopped.
@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 
 from supercm_pl.checks import check_interval, check_positive
+from supercm_pl.options import inherit_descriptions
 
 
 class Ramp(ABC):
@@ -17,7 +18,7 @@ class Ramp(ABC):
 
     @abstractmethod
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress``, the fraction of optimizer steps already taken."""
+        """Return the factor at ``progress``, the fraction of optimizer steps already taken."""
 
 
 class RampUp(Ramp):
@@ -27,27 +28,34 @@ class RampUp(Ramp):
         end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
     """
 
+    def __init_subclass__(cls) -> None:
+        inherit_descriptions(cls)
+
     def __init__(self, end: float) -> None:
         self.end = check_interval("end", end, "(0, 1]")
+
+    def __call__(self, progress: float) -> float:
+        """Return the factor at ``progress``."""
+        return self._shape(min(progress / self.end, 1.0))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(end={self.end})"
 
+    @abstractmethod
+    def _shape(self, fraction: float) -> float:
+        """Return the factor after a fraction of ``end``, in ``[0, 1]``."""
+
 
 class LinearRampUp(RampUp):
     """The factor at progress ``p`` is ``min(p / end, 1)``.
-
-    Args:
-        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
 
     Example:
         >>> LinearRampUp(end=0.5)(0.25)
         0.5
     """
 
-    def __call__(self, progress: float) -> float:
-        """The factor at ``progress``."""
-        return min(progress / self.end, 1.0)
+    def _shape(self, fraction: float) -> float:
+        return fraction
 
 
 class SigmoidRampUp(RampUp):
@@ -55,9 +63,6 @@ class SigmoidRampUp(RampUp):
 
     Laine and Aila, *Temporal Ensembling for Semi-Supervised Learning* (2017), section 3. SuperCM's
     experiments use ``end = 0.4`` (200k of 500k iterations) for the weight of the method.
-
-    Args:
-        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
 
     Example:
         >>> round(SigmoidRampUp(end=0.4)(0.0), 4), SigmoidRampUp(end=0.4)(0.4)
@@ -67,9 +72,8 @@ class SigmoidRampUp(RampUp):
     def __init__(self, end: float = 0.4) -> None:
         super().__init__(end)
 
-    def __call__(self, progress: float) -> float:
-        """The factor at ``progress``."""
-        return math.exp(-5.0 * (1.0 - min(progress / self.end, 1.0)) ** 2)
+    def _shape(self, fraction: float) -> float:
+        return math.exp(-5.0 * (1.0 - fraction) ** 2)
 
 
 class CosineRampUp(RampUp):
@@ -77,9 +81,6 @@ class CosineRampUp(RampUp):
 
     Berthelot et al., *AdaMatch: A Unified Approach to Semi-Supervised Learning and Domain
     Adaptation* (ICLR 2022), section 3.4, with ``end = 0.5``.
-
-    Args:
-        end: Fraction of training at which the factor reaches 1, in ``(0, 1]``.
 
     Example:
         >>> [round(CosineRampUp()(p), 3) for p in (0.0, 0.25, 0.5, 1.0)]
@@ -89,9 +90,8 @@ class CosineRampUp(RampUp):
     def __init__(self, end: float = 0.5) -> None:
         super().__init__(end)
 
-    def __call__(self, progress: float) -> float:
-        """The factor at ``progress``."""
-        return (1.0 - math.cos(math.pi * min(progress / self.end, 1.0))) / 2.0
+    def _shape(self, fraction: float) -> float:
+        return (1.0 - math.cos(math.pi * fraction)) / 2.0
 
 
 class AdversarialRampUp(Ramp):
@@ -111,5 +111,5 @@ class AdversarialRampUp(Ramp):
         self.gamma = check_positive("gamma", gamma)
 
     def __call__(self, progress: float) -> float:
-        """The factor at ``progress``."""
+        """Return the factor at ``progress``."""
         return 2.0 / (1.0 + math.exp(-self.gamma * progress)) - 1.0

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
@@ -13,15 +9,14 @@ from supercm_pl.seeding import derive_seed
 
 
 class StepRandomness:
-    """Seeds PyTorch's global generators for a training step, and puts them back after it.
+    """Seeds PyTorch's global generators for a training step, and restores them after it.
 
-    What a step draws, in dropout, in a perturbation, in a permutation to mix with, comes from these
-    generators, whose state is in no checkpoint. Seeded by the number of the batch in the run, a
-    resumed run draws what the uninterrupted one drew. Gradient accumulation counts batches too, so
-    the batches of one update differ.
+    Dropout, perturbations and mixtures draw from these generators, whose state is in no checkpoint.
+    The seed depends on the number of the batch in the run. So a resumed run draws the same numbers,
+    and the batches of one accumulated gradient differ.
 
-    The generators of the CPU and of the step's device take part; nothing here waits for a device.
-    Those of ``numpy`` and ``random`` do not: draw with PyTorch in a step.
+    The generators of the CPU and of the step's device are seeded, without synchronization. Those of
+    ``numpy`` and ``random`` are not: draw with PyTorch in a step.
 
     Example:
         >>> randomness = StepRandomness()
@@ -38,13 +33,13 @@ class StepRandomness:
         self._saved: tuple[torch.device, list[Tensor]] | None = None
 
     def start(self, seed: int, step: int, rank: int, device: torch.device) -> None:
-        """Remember the generators' states, and seed them.
+        """Save the generators' states, and seed them.
 
         Args:
-            seed: The run's, 0 or more.
+            seed: Seed of the run, 0 or more.
             step: Number of the batch in the run, 0 or more.
-            rank: Number of this process, 0 or more.
-            device: Where the step runs.
+            rank: Rank of this process.
+            device: Device of the step.
         """
         generators = _generators(device)
         self._saved = device, [generator.get_state() for generator in generators]
@@ -52,21 +47,13 @@ class StepRandomness:
             generator.manual_seed(derive_seed(seed, "step", step, rank))
 
     def stop(self) -> None:
-        """Put the generators back where they were before :meth:`start`."""
+        """Restore the states of the generators before :meth:`start`."""
         if self._saved is None:
             return
         device, states = self._saved
         for generator, state in zip(_generators(device), states, strict=True):
             generator.set_state(state)
         self._saved = None
-
-
-def run_seed(trainer: L.Trainer) -> int | None:
-    """The seed of a run: the data module's, else that of ``seed_everything``; ``None`` without."""
-    seed: Any = getattr(getattr(trainer, "datamodule", None), "run_seed", None)
-    if seed is None:
-        seed = os.environ.get("PL_GLOBAL_SEED")
-    return None if seed is None else int(seed)
 
 
 def _generators(device: torch.device) -> list[torch.Generator]:

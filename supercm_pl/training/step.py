@@ -1,4 +1,4 @@
-"""What a method receives for a training step."""
+"""The data of a training step that a method receives."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class _ParsedBatch(ParsedBatch):
 
 @hands_options_to(SuperCMModule)
 class UDAModule(SuperCMModule):
-    r"""Trains a classifier for a target domain from a labeled source domain.
+    r"""Adaptation of a classifier from a labeled source domain to an unlabeled target domain.
 
     The objective of a step is
 
@@ -50,29 +50,28 @@ class UDAModule(SuperCMModule):
             + \sum_j w_j\, r_j(p)\, A_j(\text{source}, \text{target}),
 
     with the centroids of the CM loss computed from the source features of the same forward pass
-    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no adapter it is
-    training on the source only.
+    (Singh et al., *SuperCM*, Pattern Recognition 2025). With ``cm_weight=0`` and no method,
+    training uses only the source.
 
-    A training batch is ``{"source": (x, y), "target": x}``; from several sources ``"source": (x, y,
-    domain)``. In semi-supervised adaptation ``"labeled_target": (x, y)`` is there as well: its rows
-    join the source's in the cross-entropy and in the centroids. Each ``x`` may be a mapping of
-    views. Validation has two loaders, of source batches ``(x, y)`` and of target batches ``x``; a
-    test batch is ``(x, y)`` of the target.
+    A training batch is ``{"source": (x, y), "target": x}``, with ``"source": (x, y, domain)`` for
+    several sources. In semi-supervised adaptation, it also has ``"labeled_target": (x, y)``, whose
+    samples join the source in the cross-entropy and in the centroids. Each ``x`` may be a mapping
+    of views. Validation has two loaders: source batches ``(x, y)`` and target batches ``x``. A test
+    batch is ``(x, y)`` of the target.
 
     Args:
-        methods: What is added to the objective: one method, several or none. Those of
-            :mod:`supercm_pl.ssl.methods` train on the target by itself.
-        validators: What is measured in validation without a label of the target, as
-            ``val/<name>``; the accuracy on the source always is.
-        batch_norm: What batch norm does with two domains. ``"mixed"``: one forward pass of both.
-            ``"separate"``: one for each domain, normalised apart; both move the running statistics.
-            ``"domain"``: the same, but each domain moves running statistics of its own, and the
-            target is tested with its own.
-        **options: Those of :class:`~supercm_pl.training.module.SuperCMModule`.
+        methods: Losses that are added to the objective: one method, several or none. Methods of
+            :mod:`supercm_pl.ssl.methods` train on the target.
+        validators: Scores of the model without target labels, logged as ``val/<name>``.
+        batch_norm: Treatment of two domains by batch norm. ``"mixed"``: one forward pass of both.
+            ``"separate"``: one pass for each domain; both update the running statistics.
+            ``"domain"``: as ``"separate"``, but each domain has its own running statistics;
+            evaluation of the target uses those of the target.
+        **options: Options of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Raises:
-        TypeError: If ``num_classes`` is not an integer, or a batch is not of the form above.
-        ValueError: If a value is out of range, or a view that an adapter needs is missing.
+        TypeError: If ``num_classes`` is not an integer, or a batch does not have the form above.
+        ValueError: If a value is out of range, or a view that a method needs is missing.
 
     Example:
         >>> from supercm_pl.backbones import MLP
@@ -109,7 +108,7 @@ class UDAModule(SuperCMModule):
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")
 
     def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
-        """The views that are needed, with labeled target rows after those of the source."""
+        """Select labels and required views; labeled target samples follow those of the source."""
         check_form(batch, _SOURCE, _TARGET)
         inputs, labels, *domains = unpack_labeled(_SOURCE, batch[_SOURCE], 3)
         labeled = self.views_of(_SOURCE, inputs)
@@ -137,14 +136,14 @@ class UDAModule(SuperCMModule):
 
     @property
     def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Views that a training batch must have, by stream and view, each with who asks for it."""
+        """Views required in a training batch, by part and view, with the methods that need it."""
         views = super().required_views
         return {**views, _LABELED_TARGET: views[_SOURCE]}
 
     def forward_views(
         self, views: Mapping[PartView, Tensor], batch: ParsedBatch
     ) -> dict[PartView, Outputs]:
-        """One forward pass, or one for each domain."""
+        """Run one forward pass, or one for each domain."""
         if self.batch_norm == "mixed":
             return self.forward_joint(views)
         assert isinstance(batch, _ParsedBatch)
@@ -160,12 +159,12 @@ class UDAModule(SuperCMModule):
         return source | outputs
 
     def make_step(self, batch: ParsedBatch, **known: Any) -> UDAStep:
-        """Make the step, which knows how many of its labeled samples are from the source."""
+        """Create the step, with the number of source samples among the labeled ones."""
         assert isinstance(batch, _ParsedBatch)
         return UDAStep(**known, num_source=batch.num_source, domains=batch.domains)
 
     def validation_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> None:
-        """Add a batch of the source ``(x, y)`` (loader 0) or of the target ``x`` (loader 1)."""
+        """Add a source batch ``(x, y)`` (loader 0) or a target batch ``x`` (loader 1)."""
         if dataloader_idx == 0:
             inputs, labels, *_ = unpack_labeled("source validation", batch, 3)
             with self._source():
@@ -184,21 +183,21 @@ class UDAModule(SuperCMModule):
             self.oracle_metrics.update(outputs.assignments, oracle[0])
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/source_acc``, ``val/<validator>``, and ``val/oracle_target_acc`` if asked.
+        """Log ``val/source_acc``, ``val/<validator>``, and ``val/oracle_target_acc`` if known.
 
-        Where no source rows are held out there is no ``val/source_acc``.
+        Without held-out source samples, there is no ``val/source_acc``.
         """
         if self._have_data(self.source_metrics):
             self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
         for validator in self._validators():
-            # Already the same on every rank; Lightning would warn that it can't know.
+            # All ranks have the same value; `sync_dist` avoids Lightning's warning.
             self.log(f"val/{validator.name}", validator.compute(), sync_dist=True)
             validator.reset()
         if self._have_data(self.oracle_metrics):
             self._log_and_reset(self.oracle_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
-        """Add a batch ``(x, y)`` of the target to the metrics of the test."""
+        """Add a target batch ``(x, y)`` to the test metrics."""
         self._evaluate(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
@@ -206,7 +205,7 @@ class UDAModule(SuperCMModule):
         self._log_and_reset(self.test_metrics)
 
     def _have_data(self, metrics: EvaluationMetrics) -> bool:
-        # Asked of all ranks: a small part of the data may leave some without a row.
+        # All ranks decide together: with few samples, some ranks may have none.
         return self.trainer.strategy.reduce_boolean_decision(metrics.has_data, all=False)
 
     def _source(self) -> AbstractContextManager[None]:

@@ -1,4 +1,8 @@
-"""Figures of a model's results; they require matplotlib (``pip install 'supercm-pl[plot]'``)."""
+"""Figures of a model's results.
+
+Functions that plot return the axes or the figure. They require matplotlib (``pip install
+'supercm-pl[plot]'``) and raise ``ModuleNotFoundError`` without it.
+"""
 
 from supercm_pl.viz.classification import (
     Reliability,
@@ -8,7 +12,7 @@ from supercm_pl.viz.classification import (
     reliability,
 )
 from supercm_pl.viz.curves import Curve, plot_curves, read_curves
-from supercm_pl.viz.domains import (
+from supercm_pl.viz.domain_shift import (
     class_accuracy,
     plot_a_distance,
     plot_class_accuracy,

@@ -1,32 +1,30 @@
-"""Which classes are taken for which, and how sure the assignments are."""
+"""Confusion between classes, and calibration of the assignments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from supercm_pl.viz.axes import check_assignments, check_labels, class_names, new_axes
+from supercm_pl.checks import check_labels, check_size
+from supercm_pl.viz.axes import check_assignments, class_names, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# More numbers than this in a row can't be read.
+# Above this many classes, numbers in the cells are unreadable.
 _MOST_NUMBERS = 20
 
 
 def confusion_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """How often class ``i`` (row) was taken for class ``j`` (column).
+    """Count how often class ``i`` (row) was predicted as class ``j`` (column).
 
     Args:
         predicted: ``(N,)`` integers in ``0..K-1``.
         labels: ``(N,)`` integers in ``0..K-1``.
-        num_classes: ``K``.
-
-    Returns:
-        ``(K, K)`` int64.
+        num_classes: ``K``, the number of rows and columns of the returned int64 tensor.
 
     Example:
         >>> confusion_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2)
@@ -47,24 +45,19 @@ def plot_confusion_matrix(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw which classes are taken for which; rows are the true classes.
+    """Plot the confusion matrix; rows are the true classes.
 
     Args:
         predicted: ``(N,)`` integers in ``0..K-1``, or assignments ``(N, K)``.
         labels: ``(N,)`` integers in ``0..K-1``.
-        num_classes: ``K``; ``None`` takes it from the assignments, the names, or the largest
-            number.
-        names: Of the classes; ``None`` shows their numbers.
-        normalize: Show the share of the true class, in percent, not the count.
-        title: Above the axes.
-        ax: Axes to draw on; ``None`` makes a new figure.
-
-    Returns:
-        The axes drawn on.
+        num_classes: ``K``; ``None`` infers it from the assignments, names or largest number.
+        names: Class names; ``None`` shows class numbers.
+        normalize: Show percentages of the true class instead of counts.
+        title: Title of the axes.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
-        ModuleNotFoundError: If matplotlib is missing.
+        ValueError: If shapes or values are inconsistent.
     """
     predicted, labels = predicted.detach().cpu(), labels.detach().cpu()
     if predicted.ndim == 2:
@@ -72,14 +65,14 @@ def plot_confusion_matrix(
         predicted = predicted.argmax(dim=1)
     if predicted.ndim != 1 or predicted.shape != labels.shape or not len(labels):
         raise ValueError(
-            f"predicted and labels must have one shape (N,) with N of 1 or more, "
+            "predicted and labels must have one shape (N,) with N ≥ 1, "
             f"got {tuple(predicted.shape)} and {tuple(labels.shape)}"
         )
     if num_classes is None:
         largest = int(torch.maximum(predicted.max(), labels.max())) + 1
         num_classes = largest if names is None else len(names)
-    check_labels(predicted, num_classes, "predicted")
-    check_labels(labels, num_classes)
+    check_labels(predicted, len(predicted), num_classes, name="predicted")
+    check_labels(labels, len(labels), num_classes)
     counts = confusion_counts(predicted, labels, num_classes)
     return draw_confusion(counts, names=names, normalize=normalize, title=title, ax=ax)
 
@@ -92,7 +85,7 @@ def draw_confusion(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """As :func:`plot_confusion_matrix`, of counts ``(K, K)`` from :func:`confusion_counts`."""
+    """Plot counts ``(K, K)`` of :func:`confusion_counts`, as :func:`plot_confusion_matrix` does."""
     count = len(counts)
     known = class_names(names, count)
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -117,11 +110,10 @@ class Reliability(NamedTuple):
     """Confidence against accuracy, in bins of equal width over ``(0, 1]``.
 
     Attributes:
-        confidence: ``(B,)`` mean confidence of a bin, NaN where it is empty.
-        accuracy: ``(B,)`` share of right assignments of a bin, NaN where it is empty.
-        counts: ``(B,)`` samples of a bin, int64.
-        error: Expected calibration error ``Σ_b counts_b / N · |accuracy_b − confidence_b|``, a
-            scalar.
+        confidence: ``(B,)`` mean confidence of each bin, NaN for empty bins.
+        accuracy: ``(B,)`` accuracy of each bin, NaN for empty bins.
+        counts: ``(B,)`` samples per bin, int64.
+        error: Scalar expected calibration error ``Σ_b counts_b / N · |accuracy_b − confidence_b|``.
     """
 
     confidence: Tensor
@@ -131,18 +123,15 @@ class Reliability(NamedTuple):
 
 
 def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
-    """How far confidence can be believed (Guo et al., ICML 2017, section 2).
+    """Compare confidence with accuracy (Guo et al., ICML 2017, section 2).
 
     Args:
         assignments: ``(N, K)``, rows on the simplex.
         labels: ``(N,)`` integers in ``0..K-1``.
-        bins: Number of bins, 1 or more; 15 is that of the logged ``ece``.
-
-    Returns:
-        The bins and the expected calibration error.
+        bins: Number of bins, 1 or more; the logged ``ece`` uses 15.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
+        ValueError: If shapes or values are inconsistent.
 
     Example:
         >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
@@ -150,11 +139,10 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
         0.4
     """
     check_assignments(assignments, labels)
-    if bins < 1:
-        raise ValueError(f"bins must be 1 or more, got {bins}")
+    check_size("bins", bins)
     confidence, predicted = assignments.detach().cpu().double().max(dim=1)
     right = (predicted == labels.cpu()).double()
-    # Bins are open below and closed above, as those of torchmetrics.
+    # Bins are open below and closed above, as in torchmetrics.
     found = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     counts = torch.bincount(found, minlength=bins)
     size = counts.double()
@@ -172,48 +160,28 @@ def plot_reliability(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw accuracy over confidence; the diagonal is perfect calibration.
+    """Plot accuracy against confidence; the diagonal is perfect calibration.
 
     Args:
-        assignments: ``(N, K)``, rows on the simplex.
-        labels: ``(N,)`` integers in ``0..K-1``.
-        bins: Number of bins, 1 or more.
-        title: Above the axes; ``None`` states the expected calibration error.
-        ax: Axes to draw on; ``None`` makes a new figure.
-
-    Returns:
-        The axes drawn on.
+        assignments: As in :func:`reliability`.
+        labels: As in :func:`reliability`.
+        bins: As in :func:`reliability`.
+        title: Title of the axes; ``None`` shows the expected calibration error.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
-        ModuleNotFoundError: If matplotlib is missing.
+        ValueError: If shapes or values are inconsistent.
     """
     found = reliability(assignments, labels, bins)
     ax = new_axes() if ax is None else ax
     edges = torch.arange(bins).double() / bins
     filled = found.counts > 0
-    ax.bar(
-        edges[filled].numpy(),
-        found.accuracy[filled].numpy(),
-        width=1 / bins,
-        align="edge",
-        edgecolor="white",
-    )
+    confidence, accuracy = found.confidence[filled].numpy(), found.accuracy[filled].numpy()
+    ax.bar(edges[filled].numpy(), accuracy, width=1 / bins, align="edge", edgecolor="white")
     ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
-    ax.plot(
-        found.confidence[filled].numpy(),
-        found.accuracy[filled].numpy(),
-        color="C1",
-        marker="o",
-        markersize=3,
-    )
-    ax.set(
-        xlim=(0, 1),
-        ylim=(0, 1.02),
-        xlabel="confidence",
-        ylabel="accuracy",
-        title=title or f"reliability: calibration error {float(found.error):.3f}",
-    )
+    ax.plot(confidence, accuracy, color="C1", marker="o", markersize=3)
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+    ax.set_title(title or f"reliability: calibration error {float(found.error):.3f}")
     return ax
 
 
@@ -225,41 +193,29 @@ def plot_confidence(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how the largest entry of the assignments is distributed.
+    """Plot the distribution of the confidence, the largest entry of the assignments.
 
     Args:
         assignments: ``(N, K)``, rows on the simplex.
-        labels: ``(N,)`` integers in ``0..K-1``, to tell right from wrong; ``None`` where unknown.
-        bins: Number of bins between ``1/K``, the least confidence there is, and 1; 1 or more.
-        title: Above the axes.
-        ax: Axes to draw on; ``None`` makes a new figure.
-
-    Returns:
-        The axes drawn on.
+        labels: ``(N,)`` integers in ``0..K-1``, to separate correct from wrong ones, or ``None``.
+        bins: Number of bins between ``1/K``, the smallest confidence, and 1; 1 or more.
+        title: Title of the axes.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
-        ModuleNotFoundError: If matplotlib is missing.
+        ValueError: If shapes or values are inconsistent.
     """
     check_assignments(assignments, labels)
-    if bins < 1:
-        raise ValueError(f"bins must be 1 or more, got {bins}")
+    check_size("bins", bins)
     confidence, predicted = assignments.detach().cpu().double().max(dim=1)
-    groups: dict[str, Literal["C0", "C3", "C7"]] = {"samples": "C7"}
-    parts = [confidence]
+    names, colors, parts = ["samples"], ["C7"], [confidence]
     if labels is not None:
         right = predicted == labels.cpu()
-        groups = {"right": "C0", "wrong": "C3"}
+        names, colors = ["right", "wrong"], ["C0", "C3"]
         parts = [confidence[right], confidence[~right]]
     ax = new_axes() if ax is None else ax
-    ax.hist(
-        [part.numpy() for part in parts],
-        bins=bins,
-        range=(1 / assignments.shape[1], 1.0),
-        stacked=True,
-        label=list(groups),
-        color=list(groups.values()),
-    )
+    values, limits = [part.numpy() for part in parts], (1 / assignments.shape[1], 1.0)
+    ax.hist(values, bins=bins, range=limits, stacked=True, label=names, color=colors)
     ax.legend(frameon=False)
     ax.set(xlabel="confidence", ylabel="samples", title=title or "assignment confidence")
     return ax

@@ -1,4 +1,4 @@
-"""Curves of what a run logged."""
+"""Curves of logged values."""
 
 from __future__ import annotations
 
@@ -17,39 +17,38 @@ _COLUMNS = 3
 
 
 class Curve(NamedTuple):
-    """One metric: the optimizer steps at which it was logged, and its values there."""
+    """Values of one metric, and the optimizer steps at which they were logged."""
 
     steps: list[int]
     values: list[float]
 
 
 def read_curves(path: str | Path) -> dict[str, Curve]:
-    """Read what Lightning's ``CSVLogger`` wrote.
+    """Read the ``metrics.csv`` of Lightning's ``CSVLogger``.
 
     Args:
-        path: ``metrics.csv``, or the folder it is in.
+        path: The file, or its folder.
 
     Returns:
-        A curve for each metric, in the order of the file; cells that are empty or no number are
-        left out, and so are metrics that have none.
+        One curve for each metric with finite values, in the order of the file.
 
     Raises:
-        ValueError: If there is no such file, or it has no column ``step``.
+        ValueError: If the file does not exist or has no column ``step``.
     """
     path = Path(path)
     path = path / "metrics.csv" if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"there is no {path}: the run must log to Lightning's CSVLogger")
+        raise ValueError(f"{path} does not exist; log the run with Lightning's CSVLogger")
     curves: dict[str, Curve] = {}
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if "step" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path} has no column step: CSVLogger did not write it")
+            raise ValueError(f"{path} has no column step, so CSVLogger did not write it")
         for row in reader:
             step = _number(row.pop("step"))
             for name, cell in row.items():
                 value = _number(cell)
-                # Without a header a cell has no name, and its value is a list.
+                # csv collects cells without a header in a list.
                 if name and name != "epoch" and step is not None and value is not None:
                     curve = curves.setdefault(name, Curve([], []))
                     curve.steps.append(int(step))
@@ -61,20 +60,15 @@ def plot_curves(
     runs: str | Path | Mapping[str, str | Path | Mapping[str, Curve]],
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw metrics over optimizer steps, each in a panel, several runs in one.
+    """Plot metrics over optimizer steps, one panel per metric, with all runs in each.
 
     Args:
-        runs: A ``metrics.csv`` or the folder it is in; or several of them by the name of the run;
-            or curves that are read already.
-        names: The metrics; ``None``: the terms of the loss, all that start with ``train/``. One
-            that no run has is left out.
-
-    Returns:
-        The figure.
+        runs: A ``metrics.csv`` or its folder, several of them by name, or curves.
+        names: Metrics; ``None`` selects all that start with ``train/``. Metrics that no run has
+            are omitted.
 
     Raises:
-        ValueError: If no run has any of the metrics, or a file can't be read.
-        ModuleNotFoundError: If matplotlib is missing.
+        ValueError: If no run has any of the metrics, or a file cannot be read.
     """
     given = runs if isinstance(runs, Mapping) else {"": runs}
     read = {
@@ -88,7 +82,7 @@ def plot_curves(
         wanted = [name for name in names if name in logged]
     if not wanted:
         asked = "train/..." if names is None else ", ".join(names)
-        raise ValueError(f"no run has logged {asked}; there are {', '.join(logged) or 'none'}")
+        raise ValueError(f"no run has logged {asked}; logged: {', '.join(logged) or 'none'}")
     columns = min(_COLUMNS, len(wanted))
     rows = math.ceil(len(wanted) / columns)
     figure = new_figure(3.6 * columns, 2.5 * rows)

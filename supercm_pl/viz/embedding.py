@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Embedding(NamedTuple):
-    """What one panel of :func:`plot_embeddings` shows; as in :func:`plot_embedding`."""
+    """One panel of :func:`plot_embeddings`; arguments as in :func:`plot_embedding`."""
 
     features: Tensor
     groups: Tensor
@@ -39,31 +39,23 @@ def plot_embedding(
     centroids_are_groups: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw features in the plane, colored by group, with the centroids among them.
-
-    Features and centroids are projected together, so that they share one plane.
+    """Plot features and centroids, projected together to the plane and colored by group.
 
     Args:
         features: ``(N, d)``.
-        groups: ``(N,)`` integers by which points are colored: classes, assignments or domains;
-            ``-1`` is unknown, and gray.
-        centroids: ``(K, d)``, drawn as stars; ``None`` draws none.
-        names: Of the groups, for the legend; ``None`` shows their numbers.
-        projection: ``"umap"`` and ``"tsne"`` keep neighborhoods, ``"pca"`` keeps distances and is
-            quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
-            points.
-        title: Above the axes.
-        seed: Of the projection.
-        centroids_are_groups: Give row ``k`` of the centroids the color of group ``k``; else, where
-            groups are domains, they are white.
-        ax: Axes to draw on; ``None`` makes a new figure.
-
-    Returns:
-        The axes drawn on.
+        groups: ``(N,)`` class, assignment or domain numbers; ``-1`` is unknown, in gray.
+        centroids: ``(K, d)``, plotted as stars, or ``None``.
+        names: Group names for the legend; ``None`` shows group numbers.
+        projection: As in :func:`~supercm_pl.viz.project`.
+        title: Title of the axes.
+        seed: Seed of the projection.
+        centroids_are_groups: Color centroid ``k`` like group ``k``. Use ``False`` if groups are
+            domains; centroids are then white.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Raises:
-        ValueError: If the shapes don't fit together or there are fewer than two points.
-        ModuleNotFoundError: If matplotlib is missing, or UMAP where it is asked for.
+        ValueError: If the shapes are inconsistent or there are fewer than two points.
+        ModuleNotFoundError: If UMAP is requested and missing.
     """
     panel = Embedding(features, groups, centroids, names, centroids_are_groups)
     _check(panel)
@@ -75,22 +67,18 @@ def plot_embedding(
 def plot_embeddings(
     panels: Mapping[str, Embedding], *, projection: Projection = "auto", seed: int = 0
 ) -> Figure:
-    """Draw embeddings side by side: before and after, or by class and by domain.
+    """Plot embeddings side by side, for example before and after, or by class and by domain.
 
-    Panels with the same features and centroids (the same tensors) share one plane; other features
-    are another space, and get a plane of their own.
+    Panels share a projection if they have the same feature and centroid tensors.
 
     Args:
-        panels: What to draw, by its title.
+        panels: Panels by title.
         projection: As in :func:`plot_embedding`.
-        seed: Of the projections.
-
-    Returns:
-        The figure.
+        seed: Seed of the projections.
 
     Raises:
-        ValueError: As in :func:`plot_embedding`, or if there is no panel.
-        ModuleNotFoundError: If matplotlib is missing, or UMAP where it is asked for.
+        ValueError: As in :func:`plot_embedding`, or if ``panels`` is empty.
+        ModuleNotFoundError: If UMAP is requested and missing.
 
     Example:
         >>> features, labels, domains = torch.randn(6, 4), torch.arange(6) % 3, torch.arange(6) % 2
@@ -99,7 +87,7 @@ def plot_embeddings(
         2
     """
     if not panels:
-        raise ValueError("panels must hold one embedding or more, got none")
+        raise ValueError("panels must have at least one entry, got none")
     for panel in panels.values():
         _check(panel)
     figure = new_figure(5.2 * len(panels), 4.2)
@@ -115,9 +103,7 @@ def plot_embeddings(
 def _check(panel: Embedding) -> None:
     features, groups, centroids = panel.features, panel.groups, panel.centroids
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(
-            f"features must have shape (N, d) with N of 2 or more, got {tuple(features.shape)}"
-        )
+        raise ValueError(f"features must have shape (N, d) with N ≥ 2, got {tuple(features.shape)}")
     if groups.shape != features.shape[:1]:
         raise ValueError(
             f"groups must have shape ({len(features)},), one for each row of features, "
@@ -139,20 +125,13 @@ def _draw(panel: Embedding, points: Points, title: str | None, ax: Axes) -> None
     number = panel.groups.detach().cpu().numpy()
     for group in np.unique(number):
         members = points[: len(number)][number == group]
-        label = _label(int(group), panel.names)
-        ax.scatter(
-            members[:, 0], members[:, 1], s=10, color=color(group), label=label, linewidths=0
-        )
+        label, across, up = _label(int(group), panel.names), members[:, 0], members[:, 1]
+        ax.scatter(across, up, s=10, color=color(group), label=label, linewidths=0)
     for group, (across, up) in enumerate(points[len(number) :]):
         face = color(group) if panel.centroids_are_groups else "white"
         ax.scatter(across, up, s=160, color=face, marker="*", edgecolors="black")
-    ax.legend(
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        frameon=False,
-        fontsize="small",
-        markerscale=1.8,
-    )
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    ax.legend(**place, frameon=False, fontsize="small", markerscale=1.8)
     ax.set(xticks=[], yticks=[], title=plain(title or ""))
 
 

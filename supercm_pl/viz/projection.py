@@ -1,4 +1,4 @@
-"""Features in the plane: UMAP where it is installed, else t-SNE, else PCA."""
+"""Projection of features to the plane with UMAP, t-SNE or PCA."""
 
 from __future__ import annotations
 
@@ -9,48 +9,45 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from supercm_pl.checks import check_choice
+
 Projection = Literal["auto", "umap", "tsne", "pca"]
 
 Points = npt.NDArray[np.float64]
 
-# Below it, neighborhoods mean little and UMAP's spectral start fails.
+# Below, neighborhoods mean little and UMAP's spectral initialization fails.
 _FEWEST_NEIGHBORS = 5
 
 
 def project(
-    points: Points,
-    projection: Projection = "auto",
-    *,
-    seed: int = 0,
-    start: Points | None = None,
+    points: Points, projection: Projection = "auto", *, seed: int = 0, start: Points | None = None
 ) -> Points:
-    """Project points to the plane; draws nothing from the global random number generators.
+    """Project points to the plane, without using the global random number generators.
 
     Args:
         points: ``(N, d)``, two or more, finite.
-        projection: ``"umap"`` and ``"tsne"`` keep neighborhoods, ``"pca"`` keeps distances and is
-            quick. ``"auto"`` is UMAP where it is installed, else t-SNE; PCA for less than six
-            points.
-        seed: Of UMAP and t-SNE.
-        start: ``(N, 2)``, where UMAP and t-SNE start, such as the plane of an earlier epoch, so
-            that points stay near where they were; ``None`` starts at the two first principal
-            components (t-SNE) or at the spectrum (UMAP).
+        projection: ``"umap"`` and ``"tsne"`` preserve neighborhoods; ``"pca"`` preserves distances
+            and is fast. ``"auto"`` is UMAP if it is installed, otherwise t-SNE; PCA for fewer than
+            six points.
+        seed: Seed of UMAP and t-SNE.
+        start: ``(N, 2)``, initial points of UMAP and t-SNE, for example those of an earlier epoch
+            to move points little. ``None`` uses the first two principal components for t-SNE and a
+            spectral initialization for UMAP.
 
     Returns:
         ``(N, 2)``.
 
     Raises:
         ValueError: If the projection is unknown or points are not finite.
-        ModuleNotFoundError: If ``"umap"`` is asked for and not installed.
+        ModuleNotFoundError: If ``"umap"`` is requested and not installed.
 
     Example:
         >>> project(np.eye(3), "pca").shape
         (3, 2)
     """
-    if projection not in get_args(Projection):
-        raise ValueError(f"projection must be one of {get_args(Projection)}, got {projection!r}")
+    check_choice("projection", projection, get_args(Projection))
     if not np.isfinite(points).all():
-        raise ValueError("points to project must be finite, got NaN or Inf")
+        raise ValueError("points must be finite, got NaN or Inf")
     if projection == "auto":
         projection = _best_for(len(points))
     if projection == "pca" or np.ptp(points, axis=0).max(initial=0.0) == 0.0:
@@ -67,7 +64,7 @@ def _best_for(count: int) -> Projection:
 def _principal_components(points: Points) -> Points:
     centered = points - points.mean(axis=0)
     _, _, directions = np.linalg.svd(centered, full_matrices=False)
-    # The sign of a direction is arbitrary; fixed, it is the same on every machine.
+    # The sign of a direction is arbitrary; fix it, so that it is the same on every machine.
     largest = np.abs(directions).argmax(axis=1)
     signs = np.sign(directions[np.arange(len(directions)), largest])
     plane = np.zeros((len(points), 2))
@@ -82,10 +79,10 @@ def _tsne(points: Points, seed: int, start: Points | None) -> Points:
     options: dict[str, float] = {}
     if start is None:
         plane = _principal_components(points)
-        # As scikit-learn's own start by principal components, which needs two features.
+        # Like scikit-learn's initialization by principal components, which needs two features.
         plane = plane / max(float(plane[:, 0].std()), 1e-12) * 1e-4
     else:
-        # Exaggeration would throw the points about, to find the order which they have already.
+        # Exaggeration would scatter points that are already ordered.
         plane, options["early_exaggeration"] = start, 1.0
     perplexity = min(30.0, (len(points) - 1) / 3)
     init = plane.astype(np.float32)
@@ -98,7 +95,7 @@ def _umap(points: Points, seed: int, start: Points | None) -> Points:
         umap = import_module("umap")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'projection="umap" needs umap-learn: pip install \'supercm-pl[umap]\', or take "tsne"'
+            'projection="umap" requires umap-learn: pip install \'supercm-pl[umap]\', or use "tsne"'
         ) from error
     neighbors = min(15, len(points) - 1)
     init = "spectral" if start is None else start.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Rows that are kept of a stream of batches."""
+"""Random sample of a sequence of batches."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from supercm_pl.viz.classification import confusion_counts
 
 
 class Reservoir:
-    """An even sample of the rows of one loader, whose number need not be known before.
+    """Uniform random sample from a loader of unknown length.
 
     Args:
-        domain: The number of the loader.
-        size: Rows to keep, 1 or more.
-        max_mistakes: Wrongly assigned rows to keep, 0 or more.
+        domain: Number of the loader.
+        size: Samples to keep, 1 or more.
+        max_mistakes: Wrong predictions to keep, 0 or more.
         num_classes: ``K``.
 
     Attributes:
-        seen: Rows added.
-        kept: Columns of the rows kept: features, assignments, labels, their place in the loader,
-            and the random priority by which they were chosen.
-        mistakes: Columns of the surest mistakes: inputs, labels, predicted, confidence, domains,
-            their place in the loader, and ``doubt``, one minus the confidence, ascending.
-        confusion: ``(K, K)`` int64, of all rows with labels.
+        seen: Number of samples added.
+        kept: Columns of the kept samples, with the random ``priority`` that selected them; ``rows``
+            are positions in the loader.
+        mistakes: Columns of the most confident mistakes, sorted by ``doubt``, one minus the
+            confidence.
+        confusion: ``(K, K)`` int64, confusion counts of all labeled samples.
     """
 
     def __init__(self, domain: int, size: int, max_mistakes: int, num_classes: int) -> None:
@@ -33,7 +33,7 @@ class Reservoir:
         self.kept: dict[str, Tensor] = {}
         self.mistakes: dict[str, Tensor] = {}
         self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-        # The same numbers at each validation, so that the same rows are kept.
+        # The same numbers in each validation, so that the same samples are kept.
         self._random = np.random.default_rng(domain)
 
     def add(
@@ -45,7 +45,7 @@ class Reservoir:
             features: ``(B, d)``, on any device.
             assignments: ``(B, K)``.
             inputs: ``(B, ...)``.
-            labels: ``(B,)``; ``None`` where they are not known.
+            labels: ``(B,)``, or ``None`` if unknown.
         """
         count = len(features)
         assignments = assignments.float().cpu()
@@ -84,11 +84,11 @@ class Reservoir:
 
 
 def appended(old: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The rows of two tables; an empty one has no columns."""
+    """Concatenate two tables; an empty one has no columns."""
     return {name: torch.cat([old[name], new[name]]) for name in new} if old else new
 
 
 def first(table: dict[str, Tensor], by: str, count: int) -> dict[str, Tensor]:
-    """The first rows of a table when it is sorted by a column."""
+    """Return the first rows of a table sorted by a column."""
     order = table[by].argsort(stable=True)[:count]
     return {name: column[order] for name, column in table.items()}

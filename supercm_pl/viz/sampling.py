@@ -1,4 +1,4 @@
-"""A bounded sample of what the model makes of the validation data, for pictures."""
+"""Bounded sample of the model's outputs on validation data, for figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
@@ -17,17 +16,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from supercm_pl.checks import check_at_least
+from supercm_pl.data.contract import Contract
 from supercm_pl.viz.reservoir import Reservoir, appended, first
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mistakes:
-    """Samples of the validation data that are assigned to a wrong class, the surest first.
+    """Wrongly classified validation samples, the most confident first.
 
     Attributes:
         inputs: ``(M, ...)`` float32, on the CPU.
         labels: ``(M,)`` int64, true classes.
-        predicted: ``(M,)`` int64, classes that they are taken for.
+        predicted: ``(M,)`` int64, predicted classes.
         confidence: ``(M,)`` float32, descending.
         domains: ``(M,)`` int64.
         rows: ``(M,)`` int64, as in :class:`ValidationSamples`.
@@ -43,20 +43,19 @@ class Mistakes:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSamples:
-    """What pictures are made of; tensors on the CPU, without a graph.
+    """Sampled validation data, detached and on the CPU.
 
     Attributes:
-        features: ``(N, d)`` float32, of a sample of the validation data.
+        features: ``(N, d)`` float32.
         assignments: ``(N, K)`` float32.
-        labels: ``(N,)`` int64; ``-1`` where the label is not known.
-        domains: ``(N,)`` int64, the number of the validation loader.
-        rows: ``(N,)`` int64, row of the data set, or place in the loader where it has no rows.
-        centroids: ``(K, d)`` float32; ``None`` where no labeled feature was taken into them.
+        labels: ``(N,)`` int64; ``-1`` for unknown labels.
+        domains: ``(N,)`` int64, number of the validation loader.
+        rows: ``(N,)`` int64, index in the data set, or position in the loader if it has none.
+        centroids: ``(K, d)`` float32; ``None`` if they were never updated.
         classes: ``K`` names.
-        domain_names: Of the validation loaders.
-        confusion: ``(D, K, K)`` int64, of all validation data with labels, by loader: how often a
-            class (row) is taken for another (column).
-        mistakes: The surest ones of all validation data; ``None`` where none were asked for.
+        domain_names: Names of the validation loaders.
+        confusion: ``(D, K, K)`` int64, confusion counts of all labeled validation data, by loader.
+        mistakes: The most confident mistakes of all validation data, or ``None``.
     """
 
     features: Tensor
@@ -72,25 +71,21 @@ class ValidationSamples:
 
     @property
     def has_domains(self) -> bool:
-        """Whether they come from more than one validation loader."""
+        """Whether there is more than one validation loader."""
         return len(self.domain_names) > 1
 
 
 class ValidationSampler(Callback):
-    """Collects samples while the model is validated, and hands them to :meth:`use`.
+    """Base callback that collects samples during validation and passes them to :meth:`use`.
 
-    Features are taken from the validation's own forward pass, at the entry of the head. It draws
-    from generators of its own, so that training is the same with and without it. The same rows are
-    taken each time, drawn at random over the whole of the data, and no more than ``max_samples``
-    are kept in memory. With several processes, the first one's share of the data is looked at.
-
-    A subclass implements :meth:`use`.
+    A forward hook records features at the input of the head. Every validation keeps the same
+    uniform random sample of at most ``max_samples``, on rank 0 only. The callback does not change
+    training: random draws use separate generators. Subclasses implement :meth:`use`.
 
     Args:
-        every_n_epochs: Epochs from one use to the next, 1 or more; the first validation is always
-            used, and with 1 all are.
-        max_samples: Of all validation loaders together, 2 or more.
-        max_mistakes: Number of mistakes to keep the inputs of, 0 or more.
+        every_n_epochs: Epochs between uses, 1 or more. The first validation is always used.
+        max_samples: Samples of all validation loaders together, 2 or more.
+        max_mistakes: Mistakes whose inputs are kept, 0 or more.
 
     Raises:
         ValueError: If a number is out of range.
@@ -111,38 +106,31 @@ class ValidationSampler(Callback):
 
     @abstractmethod
     def use(self, trainer: L.Trainer, samples: ValidationSamples) -> None:
-        """Make something of the samples; called on the first process alone."""
+        """Use the samples; called only on rank 0."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse a module without a clustering head."""
+        """Check that the module has a clustering head."""
         if not isinstance(getattr(pl_module, "head", None), torch.nn.Module):
             raise TypeError(
-                f"{type(self).__name__} needs a module with a clustering head, such as SSLModule "
-                f"or UDAModule, got {type(pl_module).__name__}"
+                f"{type(self).__name__} requires a module with a clustering head, such as "
+                f"SSLModule or UDAModule, got {type(pl_module).__name__}"
             )
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start to listen, where it is time for it."""
+        """Start recording if this validation is used."""
         self._stop()
         if not self._is_due(trainer):
             return
         count = len(_loaders(trainer))
-        # What does not divide goes to nobody: `max_samples` is a bound.
+        # The remainder is dropped, because `max_samples` is an upper bound.
         share = max(self.max_samples // max(count, 1), 1)
         size = int(pl_module.num_classes)  # type: ignore[arg-type]
         self._parts = [Reservoir(number, share, self.max_mistakes, size) for number in range(count)]
         head: torch.nn.Module = pl_module.head  # type: ignore[assignment]
         self._hook = head.register_forward_hook(self._listen)
 
-    def on_validation_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Forget what was heard before this batch."""
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Discard recordings from before this batch."""
         self._seen = []
 
     def on_validation_batch_end(
@@ -154,10 +142,10 @@ class ValidationSampler(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take samples of a batch ``(x, y)`` or ``x``."""
+        """Sample from a batch ``(x, y)`` or ``x``."""
         if self._hook is None or not self._seen:
             return
-        # The first pass is that of the batch; validators may ask the head for more.
+        # The first pass is that of the batch; validators may run further ones.
         features, assignments = self._seen[0]
         self._seen = []
         inputs, labels = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1:])
@@ -166,7 +154,7 @@ class ValidationSampler(Callback):
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop to listen, and use what was taken."""
+        """Stop recording and use the samples."""
         if self._hook is None:
             return
         parts = self._parts
@@ -174,46 +162,37 @@ class ValidationSampler(Callback):
         self._last_epoch = trainer.current_epoch
         if not any(part.seen for part in parts):
             rank_zero_warn(
-                f"{type(self).__name__} saw no features: validation does not call the head, or the "
-                "module is compiled"
+                f"{type(self).__name__} recorded no features: validation does not call the head, "
+                "or the module is compiled"
             )
             return
-        head: Any = pl_module.head
-        known = bool(head.centroid_counts.sum() > 0)
-        centroids = head.centroids.detach().float().cpu().clone() if known else None
-        classes = _class_names(trainer, int(pl_module.num_classes))  # type: ignore[arg-type]
-        self.use(trainer, _joined(parts, trainer, pl_module, centroids, classes))
+        self.use(trainer, _joined(parts, trainer, pl_module))
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        """Leave no hook behind."""
+    def on_exception(self, *_: Any) -> None:
+        """Remove the forward hook."""
         self._stop()
 
     @property
     def state_key(self) -> str:
-        """Tells callbacks of one class, but other arguments, apart in a checkpoint."""
+        """Key that distinguishes callbacks with different arguments in a checkpoint."""
         return self._generate_state_key(
             every_n_epochs=self.every_n_epochs, max_samples=self.max_samples
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch last used, so that a resumed run keeps the interval."""
+        """Return the last used epoch, so that a resumed run keeps the interval."""
         return {"last_epoch": self._last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the last used epoch."""
         self._last_epoch = state_dict["last_epoch"]
 
     def _is_due(self, trainer: L.Trainer) -> bool:
-        if trainer.sanity_checking or not trainer.is_global_zero or not _is_fitting(trainer):
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not (fitting and trainer.is_global_zero):
             return False
-        last = self._last_epoch
-        return (
-            last is None
-            or self.every_n_epochs == 1
-            or trainer.current_epoch - last >= self.every_n_epochs
-        )
+        last, every = self._last_epoch, self.every_n_epochs
+        return last is None or every == 1 or trainer.current_epoch - last >= every
 
     def _listen(self, head: torch.nn.Module, arguments: tuple[Tensor, ...], output: Any) -> None:
         if not self._seen:
@@ -226,44 +205,32 @@ class ValidationSampler(Callback):
 
 
 def _joined(
-    parts: Sequence[Reservoir],
-    trainer: L.Trainer,
-    module: L.LightningModule,
-    centroids: Tensor | None,
-    classes: tuple[str, ...],
+    parts: Sequence[Reservoir], trainer: L.Trainer, module: L.LightningModule
 ) -> ValidationSamples:
-    numbers = [_row_numbers(loader) for loader in _loaders(trainer)]
-    tables = []
-    for part in parts:
-        if part.seen:
-            # In the order of the data: the points of a picture then don't depend on the draw.
-            table = first(part.kept, "rows", part.size)
-            rows = _renumbered(table["rows"], numbers[part.domain])
-            domains = torch.full_like(rows, part.domain)
-            tables.append({**table, "rows": rows, "domains": domains})
-    columns = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
-    del columns["priority"]
+    columns: dict[str, Tensor] = {}
     wrong: dict[str, Tensor] = {}
-    for part in parts:
+    for part, loader in zip(parts, _loaders(trainer), strict=True):
+        if part.seen:
+            # In the order of the data, so that the points of a figure do not depend on the draw.
+            table = _renumbered(first(part.kept, "rows", part.size), loader)
+            domains = torch.full_like(table["rows"], part.domain)
+            columns = appended(columns, {**table, "domains": domains})
         if part.mistakes:
-            found = part.mistakes
-            rows = _renumbered(found["rows"], numbers[part.domain])
-            wrong = appended(wrong, {**found, "rows": rows})
+            wrong = appended(wrong, _renumbered(part.mistakes, loader))
+    del columns["priority"]
     if wrong:
         wrong = first(wrong, "doubt", parts[0].max_mistakes)
         del wrong["doubt"]
+    head: Any = module.head
+    known = bool(head.centroid_counts.sum() > 0)
     return ValidationSamples(
         **columns,
-        centroids=centroids,
-        classes=classes,
+        centroids=head.centroids.detach().float().cpu().clone() if known else None,
+        classes=Contract.of(trainer).class_names(int(module.num_classes)),  # type: ignore[arg-type]
         domain_names=_domain_names(module, len(parts)),
         confusion=torch.stack([part.confusion for part in parts]),
         mistakes=Mistakes(**wrong) if wrong else None,
     )
-
-
-def _is_fitting(trainer: L.Trainer) -> bool:
-    return trainer.state.fn == TrainerFn.FITTING
 
 
 def _loaders(trainer: L.Trainer) -> list[Any]:
@@ -273,15 +240,12 @@ def _loaders(trainer: L.Trainer) -> list[Any]:
     return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
-def _row_numbers(loader: Any) -> npt.NDArray[np.int64] | None:
-    rows = getattr(getattr(loader, "dataset", None), "rows", None)
-    return rows if isinstance(rows, np.ndarray) else None
-
-
-def _renumbered(places: Tensor, rows: npt.NDArray[np.int64] | None) -> Tensor:
-    if rows is None or int(places.max()) >= len(rows):
-        return places
-    return torch.from_numpy(rows[places.numpy()]).long()
+def _renumbered(table: dict[str, Tensor], loader: Any) -> dict[str, Tensor]:
+    """Replace positions in the loader by the data set's row numbers, if it has them."""
+    numbers, rows = getattr(getattr(loader, "dataset", None), "rows", None), table["rows"]
+    if not isinstance(numbers, np.ndarray) or int(rows.max()) >= len(numbers):
+        return table
+    return {**table, "rows": torch.from_numpy(numbers[rows.numpy()]).long()}
 
 
 def _domain_names(module: L.LightningModule, count: int) -> tuple[str, ...]:
@@ -289,8 +253,3 @@ def _domain_names(module: L.LightningModule, count: int) -> tuple[str, ...]:
         return ("validation",)
     own = (str(getattr(module, name, "")) for name in ("labeled_part", "unlabeled_part"))
     return (*own, *(f"loader {number}" for number in range(2, count)))[:count]
-
-
-def _class_names(trainer: L.Trainer, count: int) -> tuple[str, ...]:
-    names = getattr(getattr(trainer, "datamodule", None), "classes", None) or ()
-    return tuple(map(str, names)) if len(names) == count else tuple(map(str, range(count)))

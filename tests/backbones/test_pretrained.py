@@ -25,39 +25,24 @@ def images(count=3, channels=3, size=32):
 
 
 @pytest.mark.parametrize(
-    ("name", "features", "size"),
+    ("kind", "name", "features", "size"),
     [
-        ("resnet18", 512, 32),
-        ("shufflenet_v2_x0_5", 1024, 32),
-        ("mobilenet_v3_small", 1024, 32),  # a hidden layer before the classifier
-        ("efficientnet_b0", 1280, 32),
-        ("densenet121", 1024, 32),
-        ("squeezenet1_1", 512, 32),  # a convolution as classifier
-        ("googlenet", 1024, 32),  # further classifiers on the way
-        ("swin_t", 768, 32),
+        (TorchvisionBackbone, "resnet18", 512, 32),
+        (TorchvisionBackbone, "shufflenet_v2_x0_5", 1024, 32),
+        (TorchvisionBackbone, "mobilenet_v3_small", 1024, 32),  # a hidden layer in the classifier
+        (TorchvisionBackbone, "efficientnet_b0", 1280, 32),
+        (TorchvisionBackbone, "densenet121", 1024, 32),
+        (TorchvisionBackbone, "squeezenet1_1", 512, 32),  # a convolution as classifier
+        (TorchvisionBackbone, "googlenet", 1024, 32),  # further classifiers on the way
+        (TorchvisionBackbone, "swin_t", 768, 32),
+        pytest.param(TimmBackbone, "resnet18", 512, 32, marks=needs_timm),
+        pytest.param(TimmBackbone, "mobilenetv3_small_050.lamb_in1k", 1024, 32, marks=needs_timm),
+        pytest.param(TimmBackbone, "convnext_atto", 320, 32, marks=needs_timm),
+        pytest.param(TimmBackbone, "vit_tiny_patch16_224", 192, 224, marks=needs_timm),
     ],
 )
-def test_the_classifier_is_off_and_the_feature_size_is_found(name, features, size):
-    backbone = TorchvisionBackbone(name)
-    assert feature_size(backbone) == features
-    out = backbone(images(2, 3, size))
-    assert out.shape == (2, features)
-    out.sum().backward()
-    assert all(p.grad is not None for p in backbone.parameters())
-
-
-@needs_timm
-@pytest.mark.parametrize(
-    ("name", "features", "size"),
-    [
-        ("resnet18", 512, 32),
-        ("mobilenetv3_small_050.lamb_in1k", 1024, 32),
-        ("convnext_atto", 320, 32),
-        ("vit_tiny_patch16_224", 192, 224),
-    ],
-)
-def test_the_classifier_of_timms_networks_is_off(name, features, size):
-    backbone = TimmBackbone(name)
+def test_the_classifier_is_off_and_the_feature_size_is_found(kind, name, features, size):
+    backbone = kind(name)
     assert feature_size(backbone) == features
     out = backbone(images(2, 3, size))
     assert out.shape == (2, features)
@@ -259,7 +244,7 @@ def test_a_failed_download_tells_what_to_do(monkeypatch):
     with pytest.raises(
         FileNotFoundError,
         match=r"IMAGENET1K_V1 of resnet18 from https://.*/(resnet18-\w+\.pth) to .*\1 \(.*"
-        r"no network.*give its path as weights=",
+        r"no network.*pass its path as weights=",
     ):
         TorchvisionBackbone("resnet18", "DEFAULT")
 
@@ -289,7 +274,7 @@ def test_an_unknown_network_of_torchvision_is_named_with_those_like_it():
         TorchvisionBackbone("resnet19")
     with pytest.raises(ValueError, match=r"named 'qqq'; see its list_models"):
         TorchvisionBackbone("qqq")
-    with pytest.raises(ValueError, match="image_size must be 1 or more pixels, or None, got 0"):
+    with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
         TorchvisionBackbone("resnet18", image_size=0)
 
 
@@ -314,5 +299,5 @@ def test_timm_names_what_is_wrong(arguments, message):
 
 def test_without_timm_the_error_tells_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match="TimmBackbone needs timm: pip install timm"):
+    with pytest.raises(ModuleNotFoundError, match="TimmBackbone requires timm: pip install timm"):
         TimmBackbone("resnet18")

@@ -26,7 +26,7 @@ def test_a_run_leaves_a_file_for_each_validation(tmp_path):
     trainer = quiet_trainer(
         max_epochs=2,
         logger=CSVLogger(tmp_path, name="run"),
-        callbacks=[ReportRecorder(max_samples=50, max_mistakes=3)],
+        callbacks=[ReportRecorder(max_samples=50, max_mistakes=3, projection="tsne")],
         num_sanity_val_steps=1,
     )
     trainer.fit(SSLModule(ConvNet(1, widths=(8,)), 10), datamodule=data)
@@ -115,14 +115,13 @@ def test_settings_go_by_their_path(tmp_path):
     assert "python/object" in run.config
 
 
-def test_without_a_folder_nothing_is_written_and_the_user_is_told(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_without_a_folder_nothing_is_written_and_the_user_is_told(folder):
     data = SSLDataModule(labels_per_class=2, steps_per_epoch=2, seed=0)
     module = SSLModule(ConvNet(1, (4,)), 10)
     trainer = quiet_trainer(max_epochs=1, callbacks=[ReportRecorder(projection="pca")])
-    with pytest.warns(UserWarning, match="ReportRecorder has nowhere to write"):
+    with pytest.warns(UserWarning, match="ReportRecorder writes nothing"):
         trainer.fit(module, data)
-    assert not list(tmp_path.rglob("*.npz"))
+    assert not list(folder.rglob("*.npz"))
 
 
 @pytest.mark.bad_input

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ import yaml
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.cli.main import main
-from tests.support.command import supercm, supercm_process, table
+from tests.support.command import printed_config, supercm, supercm_process, table
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -175,10 +174,6 @@ def test_a_terminal_shows_one_bar_for_the_whole_run(monkeypatch: pytest.MonkeyPa
 # --- How it is configured
 
 
-def printed_config(*words: str) -> Any:
-    return yaml.safe_load(supercm("fit", *words, "--print_config").out)
-
-
 def test_a_later_file_changes_only_what_it_names(folder: Path) -> None:
     change = written(
         folder, "model: {init_args: {cm_weight: 0.25, backbone: {init_args: {widths: [4]}}}}"
@@ -286,15 +281,6 @@ def test_the_version_comes_without_the_wait_for_pytorch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"supercm \d+\.\d+\.\d+\S*\nFalse\n", done.stdout)
-
-
-def test_the_installed_command_tells_a_mistake_in_one_line() -> None:
-    done = supercm_process("fit", "--config", "small.yaml", "--model.cm_wieght", "1")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
-        "supercm: error: unknown key model.cm_wieght; did you mean model.cm_weight?\n"
-    )
 
 
 def test_two_processes_train_as_one_run(folder: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -60,20 +58,12 @@ MODEL = [
         "unknown key model.lr_scheduler.x (change.yaml, line 1); WarmupCosineLR takes optimizer, w",
     ),
     ("cm_weight: .nan", "cm_weight must be finite, got nan"),
-    ("cm_weight: null", "cm_weight must be a number, got None"),
     ("cm_weight: true", "model.cm_weight must be float, got True"),
-    ("alpha: [1, 2]", "alpha must have shape (K=10), got (2,)"),
     ("centroids: mean", "model.centroids must be one of cumulative, ema, batch, learnable, got m"),
     ("batch_norm: none", "model.batch_norm must be one of all, labeled, frozen, got none"),
-    ("bottleneck: 2.5", "model.bottleneck must be int, got 2.5"),
     ("feature_size: 7", "features must have shape (N, in_features=7), got (64, 8)"),
     ("num_classes: 9", "model.num_classes is 9, but the data have 10 classes: leave it out"),
     ("methods: 3", "model.methods must be subclass of Method or Sequence, got 3"),
-    (
-        "methods: {class_path: supercm_pl.ssl.methods.FixMatc}",
-        "model.methods: there is no class supercm_pl.ssl.methods.FixMatc; did you mean",
-    ),
-    (of("methods", "ssl.methods.VAT", "weight: .nan"), "weight must be finite, got nan"),
     (
         "methods: [{class_path: supercm_pl.ssl.methods.FixMatch}]",
         'view "strong", required by fix_match, has no transform: pass one to the data module as',
@@ -82,12 +72,7 @@ MODEL = [
         "methods: {class_path: supercm_pl.uda.methods.DANN}",
         "DANN is a method for domain adaptation: train it with UDAModule",
     ),
-    ("cm_ramp: 0.5", "model.cm_ramp must be subclass of Ramp, got 0.5"),
     (of("cm_ramp", "training.ramps.LinearRampUp", "end: 2"), "end must be in (0, 1], got 2.0"),
-    (
-        of("cm_ramp", "training.ramps.SigmoidRampUp", "end: x"),
-        "model.cm_ramp.end must be float, got x",
-    ),
     (
         "optimizer: {class_path: torch.optim.lr_scheduler.StepLR}",
         "model.optimizer must be a subclass of Optimizer, got torch.optim.lr_scheduler.StepLR",
@@ -112,22 +97,14 @@ MODEL = [
     ("backbone: {init_args: {in_channels: 3}}", "images must have shape (N, 3, H, W) with H"),
 ]
 DATA = [
-    (
-        "labels_per_clas: 2",
-        "unknown key data.labels_per_clas (change.yaml, line 1); did you mean ",
-    ),
+    ("labels_per_clas: 2", "unknown key data.labels_per_clas (change.yaml, line 1); did you mean "),
     ("labels_per_class: 2.5", "data.labels_per_class must be int, got 2.5"),
-    ("labels_per_class: null", "say which samples are labeled, by one of labels_per_class"),
-    ("num_labels: 20", "only one of labels_per_class, num_labels, labeled_fraction, labeled_in"),
-    ("val_size: 1.5", "val_size must be a number of samples, a share in (0, 1], or"),
-    ("num_workers: many", "data.num_workers must be int, got many"),
+    ("labels_per_class: null", "choose the labeled samples by one of labels_per_class"),
     ("weak: flip", "data.weak: there is no class flip; did you mean supercm_pl.data.FlipCrop?"),
     (
         of("weak", "data.FlipCrop", "padding: 8"),
         "padding must be smaller than the image's sides, got 8 for images of 8 x 8",
     ),
-    ("distortion: {label_noise: 2}", "label_noise must be in [0, 1], got 2.0"),
-    ("source: nowhere", "data.source: there is no class nowhere"),
     (of("source", "data.FolderSource", "labeled: gone"), "labeled folder gone does not exist"),
     (
         "labels_per_class: null, labeled_indices: rows.txt",
@@ -137,18 +114,13 @@ DATA = [
     ("predict_path: 3", "data.predict_path must be str, got 3"),
 ]
 OTHER = [
-    (
-        "trainer:\n  max_stepss: 2\n",
-        "unknown key trainer.max_stepss (change.yaml, line 2); did yo",
-    ),
+    ("trainer:\n  max_stepss: 2\n", "unknown key trainer.max_stepss (change.yaml, line 2); did yo"),
     ("trainr: {max_steps: 2}", "unknown key trainr (change.yaml, line 1); did you mean trainer?"),
     ("model: {init_arg: {cm_weight: 0}}", "unknown key model.init_arg.cm_weight (change.yaml, lin"),
     ("trainer: {max_steps: [1]}", "trainer.max_steps must be int, got [1]"),
     ("trainer: {precision: 15}", "trainer.precision must be one of 64, 32, 16"),
     ("trainer: {max_epochs: -2}", "`max_epochs` must be a non-negative integer or -1"),
-    ("trainer: {limit_val_batches: 2.5}", "You have passed invalid value 2.5 for limit_val"),
     ("trainer: {accumulate_grad_batches: 0}", "trainer.accumulate_grad_batches must be 1 or more"),
-    ("trainer: {gradient_clip_val: x}", "trainer.gradient_clip_val must be int or float, got x"),
     (
         "trainer: {callbacks: [{class_path: supercm_pl.callbacks.non_finite.NonFiniteLoss, "
         "init_args: {action: ignore}}]}",
@@ -158,12 +130,9 @@ OTHER = [
     ("trainer: fast", "trainer must hold keys and values, got fast"),
     ("model: 3", "model must be subclass of SuperCMModule, got 3"),
     ("model: {class_path: torch.nn.Linear}", "model must be a subclass of SuperCMModule, got torc"),
-    ("data: []", "data must be subclass of LightningDataModule, got []"),
     ("seed_everything: abc", "seed_everything must be bool or int, got abc"),
-    ("test_after_fit: perhaps", "test_after_fit must be bool, got perhaps"),
     ("ckpt_path: [1]", "ckpt_path must be str, got [1]"),
     ("", "change.yaml must hold keys and values, such as `trainer:`, got None"),
-    ("hello", "change.yaml must hold keys and values, such as `trainer:`, got 'hello'"),
     (
         "model:\n  - [1,\nb: 2\n",
         "change.yaml, line 4 is not YAML: expected ',' or ']', but got '<stream end>', "
@@ -183,6 +152,9 @@ OTHER = [
         "change.yaml, line 1: the key cm_weight is there twice",
     ),
     ("trainer: &a [*a]", "change.yaml, line 1: an anchor must not hold itself"),
+    ("base: smal.yaml", "change.yaml, line 1: there is no base smal.yaml; did you mean small.yaml"),
+    ("base: change.yaml", "change.yaml builds on itself: change.yaml -> change.yaml"),
+    ("base: {a: b}", "change.yaml, line 1: base must be a path or a list of paths"),
 ]
 
 
@@ -206,9 +178,7 @@ ADAPTATION = [
     ),
     (model("validators: DANN"), "model.validators: there is no class DANN"),
     (data("target_val_size: 3.0"), "target_val_size must be in (0, 1], such as"),
-    (data("resize: 0"), "resize must be at least 1, got 0"),
     (data("oracle: maybe"), "data.oracle must be bool, got maybe"),
-    (data("source: []"), "source must be a source or a list of at least one, got an empty list"),
     (
         data("labels_per_class: 2"),
         "unknown key data.labels_per_class (change.yaml, line 1); did you mean data.target_labels",
@@ -290,15 +260,8 @@ def test_random_weights_are_never_measured(command: str, words: Sequence[str]) -
     assert said in error_line(command, "--config", "small.yaml", *words)
 
 
-class Malicious:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (os.mkdir, ("pwned",))
-
-
 def spoiled(kind: str, checkpoint: Path) -> None:
-    if kind == "malicious":
-        torch.save({"state_dict": {}, "x": Malicious()}, "bad.ckpt")
-    elif kind == "half":
+    if kind == "half":
         Path("bad.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
     elif kind == "text":
         Path("bad.ckpt").write_text("hello")
@@ -313,21 +276,15 @@ def spoiled(kind: str, checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("malicious", r"bad\.ckpt is refused: it holds \w+\.mkdir, .*a stranger's code"),
         ("half", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
         ("text", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
         ("weights alone", r"bad\.ckpt can't be loaded: it is damaged, or not a checkpoint"),
         ("a weight less", r"bad\.ckpt does not fit the model of this configuration: Missing key"),
     ],
 )
-def test_a_bad_checkpoint_is_refused(
-    trained: tuple[Path, str], folder: Path, kind: str, said: str
-) -> None:
+def test_a_bad_checkpoint_is_refused(trained: tuple[Path, str], kind: str, said: str) -> None:
     spoiled(kind, trained[0])
-    outcome = supercm("test", "--config", "small.yaml", "--ckpt_path", "bad.ckpt")
-    assert outcome.status == 2
-    assert re.match(f"supercm: error: {said}", outcome.err)
-    assert not (folder / "pwned").exists()
+    assert re.match(said, error_line("test", "--config", "small.yaml", "--ckpt_path", "bad.ckpt"))
 
 
 def test_a_missing_checkpoint_suggests_the_nearest_file(trained: tuple[Path, str]) -> None:

@@ -83,7 +83,7 @@ def test_weights_of_the_other_method_and_of_no_network_are_refused(tmp_path: Pat
     with pytest.raises(ValueError, match=r"has other shapes of|lacks|has unknown"):
         BoltsEncoder("simclr", "resnet50", tmp_path / "swav.ckpt")
     torch.save({"state_dict": {"a.weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match=r"none is called conv1\.weight"):
+    with pytest.raises(ValueError, match=r"none has the name conv1\.weight"):
         BoltsEncoder("simclr", "resnet18", tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match=r"no network 'resnet7', only .*resnet18"):
         BoltsEncoder("simclr", "resnet7")

@@ -41,11 +41,11 @@ def test_without_what_it_needs_this_is_said(
         BoltsEncoder()
 
 
-def test_the_command_says_it_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_command_says_it_in_one_line(folder: Path) -> None:
     # Without its optimizer, a class path that the parser itself can't find.
     config = yaml.safe_load(CONFIG.read_text())
     del config["model"]["init_args"]["optimizer"], config["model"]["init_args"]["lr_scheduler"]
+    config["base"] = str(CONFIG.parent / config["base"])
     Path("encoder.yaml").write_text(yaml.safe_dump(config))
     for file, told in ((CONFIG, "pl_bolts"), ("encoder.yaml", "supercm-pl[bolts]")):
         outcome = supercm("fit", "--config", str(file))

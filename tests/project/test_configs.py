@@ -7,7 +7,8 @@ environment, every one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningCLI
 
 from supercm_pl.cli.command import SuperCMCLI
+from supercm_pl.cli.compose import layers
 from supercm_pl.cli.main import main
 from tests.support.stand_ins import write_stand_ins
 
@@ -32,9 +34,23 @@ def names(folder: str) -> list[str]:
     return sorted(f"{folder}/{path.stem}" for path in (CONFIGS / folder).glob("*.yaml"))
 
 
+def merged(below: Any, change: Any) -> Any:
+    """``change`` over ``below``; nothing is left of the arguments of another class."""
+    if not isinstance(below, dict) or not isinstance(change, dict):
+        return change
+    if "class_path" in change and change["class_path"] != below.get("class_path"):
+        return change
+    return {**below, **{key: merged(below.get(key), value) for key, value in change.items()}}
+
+
+@cache
 def content(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    return loaded
+    """A file and its bases as one."""
+    whole: dict[str, Any] = {}
+    for path in layers(CONFIGS / f"{name}.yaml"):
+        whole = merged(whole, yaml.safe_load(path.read_text()))
+    whole.pop("base", None)
+    return whole
 
 
 # Whole configurations have a trainer, fragments have none.
@@ -53,21 +69,21 @@ def paired(data_sets: list[str], methods: list[str]) -> list[tuple[str, str]]:
     return [(data_sets[i % len(data_sets)], name) for i, name in enumerate(methods)]
 
 
-def cells() -> list[tuple[str, str]]:
-    """The cells of the authors' table: which row is for which data set."""
-    pairs = []
-    for row in ROWS:
-        words = Path(row).stem.split("_")
-        known = [name for name in PAPER if Path(name).stem in words]
-        pairs += [(name, row) for name in known] if known else paired(PAPER, [row])
-    return pairs
+# The table of the authors' settings: run, first file, second file, words that leave SuperCM out.
+TABLE = (CONFIGS / "ssl/paper/README.md").read_text().partition("| --- |")[2]
+LINES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| [^|]+ \| `(.+)` \|$", TABLE, re.MULTILINE)
+
+
+def files(cell: str) -> list[str]:
+    named = [f"ssl/paper/{name}" for name in re.findall(r"(\w+)\.yaml", cell)]
+    return PAPER[:1] if cell == "any" else named
 
 
 COMBINED = [
     *paired(SSL, names("ssl/methods")),
     *paired([name for name in UDA if name not in RESNETS], names("uda/methods")),
     *paired(RESNETS, names("uda/office")),
-    *cells(),
+    *dict.fromkeys(pair for line in LINES for pair in product(files(line[1]), files(line[2]))),
 ]
 
 
@@ -99,9 +115,9 @@ def reduced(name: str) -> dict[str, Any]:
     }[model["backbone"]["class_path"].rpartition(".")[2]]
     small: dict[str, Any] = {"steps_per_epoch": 2, "num_workers": 0}
     small |= {key: 4 for key in data if key.endswith("batch_size")}
-    if "labels_per_class" in data:
+    if data.get("labels_per_class"):
         small["labels_per_class"] = 1
-    if "preprocess" in data:  # to fit ZCA takes 15 seconds
+    if data.get("preprocess"):  # to fit ZCA takes 15 seconds
         small["preprocess"] = {"class_path": "supercm_pl.data.GlobalContrastNormalization"}
     if "num_labels" in data:
         small["num_labels"] = 100 if "cifar100" in name else 10
@@ -148,16 +164,18 @@ def set_up_once(self: SuperCMCLI, *arguments: Any) -> None:
     vars(self).update(PARSERS)
 
 
-def built(*configs: str, change: dict[str, Any] | None = None) -> SuperCMCLI:
-    """What the command makes of the named files, and of a last one with changes."""
-    words = [word for name in configs for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
+def built(
+    *configs: str, change: dict[str, Any] | None = None, words: Sequence[str] = ()
+) -> SuperCMCLI:
+    """What the command makes of the named files, of a last one with changes, and of words."""
+    named = [word for name in configs for word in ("--config", str(CONFIGS / f"{name}.yaml"))]
     if change is not None:
         Path("change.yaml").write_text(yaml.safe_dump(change))
-        words += ["--config", "change.yaml"]
+        named += ["--config", "change.yaml"]
     made: list[SuperCMCLI] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SuperCMCLI, "_run_subcommand", lambda self, subcommand: made.append(self))
-        main(["fit", *words])
+        main(["fit", *named, *words])
     return made[0]
 
 
@@ -172,7 +190,7 @@ def fitted(*configs: str) -> SuperCMCLI:
 
 
 # The few images of a stand-in need not have labels of all classes.
-@pytest.mark.filterwarnings("ignore:no sample is labeled of the classes:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:no samples are labeled in classes:RuntimeWarning")
 @pytest.mark.parametrize(("data_set", "method"), COMBINED)
 def test_a_method_trains_on_a_data_set(data_set: str, method: str) -> None:
     cli = fitted(data_set, method)
@@ -194,13 +212,17 @@ def test_each_data_set_meets_a_method() -> None:
 def test_a_whole_file_builds_as_it_is(name: str) -> None:
     # Weights are downloaded, and two networks are big.
     network = {"weights": None} if "Torchvision" in str(content(name)["model"]) else {}
-    change = {"trainer": {"accelerator": "cpu"}}
+    change: dict[str, Any] = {"trainer": {"accelerator": "cpu", "logger": False}}
     change["model"] = {"init_args": {"backbone": {"init_args": network}}}
     cli = built(name, change=change)
     assert cli.trainer.max_steps == content(name)["trainer"]["max_steps"]
     assert cli.model.num_classes == cli.datamodule.num_classes
-    # jsonargparse carries arguments of a default class over to the class that is named instead:
-    # AdamW's weight decay would go into Adam, for example.
+    # jsonargparse carries arguments over to a class that is named instead: the weight decay of
+    # AdamW, the default, to Adam, and a base's folder to another source.
+    Path("whole.yaml").write_text(yaml.safe_dump(content(name)))
+    alone = built(str(Path("whole").absolute()), change=change)
+    for part in ("trainer", "model", "data"):
+        assert cli.config["fit"][part] == alone.config["fit"][part]
     given = content(name)["model"]["init_args"]["optimizer"]
     optimizer = cli.model._optimizer(cli.model.parameters())
     own = type(optimizer)([torch.nn.Parameter(torch.zeros(1))], **given["init_args"])
@@ -210,35 +232,37 @@ def test_a_whole_file_builds_as_it_is(name: str) -> None:
 
 # --- The authors' table
 
-# Without SuperCM, with SuperCM: learning rate, β, weight of the base method as published.
+# Learning rate, β and weight of the method as published, with SuperCM and without.
 PUBLISHED = {
-    ("cifar10", None): ((3e-4, 0.186, None),),
-    ("svhn", None): ((1e-3, 0.186, None),),
-    ("mnist", None): ((1.38e-3, 0.186, None),),
-    ("cifar100", None): ((1e-3, 0.0158, None),),
-    ("cifar10", "pi_model"): ((1e-3, 0.0, 0.2), (1e-3, 0.177, 0.2)),
-    ("cifar10", "mean_teacher"): ((1e-3, 0.0, 0.155), (1e-3, 0.129, 0.155)),
-    ("cifar10", "pseudo_label_cifar10"): ((3e-4, 0.0, 0.133), (3e-4, 3.04, 0.185)),
-    ("cifar10", "pseudo_label_cifar10_600"): ((1.15e-3, 0.0, 0.133),),
-    ("svhn", "pseudo_label_svhn_mnist"): ((1e-3, 0.0, 0.186), (1e-3, 3.02, 0.186)),
-    ("cifar10", "vat_cifar10"): ((3.59e-4, 0.0, 0.391), (3.59e-4, 0.631, 5.62)),
-    ("cifar10", "vat_cifar10_4000"): ((3e-3, 0.0, 1.45), (3e-3, 0.38, 3.69)),
-    ("cifar100", "vat_cifar100"): ((3.59e-4, 0.0, 0.391), (3.59e-4, 0.38, 3.69)),
-    ("mnist", "vat_svhn_mnist"): ((1e-3, 0.0, 0.391), (1e-3, 0.631, 0.391)),
+    "SuperCM, CIFAR-10": ((3e-4, 0.186, None), (3e-4, 0.0, None)),
+    "SuperCM, SVHN": ((1e-3, 0.186, None), (1e-3, 0.0, None)),
+    "SuperCM, MNIST": ((1.38e-3, 0.186, None), (1.38e-3, 0.0, None)),
+    "SuperCM, CIFAR-100": ((1e-3, 0.0158, None), (1e-3, 0.0, None)),
+    "Pi-model": ((1e-3, 0.177, 0.2), (1e-3, 0.0, 0.2)),
+    "Mean Teacher": ((1e-3, 0.129, 0.155), (1e-3, 0.0, 0.155)),
+    "Pseudo-label, CIFAR-10": ((3e-4, 3.04, 0.185), (3e-4, 0.0, 0.133)),
+    "Pseudo-label, CIFAR-10, 600 labels": ((3e-4, 3.04, 0.185), (1.15e-3, 0.0, 0.133)),
+    "Pseudo-label, SVHN and MNIST": ((1e-3, 3.02, 0.186), (1e-3, 0.0, 0.186)),
+    "VAT, CIFAR-10, up to 2,000 labels": ((3.59e-4, 0.631, 5.62), (3.59e-4, 0.0, 0.391)),
+    "VAT, CIFAR-10, 4,000 labels": ((3e-3, 0.38, 3.69), (3e-3, 0.0, 1.45)),
+    "VAT, CIFAR-100": ((3.59e-4, 0.38, 3.69), (3.59e-4, 0.0, 0.391)),
+    "VAT, SVHN and MNIST": ((1e-3, 0.631, 0.391), (1e-3, 0.0, 0.391)),
 }
 # What 1 of their weights is here; see the methods' docstrings.
 SCALE = {"PiModel": 0.5, "PseudoLabel": 10.0, "MeanTeacher": 1.0, "VAT": 1.0}
 
 
-@pytest.mark.parametrize(("data_set", "row"), PUBLISHED)
-def test_a_cell_has_the_published_numbers(data_set: str, row: str | None) -> None:
-    steps = content(f"ssl/paper/{data_set}")["trainer"]["max_steps"]
-    assert steps == 500_000
-    for rate, cm_weight, weight in PUBLISHED[data_set, row]:
-        files = [f"ssl/paper/{data_set}"]
-        if row is not None:
-            files.append(f"ssl/paper/{row}{'' if cm_weight else '_alone'}")
-        cli = built(*files, change=reduced(files[0]))
+def test_the_table_lists_every_file() -> None:
+    assert [line[0] for line in LINES] == list(PUBLISHED)
+    assert {file for line in LINES for file in files(" ".join(line))} == {*PAPER, *ROWS}
+
+
+@pytest.mark.parametrize(("run", "first", "second", "without"), LINES)
+def test_a_cell_has_the_published_numbers(run: str, first: str, second: str, without: str) -> None:
+    file = files(first)[0]
+    assert content(file)["trainer"]["max_steps"] == 500_000
+    for words, (rate, cm_weight, weight) in zip(([], without.split()), PUBLISHED[run], strict=True):
+        cli = built(file, *files(second), change=reduced(file), words=words)
         optimizer = cli.model._optimizer(cli.model.parameters())
         assert isinstance(optimizer, torch.optim.Adam)
         assert optimizer.defaults["lr"] == rate
@@ -268,61 +292,34 @@ class Recorder(Callback):
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         self.in_validation.append(pl_module.head.classifier.weight.detach().clone())
 
-    def average(self, decay: float) -> torch.Tensor:
-        value = self.after_steps[0]
-        for weight in self.after_steps[1:]:
-            value = decay * value + (1 - decay) * weight
-        return value
 
-
-def averaged_run(
-    folder: str, checkpoint: Path | None = None, decay: float = 0.9
-) -> tuple[Recorder, dict[str, Any], SuperCMCLI]:
-    change = reduced("ssl/paper/cifar10")
+def test_evaluation_and_checkpoint_have_averaged_weights_and_the_last_counts() -> None:
+    change = dict(reduced("ssl/paper/cifar10"))
     given = content("ssl/paper/cifar10")["trainer"]["callbacks"]
-    averaging = {**given[0], "init_args": {**given[0]["init_args"], "decay": decay}}
-    saving = {"every_n_train_steps": 2, "save_top_k": -1, "save_last": True, "dirpath": folder}
-    callbacks = [averaging, {**given[1], "init_args": saving}]
-    change = {
-        **change,
-        "trainer": {**change["trainer"], "max_steps": 4, "callbacks": callbacks},
-        "data": {"init_args": {**change["data"]["init_args"], "val_size": 10}},
-    }
-    cli = built("ssl/paper/cifar10", "ssl/paper/mean_teacher", change=change)
-    recorder = Recorder()
+    averaging = {**given[0], "init_args": {**given[0]["init_args"], "decay": 0.9}}
+    often = {"every_n_train_steps": 2, "save_top_k": -1, "save_last": True, "dirpath": "run"}
+    saving = {**given[1], "init_args": often}
+    trainer = {"max_steps": 4, "callbacks": [averaging, saving]}
+    change["trainer"] = {**change["trainer"], **trainer}
+    change["data"] = {"init_args": {**change["data"]["init_args"], "val_size": 10}}
+    cli, recorder = built("ssl/paper/cifar10", "ssl/paper/mean_teacher", change=change), Recorder()
     cli.trainer.callbacks.insert(0, recorder)
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    return recorder, torch.load(f"{folder}/last.ckpt", weights_only=True), cli
-
-
-def test_evaluation_and_checkpoint_have_the_averaged_weights() -> None:
-    recorder, saved, cli = averaged_run("run")
-    name = "head.classifier.weight"
-    expected = recorder.average(0.9)
-    torch.testing.assert_close(recorder.in_validation[-1], expected)
-    torch.testing.assert_close(saved["state_dict"][name], expected)
-    torch.testing.assert_close(cli.model.head.classifier.weight.detach(), expected)  # for the test
-    torch.testing.assert_close(saved["current_model_state"][name], recorder.after_steps[-1])
-    assert not torch.equal(expected, recorder.after_steps[-1])
-
-
-def test_what_cannot_be_averaged_is_that_of_the_last_step() -> None:
-    _, saved, cli = averaged_run("run")
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    expected, *later = recorder.after_steps
+    for weight in later:
+        expected = 0.9 * expected + 0.1 * weight
+    saved = torch.load("run/last.ckpt", weights_only=True)
     state, current = saved["state_dict"], saved["current_model_state"]
+    name = "head.classifier.weight"
+    torch.testing.assert_close(recorder.in_validation[-1], expected)
+    torch.testing.assert_close(state[name], expected)
+    torch.testing.assert_close(cli.model.head.classifier.weight.detach(), expected)  # for the test
+    torch.testing.assert_close(current[name], later[-1])
+    assert not torch.equal(expected, later[-1])
+    # What cannot be averaged is that of the last step.
     whole = [name for name, value in current.items() if not value.is_floating_point()]
     assert {"head.centroid_counts", "head.centroid_updates"} <= set(whole)
     buffers = [name for name, _ in cli.model.named_buffers() if name in state]
     assert all(torch.equal(state[name], current[name]) for name in (*whole, *buffers))
     assert int(state["head.centroid_counts"].sum()) == 4 * 4  # steps of four labeled images
     assert torch.equal(cli.model.head.centroid_counts, state["head.centroid_counts"])
-
-
-@pytest.mark.filterwarnings("ignore:The dirpath has changed from")
-def test_a_resumed_run_has_the_same_averages() -> None:
-    _, expected, _ = averaged_run("whole")
-    (half,) = Path("whole").glob("*step=2.ckpt")
-    _, resumed, _ = averaged_run("resumed", checkpoint=half)
-    assert resumed["global_step"] == expected["global_step"] == 4
-    for part in ("state_dict", "current_model_state", "averaging_state"):
-        for name, value in expected[part].items():
-            assert torch.equal(resumed[part][name], value), (part, name)

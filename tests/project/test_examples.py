@@ -45,7 +45,7 @@ def test_a_project_of_ones_own_trains_by_class_paths(
         [*words, *quick], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (metrics,) = project.glob(f"runs/*_{config.removesuffix('.yaml')}/version_0/metrics.csv")
+    (metrics,) = project.glob(f"runs/{Path(config).stem}/version_0/metrics.csv")
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     filled = {name for row in rows for name, value in row.items() if value}

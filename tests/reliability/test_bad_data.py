@@ -92,7 +92,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"labels_per_class": "2"}, TypeError, "labels_per_class must be an int, got '2'"),
     ({"labels_per_class": True}, TypeError, "labels_per_class must be an int, got True"),
     ({"labels_per_class": 0}, ValueError, "labels_per_class must be at least 1, got 0"),
-    ({"labels_per_class": None}, ValueError, "say which samples are labeled, by one of labels_p"),
+    ({"labels_per_class": None}, ValueError, "choose the labeled samples by one of labels_p"),
     ({"num_labels": 9, "labeled_fraction": 0.5}, ValueError, "only one of .* got num_labels and l"),
     ({"labels_per_class": 21}, ValueError, "asked for 21 labels .* class '0' has 20"),
     ({"labels_per_class": 20}, ValueError, "no unlabeled samples are left: label fewer"),
@@ -139,7 +139,7 @@ def test_options(options: dict[str, Any], error: type[Exception], message: str) 
         ({"source_batch_size": 0}, ValueError, "source_batch_size must be at least 1, got 0"),
         ({"target_batch_size": 0}, ValueError, "target_batch_size must be at least 1, got 0"),
         ({"labeled_target_batch_size": 0}, ValueError, "labeled_target_batch_size must be"),
-        ({"resize": 0}, ValueError, "resize must be 1 pixel or more, got 0"),
+        ({"resize": 0}, ValueError, "resize must be at least 1, got 0"),
         ({"source_val_size": -1}, ValueError, "source_val_size must be at least 0, got -1"),
         ({"labeled_target_indices": [0.5]}, TypeError, "labeled_target_indices must be row num"),
         ({"labeled_target_indices": "none"}, ValueError, "labeled_target_indices: can't read"),
@@ -172,7 +172,7 @@ def test_what_is_no_source(make: Callable[[], Any]) -> None:
 
 
 def test_a_class_without_a_label_is_told() -> None:
-    with pytest.warns(RuntimeWarning, match="no sample is labeled of the classes '1', '2'"):
+    with pytest.warns(RuntimeWarning, match="no samples are labeled in classes '1', '2'"):
         ssl(labels_per_class=None, labeled_indices=[0, 3, 6])
 
 

@@ -21,11 +21,17 @@ def labeled(tmp_path: Path) -> Path:
     return tmp_path / "labeled"
 
 
-@pytest.mark.parametrize("size", ["32", 8.5, (8, 8), True, None, 0])
-def test_a_size_of_images(size: Any, labeled: Path) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"image_size must be .*, got") as caught:
-        FolderSource(labeled, image_size=size)
-    assert repr(size) in str(caught.value)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("image_size", size) for size in ("32", 8.5, (8, 8), True, None, 0)),
+        *(("damaged", "ignore"), ("duplicates", "warn")),
+    ],
+)
+def test_an_argument(name: str, value: Any, labeled: Path) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be .*, got") as caught:
+        FolderSource(labeled, **{name: value})
+    assert repr(value) in str(caught.value)
 
 
 def test_an_empty_class(labeled: Path) -> None:

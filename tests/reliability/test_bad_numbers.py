@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from supercm_pl import ClusteringHead, SSLModule, SuperCMClassifier, UDAModule
+from supercm_pl import ClusteringHead, SSLModule, UDAModule
 from supercm_pl.backbones import MLP
+from supercm_pl.callbacks import NonFiniteLoss
 from supercm_pl.data import (
     ZCA,
     AffineNoise,
@@ -74,6 +74,7 @@ MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"backbone_lr_factor": -1.0}, ValueError, "backbone_lr_factor must be at least 0, got -1.0"),
     ({"backbone_lr_factor": None}, TypeError, "backbone_lr_factor must be a number, got None"),
     ({"backbone_lr_factor": NAN}, ValueError, "backbone_lr_factor must be finite, got nan"),
+    ({"compile_mode": "fast"}, ValueError, "compile_mode must be one of .*'default'.*got 'fast'"),
     ({"orthonormal": "no"}, TypeError, "orthonormal must be True or False, got 'no'"),
     ({"normalize": 2}, TypeError, "normalize must be True or False, got 2"),
 ]
@@ -168,19 +169,27 @@ def optimizer() -> torch.optim.Optimizer:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: LinearRampUp(0.0), "end must be .*0.0"),
+        (lambda: LinearRampUp(1.1), "end must be .*1.1"),
         (lambda: LinearRampUp("x"), "end must be a number, got 'x'"),
         (lambda: SigmoidRampUp(NAN), "end must be finite, got nan"),
         (lambda: AdversarialRampUp(NAN), "gamma must be finite, got nan"),
         (lambda: AdversarialRampUp("x"), "gamma must be a number, got 'x'"),
+        (lambda: WarmupCosineLR(optimizer(), -1), "warmup_steps.*got -1"),
+        (lambda: WarmupCosineLR(optimizer(), 0, 0), "total_steps.*got 0"),
+        (lambda: WarmupCosineLR(optimizer(), 0, 5, 1.5), "final_factor.*got 1.5"),
         (lambda: WarmupCosineLR(optimizer(), 0.1), "warmup_steps must be an int, got 0.1"),
         (lambda: WarmupCosineLR(optimizer(), 0, "x"), "total_steps must be an int, got 'x'"),
         (lambda: WarmupCosineLR(optimizer(), 10, 5), "must be at most the total_steps, 5, got 10"),
         (lambda: WarmupCosineLR(optimizer(), 0, 5, "x"), "final_factor must be a number, got 'x'"),
+        (lambda: NonFiniteLoss("ignore"), "action must be one of 'stop', 'skip', got 'ignore'"),
+        (lambda: NonFiniteLoss(check_every_n_steps=0), "check_every_n_steps must be at least 1"),
+        (lambda: NonFiniteLoss("skip", max_consecutive=0), "max_consecutive must be at least 1"),
         (lambda: InverseDecayLR(optimizer(), NAN), "gamma must be finite, got nan"),
         (lambda: InverseDecayLR(optimizer(), 1, INF), "power must be finite, got inf"),
     ],
 )
-def test_ramps_and_schedules(call: Callable[[], Any], message: str) -> None:
+def test_ramps_schedules_and_callbacks(call: Callable[[], Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
 
@@ -236,36 +245,3 @@ IMAGES = torch.rand(2, 3, 8, 8)
 def test_transforms(call: Callable[[], Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
-
-
-ROWS = np.random.default_rng(0).normal(size=(40, 3))
-LABELS = np.where(np.arange(40) < 8, np.arange(40) % 2, -1)
-
-
-@pytest.mark.parametrize(
-    ("options", "rows", "message"),
-    [
-        ({"cm_weight": NAN}, ROWS, "cm_weight must be finite, got nan"),
-        ({"cm_weight": INF}, ROWS, "cm_weight must be finite, got inf"),
-        ({"noise": NAN}, ROWS, "noise must be finite, got nan"),
-        ({"learning_rate": INF}, ROWS, "learning_rate must be finite, got inf"),
-        ({"alpha": NAN}, ROWS, "alpha must be finite, got nan"),
-        ({"learning_rate": 1e30}, ROWS, "the loss is nan at step 1: learning_rate 1e.30 is too hi"),
-        ({"standardize": False}, ROWS * 1e300, "the loss is .* values too large for standardize"),
-        ({}, np.where(ROWS > 1, NAN, ROWS), "Input X contains NaN"),
-        ({}, ROWS[:, 0], "Expected 2D array, got 1D array instead"),
-        ({}, ROWS[:3], "inconsistent numbers of samples"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_the_estimator(options: dict[str, Any], rows: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SuperCMClassifier(**{"max_steps": 3, "random_state": 0, **options}).fit(rows, LABELS)
-
-
-@pytest.mark.parametrize("weights", [None, np.ones(3)])
-def test_a_score_of_other_lengths(weights: Any) -> None:
-    classifier = SuperCMClassifier(max_steps=1, random_state=0).fit(ROWS, LABELS)
-    labels = LABELS[:3] if weights is None else LABELS
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        classifier.score(ROWS, labels, weights)

@@ -62,8 +62,12 @@ LABELS: list[tuple[Any, type[Exception], str]] = [
     (Y.tolist(), TypeError, "labels must be a tensor of integers, got list"),
     (Y.numpy(), TypeError, "labels must be a tensor of integers, got ndarray"),
     (None, TypeError, "labels must be a tensor of integers, got NoneType"),
-    (Y[:3], ValueError, r"labels must have shape \(N=6,\), one for each row .*, got \(3,\)"),
-    (Y[:, None], ValueError, r"labels must have shape \(N=6,\), one for each row .*, got \(6, 1\)"),
+    (Y[:3], ValueError, r"labels must have shape \(N=6,\), one for each input, got \(3,\)"),
+    (
+        Y[:, None],
+        ValueError,
+        r"labels must have shape \(N=6,\), one for each input, got \(6, 1\)",
+    ),
     (nn.functional.one_hot(Y), ValueError, r"labels must have shape \(N=6,\), .* got \(6, 3\)"),
     (Y[0], ValueError, r"labels must have shape \(N=6,\), .* got \(\)"),
 ]
@@ -108,7 +112,7 @@ def test_labels_of_any_integer_type_are_right(dtype: torch.dtype) -> None:
     ],
 )
 def test_form_of_the_labeled_rows(labeled: Any, found: str) -> None:
-    message = f"labeled rows must be \\(x, y\\), inputs and labels, got {found}"
+    message = f"labeled samples must be \\(x, y\\), inputs and labels, got {found}"
     with pytest.raises(TypeError, match=message):
         ssl().training_step({"labeled": labeled, "unlabeled": U})
 
@@ -120,7 +124,7 @@ VIEWS: list[tuple[Any, type[Exception], str]] = [
     (U.numpy(), TypeError, "inputs must be a tensor or a mapping .*, got ndarray"),
     ({"weak": U.tolist()}, TypeError, r'view "weak" must be a tensor \(N, \.\.\.\), got list'),
     ({"weak": U[0, 0]}, TypeError, r'view "weak" must be a tensor \(N, \.\.\.\), got a number'),
-    ({"strong": U}, ValueError, r'view "weak", which SuperCM needs; it has \[.strong.\]'),
+    ({"strong": U}, ValueError, r'view "weak", required by SuperCM; it has \[.strong.\]'),
     (torch.zeros(8, 5), ValueError, r"one shape and device, got .*\(4,\) on cpu, .*\(5,\) on cpu"),
     (torch.zeros(8), ValueError, r"one shape and device, got .*\(4,\) on cpu, .*\(\) on cpu"),
     (torch.zeros(8, 4, 1), ValueError, r"one shape and device, got .*\(4, 1\) on cpu"),
@@ -139,19 +143,11 @@ def test_unlabeled_inputs_of_a_step(unlabeled: Any, error: type[Exception], mess
 @pytest.mark.parametrize(
     ("views", "error", "message"),
     [
-        ({"strong": U[:3]}, ValueError, "views must have one number of rows, .*weak 8, strong 3"),
+        ({"strong": U[:3]}, ValueError, "views must have the same number .*weak 8, strong 3"),
         ({"strong": None}, TypeError, 'unlabeled view "strong" must be a tensor .* got NoneType'),
-        (
-            {"strong": U[:, :3]},
-            ValueError,
-            r'"weak" \(4,\) on cpu, unlabeled "strong" \(3,\)',
-        ),
-        (
-            {"index": torch.arange(8.0)},
-            TypeError,
-            r'view "index" must be .*float32 .*\(8,',
-        ),
-        ({"index": torch.arange(3)}, ValueError, "views must have one number of rows, .*index 3"),
+        ({"strong": U[:, :3]}, ValueError, r'"weak" \(4,\) on cpu, unlabeled "strong" \(3,\)'),
+        ({"index": torch.arange(8.0)}, TypeError, r'view "index" must be .*float32 .*\(8,'),
+        ({"index": torch.arange(3)}, ValueError, "views must have the same number .*index 3"),
         ({"index": torch.zeros(8, 1).int()}, TypeError, r'view "index" must be .*shape \(8, 1\)'),
     ],
 )
@@ -165,11 +161,11 @@ def test_views_of_a_step(views: Any, error: type[Exception], message: str) -> No
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"source": X}, TypeError, r"source rows must be \(x, y\), .* got Tensor"),
-        ({"source": (X, Y, Y, Y)}, TypeError, "source rows must be .* got a tuple of 4"),
+        ({"source": X}, TypeError, r"source samples must be \(x, y\), .* got Tensor"),
+        ({"source": (X, Y, Y, Y)}, TypeError, "source samples must be .* got a tuple of 4"),
         ({"source": (X, Y, Y[:2])}, ValueError, r"source domains must have shape .* got \(2,\)"),
         ({"source": (X, Y, X)}, TypeError, "source domains must be .* integers, got torch.float32"),
-        ({"labeled_target": X}, TypeError, "labeled_target rows must be .* got Tensor"),
+        ({"labeled_target": X}, TypeError, "labeled_target samples must be .* got Tensor"),
         ({"labeled_target": (X, Y[:1])}, ValueError, r"labeled_target labels .* got \(1,\)"),
         ({"labeled_target": (X, X[:, 0])}, TypeError, "labeled_target labels .* torch.float32"),
         ({"labeled_target": (X[:, :3], Y)}, ValueError, r'"weak" \(4,\) .* "weak" \(3,\) on cpu'),
@@ -205,12 +201,14 @@ def test_labels_of_an_evaluation(labels: Tensor, error: type[Exception], message
 
 @pytest.mark.parametrize("step", ["validation_step", "test_step"])
 def test_form_of_an_evaluation_batch(step: str) -> None:
-    with pytest.raises(TypeError, match=r"evaluation rows must be \(x, y\), .* got Tensor"):
+    with pytest.raises(TypeError, match=r"evaluation samples must be \(x, y\), .* got Tensor"):
         getattr(ssl(), step)(X)
 
 
 def test_form_of_a_source_validation_batch() -> None:
-    with pytest.raises(TypeError, match=r"source validation rows must be \(x, y\), .* got Tensor"):
+    with pytest.raises(
+        TypeError, match=r"source validation samples must be \(x, y\), .* got Tensor"
+    ):
         uda().validation_step(X)
 
 
@@ -228,3 +226,48 @@ def test_form_of_a_source_validation_batch() -> None:
 def test_a_batch_to_predict(batch: Any, found: str) -> None:
     with pytest.raises(TypeError, match=f'a batch to predict must be .* "inputs", got {found}'):
         ssl().predict_step(batch)
+
+
+class Odd(nn.Module):
+    """A backbone that does something to its features that it must not."""
+
+    out_features = 8
+
+    def __init__(self, spoil: Any) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 8)
+        self.spoil = spoil
+
+    def forward(self, inputs: Tensor) -> Any:
+        return self.spoil(self.layer(inputs))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda f: f[:3], ValueError, "backbone must return a row .* of 14 inputs, got 3"),
+        (lambda f: f[:, :5], ValueError, r"must have shape \(N, in_features=8\), got \(14, 5\)"),
+        (lambda f: f[:, None], ValueError, r"\(N, in_features=8\), got \(14, 1, 8\)"),
+        (lambda f: f.flatten(), ValueError, r"\(N, in_features=8\), got \(112,\)"),
+        (lambda f: (f, f), TypeError, "features must be a tensor, got tuple"),
+        (lambda f: {"features": f}, TypeError, "features must be a tensor, got dict"),
+        (lambda f: f.long(), TypeError, "features must be a floating-point tensor, got torch.int"),
+    ],
+)
+def test_features_of_a_backbone(spoil: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ssl(backbone=Odd(spoil)).training_step({"labeled": (X, Y), "unlabeled": U})
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (2, 1, 5), (4,), (2, 0)])
+def test_inputs_of_a_perceptron(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="inputs must have 4 values per sample, the in_features"):
+        MLP(4, (8,))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [(ssl, r"\"labeled\": \(x, y\)"), (uda, r"\"source\": \(x, y\)")]
+)
+def test_a_batch_of_another_form_is_described(module: Any, names: str) -> None:
+    with pytest.raises(TypeError, match=rf"{names}.*got a mapping with \['other'\]"):
+        module().training_step({"other": (X, Y)})

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from supercm_pl.checkpoints.files import check_class_paths
 from supercm_pl.data.sources.image_folders import IMAGE_SUFFIXES
 from supercm_pl.data.sources.image_reading import read_image
 
@@ -38,13 +36,3 @@ def test_every_suffix_that_is_looked_for_can_be_read(suffix: str, tmp_path: Path
 def test_an_image_named_by_another_suffix_is_read(tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "x.png", format="JPEG")
     assert read_image(tmp_path / "x.png", (8, 8)).shape == (3, 8, 8)
-
-
-@pytest.mark.parametrize("name", ["os.system", "stranger.build", "no such thing", ["os.system"]])
-def test_what_a_checkpoint_wants_to_be_built_by_is_lightnings_own(
-    name: object, tmp_path: Path
-) -> None:
-    content = {"state_dict": {}, "hyper_parameters": {"num_classes": 3, "_instantiator": name}}
-    torch.save(content, tmp_path / "x.ckpt")
-    with pytest.raises(ValueError, match=r"wants to build .*, which is not of supercm_pl"):
-        check_class_paths(tmp_path / "x.ckpt")

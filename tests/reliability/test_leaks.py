@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -101,13 +100,3 @@ def test_labels_of_the_target(tmp_path: Path) -> None:
     assert honest[0].losses == fooled[0].losses
     assert equal(honest[0].state["module"], fooled[0].state["module"])
     assert honest[1:] == fooled[1:]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_validation_rows_are_trained_on_by_nobody(seed: int) -> None:
-    for options in ({"labels_per_class": 3}, {"labeled_fraction": 0.05, "val_size": 0.2}):
-        split = SSLDataModule(**options, seed=seed).split
-        parts = (split.labeled, split.unlabeled, split.val)
-        rows = np.concatenate(parts)
-        assert len(set(rows.tolist())) == len(rows) == 1347
-        assert all(len(part) for part in parts)

@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
-from tests.support.command import SMALL, supercm
+from tests.support.command import supercm
 from tests.support.runs import data, equal, every_step, fit, module
 
 
@@ -88,18 +88,16 @@ def test_slurm_asks_for_a_requeue_and_the_job_goes_on_by_itself(
 
 
 def test_the_command_ends_with_the_status_of_the_signal_and_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yaml").write_text(SMALL)
-    (tmp_path / "ending.py").write_text(
+    (folder / "ending.py").write_text(
         "import os, signal\n"
         "from lightning.pytorch.callbacks import Callback\n"
         "class AtStep(Callback):\n"
         "    def on_train_batch_end(self, trainer, *_):\n"
         "        if trainer.global_step == 8: os.kill(os.getpid(), signal.SIGTERM)\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(folder)
     outcome = supercm("fit", "--config", "small.yaml", "--trainer.callbacks+", "ending.AtStep")
     assert outcome.status == 128 + signal.SIGTERM
     assert outcome.err.startswith("supercm: stopped at step 8; go on with\n  supercm fit ")

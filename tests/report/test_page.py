@@ -111,7 +111,7 @@ def test_an_empty_run_is_a_page_that_says_so(tmp_path):
     page = Elements(render_report([read_run(run)]))
     assert "No metric was logged" in page.text
     assert "No mistake was recorded" in page.text
-    with pytest.raises(ValueError, match="one run or more, got none"):
+    with pytest.raises(ValueError, match="at least one entry, got none"):
         render_report([])
 
 
@@ -253,7 +253,7 @@ def test_the_command_names_what_is_wrong(tmp_path, capsys):
 
     assert "there is no folder" in complaint(tmp_path / "nowhere")
     (tmp_path / "version_0").mkdir()
-    assert "name one of version_0 in it" in complaint(tmp_path)
+    assert "use one of its folders version_0" in complaint(tmp_path)
     assert "RUN_DIR" in complaint()
     broken = run_folder(tmp_path / "broken", (100,))
     (broken / "report" / "step_00000100.npz").write_bytes(b"no zip")

@@ -86,7 +86,7 @@ def test_the_loss_is_cross_entropy_plus_weighted_cm_on_all_rows():
     torch.testing.assert_close(loss, expected)
 
 
-def test_without_weight_and_regularizer_the_unlabeled_rows_change_nothing():
+def test_without_weight_and_method_the_unlabeled_samples_change_nothing():
     module, batch = build(cm_weight=0.0), Blobs().batches[0]
     loss = module.training_step(batch)
     poisoned = {**batch, "unlabeled": torch.full_like(batch["unlabeled"], float("nan"))}
@@ -104,7 +104,7 @@ def test_the_cm_weight_follows_its_ramp():
     assert seen == [0.0, 0.25, 0.5, 0.75]
 
 
-def test_a_regularizer_adds_its_weighted_term_and_is_logged():
+def test_a_method_adds_its_weighted_loss_and_is_logged():
     data = Blobs(steps=1, views=("weak", "strong"))
     plain, with_gap = build(cm_weight=0.0), build(cm_weight=0.0, methods=Gap(weight=3.0))
     plain.train(), with_gap.train()
@@ -128,15 +128,9 @@ def test_a_regularizer_adds_its_weighted_term_and_is_logged():
 def test_a_view_that_the_batch_lacks_is_named_with_who_needs_it():
     module = build(methods=[Gap()])
     with pytest.raises(
-        ValueError, match=r'no unlabeled view "strong", which gap needs; it has \[.weak.\]'
+        ValueError, match=r'no unlabeled view "strong", required by gap; it has \[.weak.\]'
     ):
         module.training_step(Blobs().batches[0])
-
-
-@pytest.mark.bad_input
-def test_a_batch_of_another_form_is_described():
-    with pytest.raises(TypeError, match=r"\"labeled\": \(x, y\).*got list"):
-        build().training_step([torch.zeros(2, 4), torch.zeros(2)])
 
 
 @pytest.mark.parametrize("centroids", ["cumulative", "ema", "batch", "learnable"])
@@ -211,22 +205,6 @@ def test_a_module_built_in_python_loads_with_its_backbone_given_again(tmp_path):
     torch.testing.assert_close(loaded.head.centroids, module.head.centroids, rtol=0, atol=0)
 
 
-class Tailored(SSLModule):
-    """What a user writes: a subclass with an argument of its own."""
-
-    def __init__(self, width: int = 8, **options) -> None:
-        super().__init__(MLP(4, (width,)), 3, **options)
-
-
-def test_a_subclass_is_rebuilt_from_its_own_arguments(tmp_path):
-    module = Tailored(width=5, cm_weight=0.2)
-    trainer = fit(module, Blobs())
-    trainer.save_checkpoint(tmp_path / "model.ckpt")
-    loaded = Tailored.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    assert loaded.backbone.out_features == 5
-    assert loaded.cm_weight == 0.2
-
-
 @pytest.mark.bad_input
 def test_a_plateau_schedule_is_refused_with_the_way_out():
     module = build(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
@@ -288,7 +266,7 @@ def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes
     torch.testing.assert_close(module.methods[0].further.features, alone)
 
 
-def test_the_policy_of_batch_norm_is_that_of_the_first_regularizer_unless_named():
+def test_the_policy_of_batch_norm_is_that_of_the_first_method_unless_named():
     assert build().batch_norm == "all"
     assert build(methods=[Keeper(), Gap()]).batch_norm == "frozen"
     assert build(methods=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"
@@ -373,6 +351,6 @@ def test_a_term_can_ask_which_samples_of_the_unlabeled_stream_it_got():
     module = SSLModule(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), 10, which, cm_weight=0.0)
     fit(module, data)
     index, inputs, num_unlabeled = which.seen
-    samples = data.streams()["unlabeled"].samples
+    samples = data.parts()["unlabeled"].samples
     assert num_unlabeled == len(samples)
     assert torch.equal(inputs, samples.fetch(index.numpy()))

@@ -9,7 +9,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 from supercm_pl.cli.main import main
 
@@ -78,3 +80,8 @@ def table(out: str) -> dict[str, list[str]]:
     lines = out[out.index("supercm ") :].splitlines()
     pairs = [re.split(r"\s{2,}", line.strip()) for line in lines if "──" not in line]
     return {label: values for label, *values in pairs}
+
+
+def printed_config(*words: str) -> Any:
+    """What ``fit --print_config`` shows, parsed."""
+    return yaml.safe_load(supercm("fit", *words, "--print_config").out)

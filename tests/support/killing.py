@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from supercm_pl.cli.main import main
+from tests.support.runs import equal
 
 CONFIG = """
 seed_everything: 3
@@ -89,14 +90,6 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {name: content[name] for name in names}
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(v, other[k]) for k, v in one.items())
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-
-
 def killed(folder: Path, seconds: float, *, in_writing: bool) -> tuple[bool, bool]:
     """Kill a run after ``seconds``, or at the next write of a checkpoint after them.
 
@@ -148,7 +141,7 @@ def check(place: Path, moments: int) -> None:
         saved = newest(folder)
         words = () if saved is None else ("--ckpt_path", str(saved))
         assert finished(start(folder, *words)) == 0, f"{folder} does not go on"
-        assert same(outcome(folder), expected), f"{folder} ends otherwise"
+        assert equal(outcome(folder), expected), f"{folder} ends otherwise"
         print(f"at {moment:.2f} s of {duration:.2f}: {'resumed' if saved else 'started again'}")
     print(f"{moments} runs, {hits} killed, {writes} in a write, all ended the same")
 

@@ -2,13 +2,14 @@
 
 python -m tests.support.old_checkpoints
 
-For each configuration in tests/files/checkpoints/ this runs `supercm fit`, and keeps in the folder
-of the version the last checkpoint, the configuration, and what the model says of fixed images.
+For each configuration of the newest version this runs `supercm fit`, and keeps in the folder of
+this version the last checkpoint, the configuration, and the model's assignments of fixed images.
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -42,29 +43,42 @@ def assignments(kind: str, checkpoint: Path) -> Tensor:
     return found
 
 
-def keep(kind: str, folder: Path) -> None:
+def kept_versions() -> list[str]:
+    """The versions with checkpoints, oldest first."""
+    folders = [path.name for path in KEPT.iterdir() if path.is_dir()]
+    return sorted(folders, key=lambda name: [int(part) for part in name.split(".")])
+
+
+def unpacked(version: str, kind: str, folder: Path = Path()) -> Path:
+    """A kept checkpoint as a file in ``folder``, the working directory where none is given."""
+    path = folder / f"{kind}.ckpt"
+    path.write_bytes(lzma.decompress((KEPT / version / f"{kind}.ckpt.xz").read_bytes()))
+    return path
+
+
+def keep(kind: str, folder: Path, newest: str) -> None:
     """Train in ``folder``, and put into it what is kept."""
     command = Path(sys.executable).parent / "supercm"
-    config = shutil.copy(KEPT / f"{kind}.yaml", folder)
+    config = shutil.copy(KEPT / newest / f"{kind}.yaml", folder)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([command, "fit", "--config", config], cwd=folder, env=environment, check=True)
     run = folder / "runs" / kind / "version_0" / "checkpoints"
-    checkpoint = shutil.copy(run / "last.ckpt", folder / f"{kind}.ckpt")
-    rows = assignments(kind, Path(checkpoint)).tolist()
+    (folder / f"{kind}.ckpt.xz").write_bytes(lzma.compress((run / "last.ckpt").read_bytes()))
+    rows = assignments(kind, run / "last.ckpt").tolist()
     lines = ",\n".join(json.dumps([round(value, 6) for value in row]) for row in rows)
     (folder / f"{kind}.json").write_text(f"[\n{lines}\n]\n")
 
 
 def main() -> None:
-    """Make the folder of this version; one that is there is what users have, and stays."""
+    """Fill the folder of this version; checkpoints that are there are what users have, and stay."""
     target = KEPT / __version__
-    if target.exists():
-        sys.exit(f"{target} is there already")
+    if any(target.glob("*.ckpt.xz")):
+        sys.exit(f"{target} has checkpoints already")
     with tempfile.TemporaryDirectory() as place:
         for kind in MODULES:
-            keep(kind, Path(place))
+            keep(kind, Path(place), kept_versions()[-1])
         shutil.rmtree(Path(place, "runs"))
-        shutil.copytree(place, target)
+        shutil.copytree(place, target, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Short real runs of every method, for the tests of this folder."""
+"""Short real runs of every method on digits."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import AffineNoise
+from supercm_pl.training.method import Method
 from tests.support.methods import SSL_METHODS, UDA_METHODS
 from tests.support.trainers import quiet_trainer
 
@@ -44,13 +46,12 @@ class Run(L.Callback):
 
 
 def module(name: str, **options: Any) -> SSLModule | UDAModule:
-    """A small network with dropout and batch norm under a base method."""
+    """A small network with dropout and batch norm with a method."""
     torch.manual_seed(0)
     options = {"optimizer": lambda p: torch.optim.Adam(p, lr=0.01), "cm_weight": 0.3, **options}
     if name in SSL_METHODS:
         backbone = nn.Sequential(MLP(64, (24,)), nn.Dropout(0.2))
-        term = SSL_METHODS[name]()
-        return SSLModule(backbone, 10, term, feature_size=24, **options)
+        return SSLModule(backbone, 10, SSL_METHODS[name](), feature_size=24, **options)
     backbone = nn.Sequential(nn.AvgPool2d(2), MLP(192, (24,)), nn.Dropout(0.2))
     return UDAModule(backbone, 10, UDA_METHODS[name](), feature_size=24, **options)
 
@@ -65,6 +66,12 @@ def data(name: str, **options: Any) -> SSLDataModule | UDADataModule:
     return UDADataModule(
         **{**shared, "source_batch_size": 20, "target_batch_size": 20, "seed": 0, **options}
     )
+
+
+def digits_module(methods: Method | Sequence[Method], **options: Any) -> SSLModule:
+    """A small network with batch norm, always of the same weights, and SuperCM."""
+    torch.manual_seed(0)
+    return SSLModule(MLP(64, (32,)), 10, methods, **{"cm_weight": 0.5, **options})
 
 
 def every_step(folder: Path) -> ModelCheckpoint:

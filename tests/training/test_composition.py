@@ -1,4 +1,4 @@
-"""Every base method composes with SuperCM, mixed precision, gradient accumulation and compilation.
+"""Every method composes with SuperCM, mixed precision, gradient accumulation and compilation.
 
 The methods are those that their packages export, so that a new one is tested as well.
 """

@@ -48,17 +48,3 @@ def test_resumes_from_its_state():
     second.load_state_dict(first.state_dict())
     first.optimizer.param_groups[0]["lr"] = first.get_last_lr()[0]
     assert rates(second, 6) == pytest.approx(expected[4:])
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ({"warmup_steps": -1}, "warmup_steps"),
-        ({"total_steps": 0}, "total_steps"),
-        ({"final_factor": 1.5}, "final_factor"),
-    ],
-)
-def test_names_the_value_out_of_range(arguments, name):
-    with pytest.raises(ValueError, match=rf"{name}.*got {next(iter(arguments.values()))}"):
-        WarmupCosineLR(optimizer(), **arguments)

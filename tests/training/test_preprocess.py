@@ -49,7 +49,7 @@ def test_training_and_evaluation_see_inputs_with_what_the_training_data_fitted()
     plain, centered = data(), data(preprocess=Centered())
     plain.setup("fit")
     centered.setup("fit")
-    samples = [stream.samples for stream in plain.streams().values()]
+    samples = [stream.samples for stream in plain.parts().values()]
     inputs = [s.fetch(torch.arange(len(s)).numpy()) for s in samples]
     mean = torch.cat([inputs[0][0].flatten(), inputs[1].flatten()]).mean()
 
@@ -82,7 +82,7 @@ def test_zca_whitens_the_training_inputs_of_a_run(tmp_path):
     trainer(tmp_path).fit(module(), whitened)
     (x, _), u = (
         stream.samples.fetch(torch.arange(len(stream.samples)).numpy())
-        for stream in whitened.streams().values()
+        for stream in whitened.parts().values()
     )
     images = torch.cat([x, u]).flatten(1).double()
     variances, directions = torch.linalg.eigh(images.T.cov())

@@ -25,10 +25,3 @@ def test_cosine_ramp_is_the_published_one():
     for progress in (0.0, 0.1, 0.25, 0.4, 0.7):
         expected = 0.5 - math.cos(min(math.pi, 2 * math.pi * progress)) / 2
         assert CosineRampUp()(progress) == pytest.approx(expected)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("end", [0.0, -0.1, 1.1])
-def test_end_out_of_range_is_named(end):
-    with pytest.raises(ValueError, match=f"end must be in .*{end}"):
-        LinearRampUp(end=end)

@@ -75,11 +75,6 @@ def test_no_method_looks_at_a_value(kind, method, monkeypatch):
     assert training(with_method(kind, method), "meta")().shape == ()
 
 
-@pytest.mark.parametrize(("kind", "mode"), MODES)
-def test_no_centroid_mode_looks_at_a_value(kind, mode):
-    assert training(with_centroids(kind, mode), "meta")().shape == ()
-
-
 @needs_cuda
 @pytest.mark.parametrize(("kind", "method"), METHODS)
 def test_no_method_waits_for_a_gpu(kind, method):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
@@ -127,16 +127,6 @@ def test_the_default_is_digits_to_digits_m():
     assert y.shape == (64,)
 
 
-def test_batches_are_paired_in_any_ratio():
-    for source, target in ((3, 21), (16, 4)):
-        data = digits(source_batch_size=source, target_batch_size=target)
-        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-        x, y = batch["source"]
-        assert x.shape == (source, 3, 16, 16)
-        assert (y.shape, y.dtype) == ((source,), torch.int64)
-        assert batch["target"].shape == (target, 3, 16, 16)
-
-
 def test_parts_are_disjoint_and_labels_fit():
     data = UDADataModule(domain(1), domain(2), source_batch_size=54, target_batch_size=54)
     first, second, *_ = data.train_dataloader(), *data.train_dataloader()
@@ -150,18 +140,6 @@ def test_parts_are_disjoint_and_labels_fit():
     assert source_val[1].bincount().tolist() == [2, 2, 2]  # stratified
     for train, val in ((rows(x), rows(source_val[0])), (rows(second["target"]), rows(target_val))):
         assert sorted([*train.tolist(), *val.tolist()]) == list(range(60))
-
-
-def test_streams_are_shuffled_anew_in_each_cycle():
-    data = UDADataModule(
-        domain(1), domain(2), source_val_size=0, target_batch_size=20, source_batch_size=60
-    )
-    orders = [
-        rows(batch["source"][0]).tolist()
-        for _, batch in zip(range(3), data.train_dataloader(), strict=False)
-    ]
-    assert all(sorted(order) == list(range(60)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
 
 
 def test_several_sources_are_joined_with_their_numbers():
@@ -239,12 +217,6 @@ def test_a_few_target_samples_keep_their_labels(options):
     assert "54 source · 6 labeled target · 49 target · " in data.describe()
 
 
-def test_labeled_rows_from_a_file(tmp_path):
-    (tmp_path / "rows.txt").write_text("3\n1\n4\n")
-    data = UDADataModule(domain(1), domain(2), labeled_target_indices=tmp_path / "rows.txt")
-    assert data.target_split.labeled.tolist() == [1, 3, 4]
-
-
 def test_only_the_labels_of_the_named_rows_are_read():
     x = torch.from_numpy(arrays(2)[0])
     target = Held(Sealed(x, {3: 1, 8: 2, 9: 0}))
@@ -275,43 +247,21 @@ def test_labels_that_raise_when_they_are_read():
         UDADataModule(domain(1), Held(Sealed(x)), target_labels_per_class=1).load()
 
 
-def test_poisoned_target_labels_change_nothing(tmp_path):
-    clean = DigitsM().load()
-    garbage = torch.full_like(clean.train.targets, -7)
+def test_poisoned_target_labels_change_nothing_but_for_those_that_are_named(tmp_path):
+    clean, named = DigitsM().load(), {"labeled_target_indices": [5, 6, 7, 8]}
 
-    def run(labels, **options):
-        train = TensorData(clean.train.inputs, labels)
-        target = Held(train, clean.classes, test=clean.test)
-        data = digits(target=target, **options)
+    def run(labels):
+        target = Held(TensorData(clean.train.inputs, labels), clean.classes, test=clean.test)
+        data = digits(target=target, **named)
         return fit(tmp_path, data), data.fingerprint()
 
-    options = {"labeled_target_indices": [5, 6, 7, 8]}
-    partly = torch.where(
-        torch.isin(torch.arange(1347), torch.arange(5, 9)), clean.train.targets, -7
-    )
-    for honest_labels, poisoned_labels, more in (
-        (clean.train.targets, garbage, {}),
-        (clean.train.targets, partly, options),
-    ):
-        honest, one = run(honest_labels, **more)
-        fooled, two = run(poisoned_labels, **more)
-        assert one == two
-        assert honest.seen == fooled.seen
-        assert honest.validated == fooled.validated
-        assert same_weights(honest, fooled)
-
-
-def test_training_does_not_open_the_test_data(tmp_path):
-    class Shut(TensorDataset):
-        def __getitem__(self, index):
-            raise AssertionError("the test data were looked at")
-
-    clean = DigitsM().load()
-    test = Shut(clean.test.inputs, clean.test.targets)
-    data = digits(target=Held(clean.train, clean.classes, test=test), resize=16)
-    fit(tmp_path, data, max_epochs=1)
-    with pytest.raises(AssertionError, match="looked at"):
-        trainer(tmp_path).test(Linear(3 * 16 * 16), datamodule=data, verbose=False)
+    poisoned = torch.full_like(clean.train.targets, -7)
+    poisoned[5:9] = clean.train.targets[5:9]
+    (honest, one), (fooled, two) = run(clean.train.targets), run(poisoned)
+    assert one == two
+    assert honest.seen == fooled.seen
+    assert honest.validated == fooled.validated
+    assert same_weights(honest, fooled)
 
 
 # Evaluation.
@@ -390,7 +340,7 @@ def test_a_target_that_nobody_labeled():
         UDADataModule(domain(1), UnlabeledArrays(x), target_labels_per_class=1).load()
     with pytest.raises(ValueError, match="oracle=True needs a target with labels"):
         UDADataModule(domain(1), UnlabeledArrays(x), oracle=True).load()
-    with pytest.raises(ValueError, match="the source must have labels, and has none"):
+    with pytest.raises(ValueError, match="the source data have no labels"):
         UDADataModule(UnlabeledArrays(x), domain(1)).load()
 
 
@@ -551,7 +501,7 @@ def test_classes_that_differ_are_listed(source, target, message):
 def test_a_class_without_a_source_sample():
     x = torch.zeros(8, 1)
     source = Held(TensorData(x, torch.arange(8) % 2))
-    with pytest.raises(ValueError, match="no source samples to train on of the classes 'c'"):
+    with pytest.raises(ValueError, match="no source samples to train on for the classes 'c'"):
         UDADataModule(source, Held(TensorData(x, torch.arange(8) % 3))).load()
 
 
@@ -600,10 +550,3 @@ def test_it_is_built_from_yaml():
         data = parser.instantiate_classes(parser.parse_args([f"--data={value}"])).data
         assert data.input_shape == (3, 20, 18)
         assert all(isinstance(part, Source) for part in data.sources)
-
-
-def test_other_digits_by_resized_sources():
-    source = Resized(Digits(), size=10)
-    target = DatasetSource(TensorDataset(torch.zeros(40, 1, 28, 28), torch.arange(40) % 10))
-    data = UDADataModule(source, Resized(target, size=10, crop=20))
-    assert data.input_shape == (1, 10, 10)

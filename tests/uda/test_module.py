@@ -210,9 +210,3 @@ def test_the_backbone_learns_at_its_own_rate_under_the_inverse_decay():
     assert set(rest["params"]) == {*module.bottleneck.parameters(), *module.head.parameters()}
     assert rest["lr"] == pytest.approx(0.5 / 2)
     assert backbone["lr"] == pytest.approx(0.05 / 2)
-
-
-@pytest.mark.bad_input
-def test_a_batch_of_another_form_is_described():
-    with pytest.raises(TypeError, match=r"\"source\": \(x, y\).*got a mapping with \['labeled'\]"):
-        build().training_step({"labeled": (torch.zeros(2, 4), torch.zeros(2).long())})

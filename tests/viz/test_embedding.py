@@ -58,7 +58,7 @@ def test_wrong_arguments_are_named(blobs):
         plot_embedding(features, groups, centroids[:, 1:])
     with pytest.raises(ValueError, match=r"projection must be one of .*got 'lda'"):
         plot_embedding(features, groups, projection="lda")
-    with pytest.raises(ValueError, match="panels must hold one embedding or more"):
+    with pytest.raises(ValueError, match="panels must have at least one entry"):
         plot_embeddings({})
 
 

@@ -141,11 +141,11 @@ def test_curves_of_several_runs_share_a_panel(tmp_path):
 @pytest.mark.bad_input
 def test_wrong_arguments_are_named(predictions, tmp_path):
     assignments, labels = predictions
-    with pytest.raises(ValueError, match=r"labels must have shape \(200,\).*got \(3,\)"):
+    with pytest.raises(ValueError, match=r"labels must have shape \(N=200,\).*got \(3,\)"):
         plot_reliability(assignments, labels[:3])
-    with pytest.raises(ValueError, match=r"labels must lie in 0..3, got values from 0 to 9"):
+    with pytest.raises(ValueError, match=r"labels must be in 0..3 .*got 9"):
         class_accuracy(assignments, torch.where(labels == 3, 9, labels))
-    with pytest.raises(ValueError, match="bins must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         reliability(assignments, labels, 0)
     with pytest.raises(ValueError, match=r"names must have 4 entries.*got 1"):
         plot_confusion_matrix(assignments, labels, names=["a"])
@@ -153,26 +153,26 @@ def test_wrong_arguments_are_named(predictions, tmp_path):
         plot_confidence(labels)
     with pytest.raises(ValueError, match=r"predicted and labels must have one shape"):
         plot_confusion_matrix(labels[:3], labels)
-    with pytest.raises(ValueError, match=r"5 rows or more.*got 3 and 200"):
+    with pytest.raises(ValueError, match=r"at least 5 rows.*got 3 and 200"):
         proxy_a_distance(assignments[:3], assignments)
     with pytest.raises(ValueError, match="finite"):
         proxy_a_distance(assignments.log() * float("inf"), assignments)
     with pytest.raises(ValueError, match=r"shapes \(N_s, d\) and \(N_t, d\), got .*\(200, 3\)"):
         proxy_a_distance(assignments, assignments[:, :3])
-    with pytest.raises(ValueError, match="folds must be 2 or more, got 1"):
+    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
         proxy_a_distance(assignments, assignments, folds=1)
-    with pytest.raises(ValueError, match="one number or more, got none"):
+    with pytest.raises(ValueError, match="at least one entry, got none"):
         plot_a_distance({})
     with pytest.raises(ValueError, match=r"the same for all, got \[\(3,\), \(4,\)\]"):
         plot_class_accuracy({"a": torch.ones(3), "b": torch.ones(4)})
-    with pytest.raises(ValueError, match="bins must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         plot_confidence(assignments, bins=0)
-    with pytest.raises(ValueError, match=r"labels must be integers, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"labels must be a tensor of integers, got torch\.float32"):
         class_accuracy(assignments, labels.float())
     with pytest.raises(ValueError, match="CSVLogger"):
         read_curves(tmp_path)
     (tmp_path / "metrics.csv").write_text("epoch,loss\n0,1.5\n")
     with pytest.raises(ValueError, match="has no column step"):
         read_curves(tmp_path)
-    with pytest.raises(ValueError, match="no run has logged val/acc; there are a"):
+    with pytest.raises(ValueError, match="no run has logged val/acc; logged: a"):
         plot_curves({"run": {"a": Curve([1], [1.0])}}, ["val/acc"])

@@ -1,12 +1,10 @@
 """The plane: what is chosen, what repeats, and that nobody else's draws change."""
 
-import random
-
 import numpy as np
 import pytest
-import torch
 
 from supercm_pl.viz import project
+from tests.support.generators import untouched_generators
 
 
 @pytest.fixture
@@ -30,14 +28,10 @@ def test_principal_components_keep_the_distances_of_a_plane():
 def test_the_same_points_and_seed_give_the_same_plane_and_leave_the_generators_alone(
     blobs, projection
 ):
-    legacy = np.random.get_state
-    before = random.getstate(), legacy()[1].tolist(), torch.get_rng_state()
-    first = project(blobs, projection, seed=3)
+    with untouched_generators():
+        first = project(blobs, projection, seed=3)
     np.testing.assert_array_equal(first, project(blobs, projection, seed=3))
     assert first.shape == (60, 2)
-    assert random.getstate() == before[0]
-    assert legacy()[1].tolist() == before[1]
-    assert torch.equal(torch.get_rng_state(), before[2])
 
 
 def test_a_start_draws_the_points_to_where_they_were(blobs):
@@ -51,12 +45,10 @@ def test_a_start_draws_the_points_to_where_they_were(blobs):
 
 def test_umap_keeps_groups_apart_and_repeats_itself(blobs):
     pytest.importorskip("umap", reason="umap-learn is an extra of its own: supercm-pl[umap]")
-    before = np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
-    plane = project(blobs, "umap", seed=3)
+    with untouched_generators():
+        plane = project(blobs, "umap", seed=3)
     np.testing.assert_array_equal(plane, project(blobs, "umap", seed=3))
     np.testing.assert_array_equal(plane, project(blobs, "auto", seed=3))
-    assert np.random.get_state()[1].tolist() == before[0]  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[1])
 
     distances = np.linalg.norm(plane[:, None] - plane[None], axis=2)
     np.fill_diagonal(distances, np.inf)

@@ -1,4 +1,4 @@
-"""A network: any module that maps inputs to ``(N, d)`` features and says what ``d`` is."""
+"""A network: any module that maps inputs to ``(N, d)`` features and has ``d`` as an attribute."""
 
 from __future__ import annotations
 

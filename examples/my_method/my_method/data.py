@@ -1,4 +1,4 @@
-"""Where samples come from: images that are drawn here; put the reading of your files in place."""
+"""A source of samples: images drawn here. Replace the drawing by reading your files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Shapes(Source):
     Args:
         train: Number of training images.
         test: Number of test images.
-        noise: Standard deviation of the noise; another one is another domain.
-        seed: Of everything that is random.
+        noise: Standard deviation of the noise; another value gives another domain.
+        seed: Seed of all random numbers.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Shapes(Source):
         self.seed = seed
 
     def load(self) -> SourceData:
-        """Draw the images; the data module chooses which of them keep their labels."""
+        """Draw the images; the data module makes the split."""
         rng = np.random.default_rng(self.seed)
         return SourceData(
             train=self._draw(rng, self.train),
@@ -44,7 +44,7 @@ class Shapes(Source):
         )
 
     def class_names(self) -> tuple[str, ...]:
-        """Known without drawing anything."""
+        """The names, known without drawing."""
         return ("square", "disc", "cross")
 
     def _draw(self, rng: np.random.Generator, count: int) -> TensorDataset:
@@ -64,7 +64,7 @@ class Shapes(Source):
 
 
 class ShapesDataModule(SSLDataModule):
-    """:class:`Shapes` with views that suit them: a data module with settings of its own.
+    """:class:`Shapes` with suitable views: a data module with its own settings.
 
     Args:
         labels_per_class: Labeled images of each class.

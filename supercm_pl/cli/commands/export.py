@@ -32,6 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
             classes=options.classes,
             input_shape=options.input_shape,
             uint8=options.uint8,
+            trust=options.trust,
         )
         write = {"torch": export_torch, "onnx": export_onnx}[options.format]
         difference = write(classifier, output)
@@ -64,7 +65,12 @@ def _parser() -> OneLineParser:
     parser.add_argument(
         "--config",
         type=Path,
-        help="the run's config.yaml, to build a preprocessing of your own that it names",
+        help="the run's config.yaml, whose classes the checkpoint may name",
+    )
+    parser.add_argument(
+        "--trust",
+        default="",
+        help="packages, separated by commas, whose classes the checkpoint may name",
     )
     parser.add_argument(
         "--classes",

@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> None:
     from supercm_pl.export import load_classifier
 
     with parser.complaints_about(options.checkpoint):
-        classifier = load_classifier(options.checkpoint, options.config)
+        classifier = load_classifier(options.checkpoint, options.config, trust=options.trust)
         if torch.cuda.is_available():
             classifier.to("cuda")
         inputs = options.inputs
@@ -68,4 +68,5 @@ def _parser() -> OneLineParser:
     parser.add_argument("--output", type=Path, default=Path("predictions.csv"), help="the CSV file")
     parser.add_argument("--batch_size", type=int, default=256, help="inputs of a forward pass")
     parser.add_argument("--config", type=Path, help="as in supercm export")
+    parser.add_argument("--trust", default="", help="as in supercm export")
     return parser

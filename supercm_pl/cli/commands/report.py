@@ -11,13 +11,13 @@ from supercm_pl.report.runs import read_run
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Write the report of one run or several.
+    """Write the report of one or more runs.
 
     Args:
-        args: Words after ``supercm report``; ``None`` takes those after the program's name.
+        args: Arguments after ``supercm report``; ``None`` takes those of the process.
 
     Raises:
-        SystemExit: With status 2 and one line on standard error for a mistake of the user's.
+        SystemExit: With status 2 and one line on standard error if an argument is wrong.
     """
     parser = OneLineParser(
         prog="supercm report",
@@ -39,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> None:
         runs = [read_run(folder) for folder in options.runs]
         page = render_report(runs)
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        # Names of files need not be text.
+        # File names may contain bytes that are not valid text.
         options.output.write_text(page, encoding="utf-8", errors="replace")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "plotly":

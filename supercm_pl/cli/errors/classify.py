@@ -56,7 +56,7 @@ def is_about_checkpoint(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     loads = any(frame.filename.endswith(f"torch{os.sep}serialization.py") for frame in frames)
     by_lightning = any(
-        frame.name == "_parse_ckpt_path" or frame.filename.endswith("torch_io.py")
+        frame.name == "read_checkpoint" or frame.filename.endswith("torch_io.py")
         for frame in frames
     )
     unfit = isinstance(error, RuntimeError) and "loading state_dict" in str(error)

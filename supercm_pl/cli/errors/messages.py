@@ -25,7 +25,7 @@ from supercm_pl.training.module import SuperCMModule
 
 _TOP_LEVEL = (
     *("config", "seed_everything", "trainer", "model", "data", "output", "test_after_fit"),
-    *("ckpt_path", "weights_only", "verbose", "optimizer", "lr_scheduler"),
+    *("ckpt_path", "weights_only", "verbose", "optimizer", "lr_scheduler", "trust"),
 )
 _UNKNOWN = re.compile(r"(?:option|key) '([^']+)'(?: is not (?:accepted|expected)|$)", re.I)
 _MISSING = re.compile(

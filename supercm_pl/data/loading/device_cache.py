@@ -1,4 +1,4 @@
-"""Samples in the memory of the training device, drawn there by number."""
+"""Samples in the memory of the training device, drawn there by position."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ import torch
 from torch import Tensor
 
 from supercm_pl.data.datasets import Indices, JoinedData, Samples, TensorData
-from supercm_pl.data.loading.loader import Stream
+from supercm_pl.data.loading.steps import Part
 
 _CHUNK = 4096
 _SHARE = 4
 
 
 class ResidentSamples:
-    """A copy on a device of rows that are tensors in memory.
-
-    Args:
-        samples: The rows.
-        device: Where the copy is held.
-    """
+    """A copy on a device of samples that are tensors in memory."""
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
         row = _tuple(samples.fetch(np.zeros(1, dtype=np.int64)))
@@ -30,23 +25,19 @@ class ResidentSamples:
         self.parts = tuple(
             torch.empty((size, *part.shape[1:]), dtype=part.dtype, device=device) for part in row
         )
-        for start in range(0, size, _CHUNK):  # never twice in the memory of the host
+        for start in range(0, size, _CHUNK):  # the host never holds a second copy
             rows = np.arange(start, min(start + _CHUNK, size))
             for whole, part in zip(self.parts, _tuple(samples.fetch(rows)), strict=True):
                 whole[start : start + len(rows)].copy_(part)
 
     def fetch(self, positions: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What :meth:`Samples.fetch` gives for positions ``(B,)`` that are on the device."""
+        """As :meth:`Samples.fetch`, for positions ``(B,)`` on the device."""
         drawn = tuple(part.index_select(0, positions) for part in self.parts)
         return drawn[0] if len(drawn) == 1 else drawn
 
 
 class PositionSamples(Samples):
-    """Gives the positions of rows in place of the rows: batches ``(B,)`` int64.
-
-    Args:
-        samples: The rows.
-    """
+    """Positions instead of samples: batches ``(B,)`` int64."""
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(TensorData(torch.empty(len(samples), 0)))
@@ -56,31 +47,31 @@ class PositionSamples(Samples):
         return torch.from_numpy(positions)
 
 
-def resident_streams(
-    streams: Mapping[str, Stream],
-    device: torch.device | None,
-    keep: bool | None,
-    num_workers: int,
+def resident_parts(
+    parts: Mapping[str, Part], device: torch.device | None, keep: bool | None, num_workers: int
 ) -> dict[str, ResidentSamples]:
-    """Copies of the streams whose rows are to be drawn on a device.
+    """Copies of the parts whose samples are to be drawn on a device; none on the CPU.
 
     Args:
-        streams: The training streams that are used.
-        device: Of the training; ``None``: not known. On the CPU nothing is copied.
+        parts: The training parts that are used.
+        device: ``None`` if unknown.
         keep: As ``keep_on_device`` of :class:`~supercm_pl.SSLDataModule`.
         num_workers: Processes that read data.
 
     Raises:
-        ValueError: If ``keep`` is ``True`` and a stream is not in memory.
+        ValueError: If ``keep`` is ``True`` and a part is not in memory.
     """
     if keep is False:
         return {}
-    kept = {name: s.samples for name, s in streams.items() if isinstance(s.samples, Samples)}
-    kept = {name: samples for name, samples in kept.items() if _holds_tensors(samples.dataset)}
-    elsewhere = [repr(name) for name in streams if name not in kept]
+    kept = {
+        name: part.samples
+        for name, part in parts.items()
+        if isinstance(part.samples, Samples) and _holds_tensors(part.samples.dataset)
+    }
+    elsewhere = [repr(name) for name in parts if name not in kept]
     if keep and elsewhere:
         raise ValueError(
-            "keep_on_device=True needs training data that are tensors in memory, and those of "
+            "keep_on_device=True requires training data that are tensors in memory, and "
             f"{' and '.join(elsewhere)} are not: leave it out"
         )
     if device is None or not _has_own_memory(device):

@@ -1,4 +1,4 @@
-"""The order of a stream: permutations of its rows, one after the other."""
+"""The order of a part's samples: one random permutation after the other."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from supercm_pl.data.datasets import Indices
 from supercm_pl.seeding import permutation, permuted
 
 LARGE = 2**22
-"""Rows from which on a permutation is no longer made at once: it would take seconds."""
+"""Size above which a permutation is computed element by element: sorting it would take seconds."""
 
 
-class IndexStream:
+class EndlessPermutation:
     """Permutations of ``0..size-1`` one after the other, each a new one.
 
-    Up to ``LARGE`` elements, a permutation is made at once; beyond that, element by element, in
-    time and memory that do not depend on the size.
+    Up to ``LARGE`` elements, a permutation is computed at once. Beyond that, time and memory do not
+    depend on the size.
 
     Args:
         size: 1 or more.
         seed: The run's seed, 0 or more.
-        name: Streams of different names are independent.
+        name: Parts with different names have independent orders.
 
     Example:
-        >>> stream = IndexStream(3, seed=0, name="labeled")
-        >>> sorted(stream.take(0, 3).tolist()), sorted(stream.take(3, 3).tolist())
+        >>> order = EndlessPermutation(3, seed=0, name="labeled")
+        >>> sorted(order.take(0, 3).tolist()), sorted(order.take(3, 3).tolist())
         ([0, 1, 2], [0, 1, 2])
     """
 
@@ -35,7 +35,7 @@ class IndexStream:
         self._cycles: dict[int, Indices] = {}
 
     def take(self, start: int, count: int) -> Indices:
-        """Elements ``start`` to ``start + count - 1`` of the stream, ``(count,)``."""
+        """Elements ``start`` to ``start + count - 1``, ``(count,)``."""
         cycles = range(start // self.size, (start + count - 1) // self.size + 1)
         if self.size > LARGE:
             return np.concatenate([self._part(cycle, start, start + count) for cycle in cycles])

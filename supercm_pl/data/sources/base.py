@@ -1,4 +1,4 @@
-"""The contract of a source of data."""
+"""The base class of all sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SourceData:
 
 
 class Source(ABC):
-    """Where the samples come from.
+    """A source of samples.
 
     For a data set of your own, subclass it and implement :meth:`load`. In YAML, name the class by
     its path, as in ``data.init_args.source.class_path: my_package.MySource``.

@@ -1,4 +1,4 @@
-"""Files that torchvision downloads: checks, and what to do about missing or damaged ones."""
+"""Files that torchvision downloads: checks, and errors for missing or damaged ones."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class DownloadedFile:
 
 @contextmanager
 def downloading(files: Sequence[DownloadedFile]) -> Iterator[None]:
-    """Context in which files are downloaded; a ``FileNotFoundError`` tells what to do by hand."""
+    """Context of a download; its ``FileNotFoundError`` explains how to do it by hand."""
     try:
         yield
     except _FAILURES as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ class FolderSource(ImageSource):
         labeled/dog/2.png     unlabeled/more/b.jpg   test/dog/8.png
 
     Classes are numbered in the alphabetic order of their folders. ``image_size`` and ``grayscale``
-    are those of :class:`ImageSource`.
+    are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         labeled: Folder with one subfolder of images per class.
@@ -86,7 +87,12 @@ class FolderSource(ImageSource):
             if folder is not None:
                 parts[name] = self._files(*labeled_images(folder, name, classes))
         if self.damaged == "skip":
-            parts = self._undamaged(parts)
+            skipped: list[Path] = []
+            parts = {name: self._undamaged(name, part, skipped) for name, part in parts.items()}
+            self.skipped = tuple(skipped)
+            if skipped:
+                message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
         if self.duplicates == "error":
             _check_duplicates({name: images.paths for name, images in parts.items()})
         return SourceData(parts.pop("labeled"), classes, **parts)
@@ -95,27 +101,19 @@ class FolderSource(ImageSource):
         """Names of the subfolders of ``labeled``, sorted."""
         return class_folders(self.labeled, "labeled")
 
-    def _undamaged(self, parts: Mapping[str, ImageFiles]) -> dict[str, ImageFiles]:
-        whole: dict[str, ImageFiles] = {}
-        skipped: list[Path] = []
-        for name, images in parts.items():
-            rows, error = [], None
-            for row, path in enumerate(images.paths):
-                try:
-                    images[row]
-                    rows.append(row)
-                except ValueError as damage:
-                    error = error or damage
-                    skipped.append(path)
-            if not rows:
-                raise ValueError(f"no image of the {name} folder can be read: {error}")
-            targets = images.targets and [images.targets[row] for row in rows]
-            whole[name] = self._files([images.paths[row] for row in rows], targets)
-        self.skipped = tuple(skipped)
-        if skipped:
-            message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return whole
+    def _undamaged(self, name: str, images: ImageFiles, skipped: list[Path]) -> ImageFiles:
+        errors: dict[int, ValueError] = {}
+        for row in range(len(images)):
+            try:
+                images[row]
+            except ValueError as error:
+                errors[row] = error
+        if len(errors) == len(images):
+            raise ValueError(f"no image of the {name} folder can be read: {errors[0]}")
+        skipped += [images.paths[row] for row in errors]
+        whole = [row for row in range(len(images)) if row not in errors]
+        targets = images.targets and [images.targets[row] for row in whole]
+        return self._files([images.paths[row] for row in whole], targets)
 
 
 class DomainFolder(ImageSource):
@@ -129,7 +127,7 @@ class DomainFolder(ImageSource):
         root/sketch/mug/1.png            DomainNet
 
     There is no test set: a target domain is tested on all of its images. ``image_size`` and
-    ``grayscale`` are those of :class:`ImageSource`.
+    ``grayscale`` are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         root: Folder of the data set.
@@ -179,7 +177,8 @@ class DomainFolder(ImageSource):
 class UnlabeledFolder(ImageSource):
     """A target domain whose images have no labels: all images under a folder, flat or nested.
 
-    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
+    ``image_size`` and ``grayscale`` are those of
+    :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         folder: The images; names of subfolders are ignored.
@@ -210,20 +209,26 @@ class UnlabeledFolder(ImageSource):
         return SourceData(images, classes, test=test)
 
 
-def images_to_predict(folder: Path, input_shape: tuple[int, ...]) -> IdentifiedSamples:
-    """Images under a folder in a model's input shape ``(C, H, W)``, with their paths as ids.
+def images_to_predict(
+    images: Path | Sequence[PathLike | os.PathLike[str]], input_shape: tuple[int, ...]
+) -> IdentifiedSamples:
+    """Images under a folder, or in files, in a model's input shape, with their paths as ids.
 
     Raises:
-        ValueError: If the folder contains no image, or ``C`` is neither 1 nor 3.
+        ValueError: If the folder contains no image, or the shape is not ``(C, H, W)`` with ``C`` of
+            1 or 3.
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3):
         raise ValueError(
-            "predict_path is for sources of images with 1 or 3 channels, this one has inputs of "
-            f"shape {input_shape}"
+            "only models with inputs (C, H, W) of 1 or 3 channels predict images in files, this "
+            f"one takes {input_shape}"
         )
     channels, height, width = input_shape
-    paths = all_images(folder, "predict_path")
-    ids = [path.relative_to(folder).as_posix() for path in paths]
+    if isinstance(images, Path):
+        paths = all_images(images, "predict_path")
+        ids = [path.relative_to(images).as_posix() for path in paths]
+    else:
+        paths, ids = [Path(path) for path in images], [str(path) for path in images]
     return IdentifiedSamples(Samples(ImageFiles(paths, (height, width), channels == 1)), ids)
 
 

@@ -1,4 +1,4 @@
-"""Images found in folders; a ``ValueError`` says what is missing, under the folder's ``name``."""
+"""Images in folders; a ``ValueError`` names the folder by ``name`` and the missing files."""
 
 from __future__ import annotations
 

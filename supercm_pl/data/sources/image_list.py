@@ -23,7 +23,8 @@ class ImageList(ImageSource):
         Real World/Mug/1.jpg 38              Office-Home; paths may contain spaces
         b/1.jpg 4                            ImageCLEF-DA, which has no class folders
 
-    ``image_size`` and ``grayscale`` are those of :class:`ImageSource`.
+    ``image_size`` and ``grayscale`` are those of
+    :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         list_file: The list of the training images.

@@ -1,4 +1,4 @@
-"""Images read from files of any kind, which may come from anybody."""
+"""Reading of image files, which may be untrusted."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Resized(Source):
     memory are resized once, those of other data sets each time they are read.
 
     Args:
-        source: Where the images come from.
+        source: Source of the images.
         size: Height and width in pixels, a number for a square; ``None`` keeps the size.
         crop: Height and width of the center that is cut out first; ``None`` keeps everything.
         channels: 1 for grayscale, 3 for RGB; ``None`` keeps the channels.
@@ -66,7 +66,7 @@ class Resized(Source):
         )
 
     def prepare(self) -> None:
-        """As the source."""
+        """Prepare the source."""
         self.source.prepare()
 
     def load(self) -> SourceData:
@@ -80,7 +80,7 @@ class Resized(Source):
         return replace(data, **parts)
 
     def class_names(self) -> tuple[str, ...]:
-        """Those of the source."""
+        """Return the names of the source."""
         return self.source.class_names()
 
 
@@ -175,7 +175,7 @@ def reshaped(dataset: Dataset[Any], reshape: Reshape) -> Dataset[Any]:
 def common_reshape(
     sources: Mapping[str, Dataset[Any]], target: Dataset[Any], size: tuple[int, int] | None
 ) -> Reshape:
-    """What brings the inputs of all domains to one shape, determined from their first samples.
+    """Find the change that gives the inputs of all domains one shape, from their first samples.
 
     Images are resized to ``size``, height and width, if it is given. Grayscale images become RGB if
     another domain has RGB. Sources, which are joined, also get one type.

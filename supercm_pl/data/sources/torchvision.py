@@ -23,7 +23,7 @@ _DIGITS = tuple("0123456789")
 
 
 class TorchvisionSource(Source):
-    """Base of the sources below: their folder, their download, and the check of their files.
+    """Base of the sources below: folder, download and file checks.
 
     Args:
         root: Folder as torchvision uses it, so that existing files are found.
@@ -63,7 +63,7 @@ class TorchvisionSource(Source):
         return getattr(datasets, self._kind)
 
     def _files(self) -> list[DownloadedFile]:
-        """All files that are needed."""
+        """All required files."""
         kind = self._torchvision
         if hasattr(kind, "split_list"):
             published = [kind.split_list[split] for split in self._splits]
@@ -92,7 +92,7 @@ class TorchvisionSource(Source):
         return SourceData(train, self._class_names, test=test)
 
     def _part(self, labeled: bool = True, **options: Any) -> TensorData:
-        # The checksums were checked just now; those of three gigabytes take time.
+        # `load` has just checked the checksums, which takes time for three gigabytes.
         unchecked = {"_check_integrity": lambda self: True}
         dataset = type(self._kind, (self._torchvision,), unchecked)(str(self.root), **options)
         pixels = dataset.data
@@ -117,7 +117,7 @@ class MNIST(TorchvisionSource):
     Args:
         root: Folder of the data sets, or one that contains the four files
             ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-...``. The names of the
-            files don't tell which data set they belong to.
+            files do not identify the data set.
     """
 
     _kind = "MNIST"

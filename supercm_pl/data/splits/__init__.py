@@ -1,1 +1,1 @@
-"""Which samples are labeled, unlabeled and for validation."""
+"""Labeled, unlabeled and validation samples."""

@@ -1,4 +1,4 @@
-"""Worse training data for experiments: wrong labels, long tails, classes without labels."""
+"""Distorted training data for experiments: label noise, imbalance, unknown classes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Distortion:
             raise ValueError(f"unknown_classes must be different, got {list(self.unknown_classes)}")
 
     def numbered(self, classes: Sequence[str]) -> Distortion:
-        """The same with ``unknown_classes`` by number, for data with these ``K`` classes.
+        """Return a copy with ``unknown_classes`` by number, for data with these ``K`` classes.
 
         Raises:
             ValueError: If a class does not exist, fewer than two are left, or there is label noise

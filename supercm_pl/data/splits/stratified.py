@@ -53,7 +53,7 @@ def make_split(
         seed: 0 or more.
 
     Raises:
-        ValueError: If a class has fewer samples than asked for, or a value is out of range.
+        ValueError: If a class has fewer samples than requested, or a value is out of range.
 
     Example:
         >>> split = make_split([0, 1] * 10, ["cat", "dog"], labels_per_class=2)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supercm_pl.checks import check_at_least, check_choice, check_interval, check_not_negative
+from supercm_pl.data.transforms.image_operations import warp
 
 
 class Compose(nn.Sequential):
@@ -64,19 +65,15 @@ class AffineNoise(nn.Module):
         """Transform floating-point images ``(B, C, H, W)``."""
         check_images(images)
         check_floats(images)
-        batch, _, height, width = images.shape
-        angle, right, down, size = torch.rand(4, batch, device=images.device).mul_(2).sub_(1)
+        angle, right, down, size = torch.rand(4, len(images), device=images.device).mul_(2).sub_(1)
         # The grid maps output to input coordinates in [-1, 1], so angle and size are inverted.
         zoom = 1 / (1 + self.scale * size)
         cosine = zoom * torch.cos(self.rotation * angle)
         sine = zoom * torch.sin(self.rotation * angle)
         right, down = 2 * self.shift * right, 2 * self.shift * down
-        ratio = height / width
-        rows = (cosine, -sine * ratio, right, sine / ratio, cosine, down)
-        matrix = torch.stack(rows, dim=1).view(batch, 2, 3).to(images.dtype)
-        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-        moved = F.grid_sample(images, grid, padding_mode=self.padding_mode, align_corners=False)
-        noisy: Tensor = self.add_noise(moved)
+        ratio = images.shape[2] / images.shape[3]
+        x, y = (cosine, -sine * ratio, right), (sine / ratio, cosine, down)
+        noisy: Tensor = self.add_noise(warp(images, x, y, self.padding_mode))
         return noisy
 
 

@@ -96,31 +96,31 @@ def rotate(images: Tensor, strength: Tensor) -> Tensor:
     """Rotate about the center by up to 30 degrees; new pixels are 0, here and below."""
     ratio = images.shape[2] / images.shape[3]
     cosine, sine = torch.cos(MAX_ROTATION * strength), torch.sin(MAX_ROTATION * strength)
-    return _warp(images, strength, (cosine, -sine * ratio, 0.0), (sine / ratio, cosine, 0.0))
+    return warp(images, (cosine, -sine * ratio, 0.0), (sine / ratio, cosine, 0.0))
 
 
 def shear_x(images: Tensor, strength: Tensor) -> Tensor:
     """Shift rows by up to 0.3 of their distance from the center."""
     slope = MAX_SHEAR * images.shape[2] / images.shape[3] * strength
-    return _warp(images, strength, (1.0, slope, 0.0), (0.0, 1.0, 0.0))
+    return warp(images, (1.0, slope, 0.0), (0.0, 1.0, 0.0))
 
 
 def shear_y(images: Tensor, strength: Tensor) -> Tensor:
     """Shift columns by up to 0.3 of their distance from the center."""
     slope = MAX_SHEAR * images.shape[3] / images.shape[2] * strength
-    return _warp(images, strength, (1.0, 0.0, 0.0), (slope, 1.0, 0.0))
+    return warp(images, (1.0, 0.0, 0.0), (slope, 1.0, 0.0))
 
 
 def translate_x(images: Tensor, strength: Tensor) -> Tensor:
     """Shift horizontally by up to 0.3 of the width."""
     shift = -2.0 * MAX_TRANSLATION * strength
-    return _warp(images, strength, (1.0, 0.0, shift), (0.0, 1.0, 0.0))
+    return warp(images, (1.0, 0.0, shift), (0.0, 1.0, 0.0))
 
 
 def translate_y(images: Tensor, strength: Tensor) -> Tensor:
     """Shift vertically by up to 0.3 of the height."""
     shift = -2.0 * MAX_TRANSLATION * strength
-    return _warp(images, strength, (1.0, 0.0, 0.0), (0.0, 1.0, shift))
+    return warp(images, (1.0, 0.0, 0.0), (0.0, 1.0, shift))
 
 
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -154,20 +154,18 @@ def _blend(degenerate: Tensor, images: Tensor, strength: Tensor) -> Tensor:
     return degenerate + factor * (images - degenerate)
 
 
-def _warp(
+def warp(
     images: Tensor,
-    strength: Tensor,
     x: tuple[Tensor | float, ...],
     y: tuple[Tensor | float, ...],
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """Images sampled at ``matrix @ (x, y, 1)``, with both coordinates in ``[-1, 1]``.
 
-    ``x`` and ``y`` are the rows of the matrices; numbers are the same for every image.
+    ``x`` and ``y`` are the rows of the matrices, of ``(B,)`` tensors and of numbers for all images.
     """
-    entries = [
-        value if isinstance(value, Tensor) else torch.full_like(strength, value)
-        for value in (*x, *y)
-    ]
-    matrix = torch.stack(entries, dim=1).view(-1, 2, 3)
+    size = (len(images),)
+    entries = [v if isinstance(v, Tensor) else images.new_full(size, v) for v in (*x, *y)]
+    matrix = torch.stack(entries, dim=1).view(-1, 2, 3).to(images.dtype)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    return F.grid_sample(images, grid, padding_mode=padding_mode, align_corners=False)

@@ -68,10 +68,7 @@ class RandAugment(nn.Module):
     """
 
     def __init__(
-        self,
-        num_ops: int = 2,
-        magnitude: float = 10.0,
-        operations: Sequence[str] | None = None,
+        self, num_ops: int = 2, magnitude: float = 10.0, operations: Sequence[str] | None = None
     ) -> None:
         super().__init__()
         names = tuple(OPERATIONS) if operations is None else tuple(operations)

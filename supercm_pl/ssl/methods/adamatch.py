@@ -37,10 +37,7 @@ class AdaMatch(Method):
     The mean of the cross-entropies of :math:`Z`, weak and strong, replaces the cross-entropy of
     the labeled samples. As in the reference code, the expectation is a moving average for the
     labeled samples and the mean of the last batches for the unlabeled ones, both from a uniform
-    start. All means are over the samples of all ranks.
-
-    Under the policy ``"all"`` batch norm normalizes all samples of the first pass together, as
-    published; the second pass records no running statistics, as in the reference code.
+    start, and the second pass records no running statistics. All means are over all ranks.
 
     Logs ``used``, the fraction of samples above the threshold, and ``threshold``, :math:`c_\tau`.
 

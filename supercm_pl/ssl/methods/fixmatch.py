@@ -22,8 +22,8 @@ class FixMatch(Method):
         R = \frac{1}{\mu B} \sum_b \mathbb{1}[\max q_b \ge \tau] \; H(\arg\max q_b,\, p_b),
 
     with :math:`q_b` the prediction on the weak view, without gradient, and :math:`p_b` the
-    prediction on the strong view. The mean is over all samples, those below the threshold count
-    as 0. Batch norm normalizes all samples together, as in the reference code.
+    prediction on the strong view. The mean is over all samples: those below the threshold count
+    as 0.
 
     Logs ``used``, the fraction of samples above the threshold.
 

@@ -31,8 +31,7 @@ class FlexMatch(Method):
         R = \frac{1}{\mu B} \sum_b \mathbb{1}[\max q_b \ge \tau_t(\arg\max q_b)] \;
             H(\arg\max q_b,\, p_b).
 
-    A class that no sample remembers has the threshold 0, as published. Batch norm normalizes all
-    samples together, as in the authors' code.
+    A class that no sample remembers has the threshold 0, as published.
 
     Logs ``used``, the fraction of samples above their threshold, and ``threshold``, the mean over
     the classes.

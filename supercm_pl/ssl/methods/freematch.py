@@ -39,9 +39,8 @@ class FreeMatch(Method):
 
     where :math:`\bar p` and :math:`\bar h` are mean and histogram of the predictions on the strong
     views above their threshold, and :math:`\tilde h_t` is the moving average of the histogram on
-    the weak views. Classes absent from :math:`\bar h` are left out: as in the authors' code, they
-    have no gradient. All means are over the samples of all ranks. Batch norm normalizes all
-    samples together, as in the authors' code.
+    the weak views. As in the authors' code, classes absent from :math:`\bar h` have no gradient,
+    and batch norm normalizes all samples together. All means are over all ranks.
 
     Logs ``used``, the fraction of samples above their threshold; ``threshold``, the global one;
     and ``fairness``, :math:`L_f`.

@@ -36,9 +36,8 @@ class MixMatch(Method):
     the labeled samples.
 
     All mixtures go through one forward pass, so batch norm normalizes labeled and unlabeled ones
-    together; to the same end, the reference code interleaves its separate batches. The running
-    statistics follow all mixtures, where the reference code records one such batch, and not the
-    views whose labels are guessed. The module's ``batch_norm`` must be ``"all"``.
+    together, for which the reference code interleaves batches. The running statistics follow all
+    mixtures, there one batch of them. The module's ``batch_norm`` must be ``"all"``.
 
     Args:
         temperature: ``T > 0`` of the sharpening.
@@ -72,16 +71,16 @@ class MixMatch(Method):
         guesses = self.guess(step)
         labels = one_hot(step.labels, guesses.shape[1], guesses.dtype)
         views = [step.unlabeled_inputs[view] for view in self.input_views]
-        mixed = mix_up(
+        inputs, targets = mix_up(
             torch.cat([step.labeled_inputs["weak"], *views]),
             torch.cat([labels, *([guesses] * len(views))]),
             self.alpha,
         )
-        logits = step.extra_forward(mixed.inputs).logits
+        logits = step.extra_forward(inputs).logits
         num_labeled = len(step.labels)
-        supervised = soft_cross_entropy(logits[:num_labeled], mixed.targets[:num_labeled]).mean()
+        supervised = soft_cross_entropy(logits[:num_labeled], targets[:num_labeled]).mean()
         predicted = logits[num_labeled:].softmax(dim=1)
-        loss = (predicted - mixed.targets[num_labeled:]).square().mean()
+        loss = (predicted - targets[num_labeled:]).square().mean()
         return MethodLoss(loss, supervised=supervised)
 
     @torch.no_grad()

@@ -28,8 +28,7 @@ class SoftMatch(Method):
     :math:`\mathrm{UA}(q) = \mathrm{Normalize}(q / (K \, \mathbb{E}[q]))`, balances the classes in
     the weights, not in the pseudo-labels; the expectation is a moving average that starts at the
     mean of the first batch. The paper has :math:`n = 1`; the authors' code has the default here,
-    2. All statistics are over the samples of all ranks. Batch norm normalizes all samples
-    together, as in the authors' code.
+    2, and normalizes all samples together by batch norm. All statistics are over all ranks.
 
     Logs ``used``, the mean weight; ``mean`` and ``variance``, :math:`\mu_t` and
     :math:`\sigma_t^2`.

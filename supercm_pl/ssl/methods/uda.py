@@ -27,8 +27,8 @@ class UDA(Method):
             \mathrm{KL}\bigl(\mathrm{softmax}(z_b / \tau) \,\|\, p_b\bigr),
 
     with :math:`z_b` the logits and :math:`q_b` the prediction on the weak view, without gradient,
-    and :math:`p_b` the prediction on the strong view. The mean is over all samples, those below
-    the threshold count as 0. Batch norm normalizes all samples together, as in the reference code.
+    and :math:`p_b` the prediction on the strong view. The mean is over all samples: those below
+    the threshold count as 0.
 
     With training signal annealing, a labeled sample is left out while its class has more
     probability than :math:`\eta_t = \alpha_t (1 - 1/K) + 1/K`, where at progress :math:`p` of the

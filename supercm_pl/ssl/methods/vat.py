@@ -21,17 +21,15 @@ class VAT(Method):
 
     with :math:`p` the softmax of the logits, no gradient through :math:`p(x_i)`, and :math:`r_i`
     of :func:`.virtual_adversarial_perturbation`: Miyato et al., *Virtual Adversarial Training: A
-    Regularization Method for Supervised and Semi-Supervised Learning* (2018), section 3, on the
-    unlabeled samples, with their weight and number of iterations. ε has the units of the network's
-    inputs; choose it for your data. 6 is the value of Oliver et al. (2018) and of SuperCM's
-    experiments for CIFAR-10.
+    Regularization Method for Supervised and Semi-Supervised Learning* (2018), section 3, with
+    their weight and number of iterations. Choose ε for your data; it has the units of the inputs.
+    6 is for CIFAR-10, from Oliver et al. (2018), weight 0.3, and SuperCM's experiments, weights
+    0.391 to 5.62. Both have ``ramp=0.4`` and the divergence from :math:`p(x_i + r_i)` to
+    :math:`p(x_i)`.
 
-    Oliver et al. have a weight of 0.3, and SuperCM's experiments weights of 0.391 to 5.62, both
-    with ``ramp=0.4`` and the reverse divergence, from :math:`p(x_i + r_i)` to :math:`p(x_i)`.
-
-    As in the paper's code, clean samples have their own forward pass. In a pass together with the
-    labeled samples, batch norm would normalize them differently from the perturbed ones, which
-    would hide the effect of a small perturbation. Dropout would hide it too: use a network without.
+    As in the paper's code, clean samples have their own forward pass. Batch norm in a pass with the
+    labeled samples would hide the effect of a small perturbation, and so would dropout: use a
+    network without.
 
     Args:
         epsilon: ``ε > 0``, the length of the perturbation of a sample.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_flag
+from supercm_pl.checks import check_flag, check_size, check_sizes
 from supercm_pl.distributed import sum_over_ranks
 from supercm_pl.precision import math_dtype
 
@@ -38,14 +38,12 @@ class Discriminator(nn.Module):
         self, hidden_features: Sequence[int] = (1024, 1024), batch_norm: bool = True
     ) -> None:
         super().__init__()
-        self.hidden_features = tuple(
-            check_at_least("hidden_features", width, 1) for width in hidden_features
-        )
+        self.hidden_features = check_sizes("hidden_features", hidden_features, least=0)
         self.batch_norm = check_flag("batch_norm", batch_norm)
 
     def build(self, in_features: int) -> None:
         """Create the layers for inputs ``(N, in_features)``."""
-        widths = [check_at_least("in_features", in_features, 1), *self.hidden_features]
+        widths = [check_size("in_features", in_features), *self.hidden_features]
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
             # The shift of batch norm replaces a bias.

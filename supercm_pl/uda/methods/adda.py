@@ -36,9 +36,8 @@ class ADDA(Method):
     Tzeng et al., *Adversarial Discriminative Domain Adaptation* (CVPR 2017), equation 9, with two
     hidden layers of 500 units as for their digits. As in the authors' code, one step takes the
     gradients of both; unlike there, both stages share one optimizer and schedule. The first
-    optimizer step at or after ``pretrain`` is the last one of the first stage. Batch norm in the
-    frozen encoder uses its running statistics. Labeled target samples are only used by the
-    cross-entropy of the first stage.
+    optimizer step at or after ``pretrain`` ends the first stage. The frozen encoder uses its
+    running statistics. Labeled target samples only enter the cross-entropy of the first stage.
 
     In the second stage ``train/ce`` is 0, and only target samples go through the model, unless
     ``cm_weight > 0``: the CM loss goes on, and trains the head and the source's features too.

@@ -76,5 +76,5 @@ class DeepCORAL(LayerMethod):
         super().__init__(layers=layers, weight=weight, ramp=ramp)
 
     def distance(self, source: Tensor, target: Tensor) -> Tensor:
-        """:func:`coral` of source ``(N_s, d)`` and target ``(N_t, d)``."""
+        """:func:`.coral` of source ``(N_s, d)`` and target ``(N_t, d)``."""
         return coral(source, target)

@@ -97,5 +97,5 @@ class DAN(LayerMethod):
         self.estimator: Estimator = check_choice("estimator", estimator, get_args(Estimator))
 
     def distance(self, source: Tensor, target: Tensor) -> Tensor:
-        """:func:`mmd` of source ``(N_s, d)`` and target ``(N_t, d)``."""
+        """:func:`.mmd` of source ``(N_s, d)`` and target ``(N_t, d)``."""
         return mmd(source, target, multiples=self.multiples, estimator=self.estimator)

@@ -13,12 +13,13 @@ from supercm_pl.uda.validators.target_predictions import (
     Entropy,
     InformationMaximization,
 )
-from supercm_pl.uda.validators.validator import Domain, Validator
+from supercm_pl.uda.validators.validator import AssignmentValidator, Domain, Validator
 
 __all__ = [
     "DEV",
     "IWCV",
     "SND",
+    "AssignmentValidator",
     "BatchNuclearNorm",
     "CentroidAgreement",
     "Domain",

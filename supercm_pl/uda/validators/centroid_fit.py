@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -25,14 +23,10 @@ class TargetClusteringLoss(Validator):
     scale; `CentroidAgreement` does not depend on it.
     """
 
-    clustering_sum: Tensor
+    _sums = ("clustering_sum",)
+    _row_names = ("target_sums", "alphas")  # one row for each batch, for the prior
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._add_sum("clustering_sum")
-        # For the prior on the mean assignment, one row for each batch.
-        self._add_rows("target_sums")
-        self._add_rows("alphas")
+    clustering_sum: Tensor
 
     def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
         head = _required(head, self.name)
@@ -67,11 +61,9 @@ class CentroidAgreement(Validator):
     al., arXiv 2507.13779). It is nan while the head has seen no labeled sample.
     """
 
-    num_agreeing: Tensor
+    _sums = ("num_agreeing",)
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._add_sum("num_agreeing")
+    num_agreeing: Tensor
 
     def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
         head = _required(head, self.name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from supercm_pl.checks import check_at_least, check_choice, check_positive
-from supercm_pl.uda.validators.validator import Domain, OptionalHead, Validator
+from supercm_pl.uda.validators.validator import OptionalHead, Validator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,8 @@ class IWCV(Validator):
         folds: Of the domain classifier, 2 or more.
     """
 
-    domains: ClassVar[tuple[Domain, ...]] = ("source", "target")
+    domains = ("source", "target")
+    _row_names = ("source_features", "target_features")
 
     def __init__(
         self,
@@ -54,8 +55,6 @@ class IWCV(Validator):
         self.loss = check_choice("loss", loss, get_args(SourceLoss))
         self.regularization = check_positive("regularization", regularization)
         self.folds = check_at_least("folds", folds, 2)
-        self._add_rows("source_features")
-        self._add_rows("target_features")
         self._add_rows(f"source_{loss}")
 
     def _update_source(self, features: Tensor, assignments: Tensor, labels: Tensor) -> None:

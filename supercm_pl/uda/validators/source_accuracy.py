@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import torch
 from torch import Tensor
 
-from supercm_pl.uda.validators.validator import Domain, Validator
+from supercm_pl.uda.validators.validator import Validator
 
 
 class SourceAccuracy(Validator):
@@ -18,6 +15,7 @@ class SourceAccuracy(Validator):
     adaptation. arXiv 2208.07360). Use source samples held out of training.
 
     Example:
+        >>> import torch
         >>> accuracy = SourceAccuracy()
         >>> assignments = torch.tensor([[0.9, 0.1], [0.6, 0.4]])
         >>> accuracy.update(torch.zeros(2, 3), assignments, torch.tensor([0, 1]), domain="source")
@@ -25,13 +23,10 @@ class SourceAccuracy(Validator):
         tensor(0.5000)
     """
 
-    domains: ClassVar[tuple[Domain, ...]] = ("source",)
+    domains = ("source",)
+    _counts = ("num_right",)
 
     num_right: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("num_right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def _update_source(self, features: Tensor, assignments: Tensor, labels: Tensor) -> None:
         self.num_right = self.num_right + (assignments.argmax(dim=1) == labels).sum()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -22,11 +20,9 @@ class Entropy(Validator):
     with confidence gets the best value; see `InformationMaximization`.
     """
 
-    entropy_sum: Tensor
+    _sums = ("entropy_sum",)
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._add_sum("entropy_sum")
+    entropy_sum: Tensor
 
     def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
         self.entropy_sum = self.entropy_sum + torch.special.entr(assignments).sum()
@@ -61,9 +57,7 @@ class InformationMaximization(Entropy):
         tensor(1.3863)
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._add_rows("assignment_sums")  # one row for each batch
+    _row_names = ("assignment_sums",)  # one row for each batch
 
     def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
         super()._update_target(features, assignments, head)

@@ -30,9 +30,9 @@ class Validator(Metric, ABC):
     assignment of a domain that the validator uses is not finite; and, with a warning, if there is
     no sample of that domain.
 
-    A subclass names the domains that it uses, keeps what it needs in `_update_source` and
-    `_update_target`, and computes a scalar in `_value`. Its states need unique names, unless
-    another validator keeps exactly the same: a `MetricCollection` may share states by name.
+    A subclass names the domains that it uses and its states, updates these in `_update_source` and
+    `_update_target`, and computes a scalar in `_value`. States need unique names, unless another
+    validator keeps exactly the same: a `MetricCollection` may share states by name.
 
     Args:
         options: Of `torchmetrics.Metric`.
@@ -43,6 +43,9 @@ class Validator(Metric, ABC):
     full_state_update = False
 
     domains: ClassVar[tuple[Domain, ...]] = ("target",)
+    _counts: ClassVar[tuple[str, ...]] = ()
+    _sums: ClassVar[tuple[str, ...]] = ()
+    _row_names: ClassVar[tuple[str, ...]] = ()
 
     num_source: Tensor
     num_target: Tensor
@@ -54,12 +57,16 @@ class Validator(Metric, ABC):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for state in ("num_source", "num_target", "num_not_finite"):
-            self.add_state(state, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("num_source", "num_target", "num_not_finite", *self._counts):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name in self._sums:
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+        for name in self._row_names:
+            self._add_rows(name)
 
     @property
     def name(self) -> str:
-        """The name in logs: the class name in snake case."""
+        """The name in logs, the class name in snake case."""
         return snake_case(type(self).__name__)
 
     def update(
@@ -139,9 +146,6 @@ class Validator(Metric, ABC):
     def _nan(self) -> Tensor:
         return torch.full((), torch.nan, device=self.num_target.device)
 
-    def _add_sum(self, name: str) -> None:
-        self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
-
     def _add_rows(self, name: str) -> None:
         # Flat: ranks gather tensors with one number of dimensions only, and torchmetrics adds an
         # empty one-dimensional tensor where a rank has no samples.
@@ -161,9 +165,7 @@ class Validator(Metric, ABC):
 class AssignmentValidator(Validator):
     """Base of validators that need the class probabilities of all target samples, 4·N·K bytes."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._add_rows("target_assignments")
+    _row_names = ("target_assignments",)
 
     def _update_target(self, features: Tensor, assignments: Tensor, head: OptionalHead) -> None:
         self._append("target_assignments", assignments)

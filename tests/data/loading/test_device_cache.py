@@ -23,10 +23,10 @@ def trainer(folder, **options):
     return quiet_trainer(default_root_dir=folder, **options)
 
 
-def module(*regularizers, **options):
+def module(*methods, **options):
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
-    return SSLModule(backbone, 10, regularizers, feature_size=8, **options)
+    return SSLModule(backbone, 10, methods, feature_size=8, **options)
 
 
 def digits(source=None, **options):
@@ -34,8 +34,8 @@ def digits(source=None, **options):
     return SSLDataModule(source, weak=AffineNoise(), strong=AffineNoise(), **options)
 
 
-def weights(folder, data, *regularizers, **options):
-    model = module(*regularizers)
+def weights(folder, data, *methods, **options):
+    model = module(*methods)
     trainer(folder, **options).fit(model, datamodule=data)
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
@@ -97,7 +97,7 @@ def small_digits():
 
 def test_by_itself_it_takes_a_quarter_of_the_free_memory(monkeypatch, tmp_path, own_memory):
     data = digits()
-    streams = data.streams()
+    streams = data.parts()
     used = sum(len(streams[name].samples) * 64 * 4 for name in streams) + 20 * 8
     for free, copied in ((4 * used, [20, 1307]), (4 * used - 1, [])):
         own_memory.clear()

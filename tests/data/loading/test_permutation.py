@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supercm_pl.data.loading import permutation as order
-from supercm_pl.data.loading.permutation import LARGE, IndexStream
+from supercm_pl.data.loading.permutation import LARGE, EndlessPermutation
 from supercm_pl.seeding import permutation, permuted
 
 
@@ -46,20 +46,26 @@ def test_each_element_comes_first_equally_often():
     assert abs(np.bincount(first, minlength=20) - 200).max() < 70  # five standard deviations
 
 
-def test_a_large_stream_is_made_of_permutations_in_parts_of_any_size(monkeypatch):
-    monkeypatch.setattr(order, "LARGE", 10)
-    stream = IndexStream(11, seed=1, name="a")
-    whole = stream.take(0, 66)
-    cycles = [tuple(whole[start : start + 11]) for start in range(0, 66, 11)]
-    assert all(sorted(cycle) == list(range(11)) for cycle in cycles)
-    assert len(set(cycles)) == 6
-    for start, count in ((0, 1), (5, 11), (10, 2), (20, 40), (33, 11)):
+@pytest.mark.parametrize("large", [10, LARGE])
+@pytest.mark.parametrize("size", [1, 2, 11, 40])
+def test_a_stream_is_made_of_permutations_in_parts_of_any_size(size, large, monkeypatch):
+    monkeypatch.setattr(order, "LARGE", large)
+    stream = EndlessPermutation(size, seed=1, name="a")
+    whole = stream.take(0, 6 * size)
+    cycles = [tuple(whole[start : start + size]) for start in range(0, 6 * size, size)]
+    assert all(sorted(cycle) == list(range(size)) for cycle in cycles)
+    if size > 2:
+        assert len(set(cycles)) == 6
+        others = [EndlessPermutation(size, *given).take(0, size) for given in ((2, "a"), (1, "b"))]
+        assert len({tuple(one) for one in (*others, whole[:size])}) == 3
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        start, count = generator.integers(0, 5 * size), generator.integers(1, size + 1)
         assert stream.take(start, count).tolist() == whole[start : start + count].tolist()
-    assert IndexStream(11, seed=2, name="a").take(0, 11).tolist() != whole[:11].tolist()
 
 
 def test_small_streams_have_the_order_that_is_written_down():
-    stream = IndexStream(1000, seed=3, name="a")
+    stream = EndlessPermutation(1000, seed=3, name="a")
     expected = [permutation(1000, 3, "stream", "a", cycle) for cycle in (0, 1)]
     assert stream.take(0, 2000).tolist() == np.concatenate(expected).tolist()
     assert LARGE == 2**22

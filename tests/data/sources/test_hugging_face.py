@@ -102,34 +102,13 @@ def test_labels_that_are_missing_are_refused() -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_saved_one_trains_by_the_command(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets.DatasetDict(train=pictures(30), test=pictures(6)).save_to_disk("saved")
-    Path("hf.yaml").write_text(
-        f"""
-seed_everything: 0
-trainer: {{accelerator: cpu, max_steps: 2, logger: false, enable_checkpointing: false}}
-model:
-  class_path: supercm_pl.SSLModule
-  init_args:
-    backbone:
-      class_path: supercm_pl.backbones.ConvNet
-      init_args: {{in_channels: 3, widths: [4]}}
-data:
-  class_path: supercm_pl.SSLDataModule
-  init_args:
-    source:
-      class_path: supercm_pl.data.HuggingFaceSource
-      init_args: {{dataset: saved, test: test}}
-    labels_per_class: 2
-    labeled_batch_size: 6
-    unlabeled_batch_size: 8
-    steps_per_epoch: 2
-    num_workers: {workers}
-"""
-    )
-    outcome = supercm("fit", "--config", "hf.yaml")
+    words = ["--trainer.max_steps=2", "--model.backbone.in_channels=3"]
+    words += [f"--data.num_workers={workers}", "--data.source=supercm_pl.data.HuggingFaceSource"]
+    words += ["--data.source.dataset=saved", "--data.source.test=test"]
+    outcome = supercm("fit", "--config", "small.yaml", *words)
     assert outcome.status == 0, outcome.err
     assert "test" in table(outcome.out)["supercm fit"]

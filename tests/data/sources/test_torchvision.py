@@ -128,14 +128,6 @@ def test_stl10_has_unlabeled_images_and_folds(tmp_path, monkeypatch):
             STL10(fold=fold)
 
 
-def test_training_batches_come_from_them(tmp_path):
-    write_idx(tmp_path)
-    data = SSLDataModule(MNIST(tmp_path), labels_per_class=1, val_size=0, seed=0)
-    batch = next(iter(data.train_dataloader()))
-    assert batch["unlabeled"].shape == (128, 1, 28, 28)
-    assert batch["labeled"][0].dtype == torch.uint8
-
-
 # Files that are missing or damaged.
 
 

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from supercm_pl.data import AffineNoise, Compose, FlipCrop, GaussianNoise
+from supercm_pl.data import (
+    AffineNoise,
+    Compose,
+    Cutout,
+    FlipCrop,
+    GaussianNoise,
+    RandAugment,
+    StrongAugment,
+)
 
 
 def still(**changes):
@@ -33,15 +41,25 @@ def test_shape_and_type_are_kept(transform, shape):
     assert transform(images.double()).dtype == torch.float64
 
 
-@pytest.mark.parametrize("transform", [AffineNoise(), FlipCrop(2), GaussianNoise()])
-def test_the_seed_repeats_and_samples_differ(transform):
-    images = torch.rand(1, 3, 16, 16).expand(32, -1, -1, -1)
+@pytest.mark.parametrize(
+    ("transform", "distinct"),
+    [
+        (AffineNoise(), 63),
+        (GaussianNoise(), 63),
+        (FlipCrop(2), 24),  # of 50 that there are
+        (RandAugment(), 50),
+        (Cutout(), 50),
+        (StrongAugment(), 50),
+    ],
+)
+def test_the_seed_repeats_and_samples_differ(transform, distinct):
+    images = torch.rand(1, 3, 16, 16).expand(64, -1, -1, -1)
     torch.manual_seed(0)
     one = transform(images)
     torch.manual_seed(0)
     assert torch.equal(transform(images), one)
     assert not torch.equal(transform(images), one)
-    assert len({tuple(image.flatten().tolist()) for image in one}) > 16
+    assert len({tuple(image.flatten().tolist()) for image in one}) > distinct
 
 
 def test_no_range_is_the_identity():
@@ -49,6 +67,7 @@ def test_no_range_is_the_identity():
     assert torch.allclose(still()(images), images, atol=1e-5)
     assert torch.equal(FlipCrop(0, flip=0.0)(images), images)
     assert GaussianNoise(0.0)(images) is images
+    assert torch.equal(Cutout(0.0)(images), images)
 
 
 def test_rotation_is_in_radians_about_the_centre():

@@ -118,22 +118,6 @@ def test_shape_type_and_range_are_kept(transform, shape):
         assert torch.equal(images, before)
 
 
-def test_transforms_move_like_any_module():
-    transform = StrongAugment().to("cpu", torch.float64)
-    assert transform(torch.rand(2, 3, 16, 16)).shape == (2, 3, 16, 16)
-
-
-@pytest.mark.parametrize("transform", [RandAugment(), Cutout(), StrongAugment()])
-def test_the_seed_repeats_and_samples_differ(transform):
-    images = torch.rand(1, 3, 16, 16).expand(64, -1, -1, -1)
-    torch.manual_seed(0)
-    one = transform(images)
-    torch.manual_seed(0)
-    assert torch.equal(transform(images), one)
-    assert not torch.equal(transform(images), one)
-    assert len({tuple(image.flatten().tolist()) for image in one}) > 50
-
-
 def test_each_sample_draws_its_operation_uniformly():
     torch.manual_seed(0)
     names = ("identity", "autocontrast", "equalize", "brightness")
@@ -190,11 +174,6 @@ def test_cutout_covers_one_square_of_gray():
     assert heights.min() == 0
     assert heights.max() == 10
     assert (covered.float().mean(0) > 0.0).all()
-
-
-def test_no_cutout_is_the_identity():
-    images = torch.rand(4, 3, 8, 8)
-    assert torch.equal(Cutout(0.0)(images), images)
 
 
 @pytest.mark.parametrize("transform", [RandAugment(), Cutout(), StrongAugment()])

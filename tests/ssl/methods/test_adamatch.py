@@ -6,12 +6,11 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import AdaMatch
-from tests.support.digits import digits_module
-from tests.support.steps import outputs_of, random_step, softmax, step_of_logits
+from tests.support.runs import digits_module
+from tests.support.steps import outputs_of, random_step, softmax
 
 
 def build(**options):
@@ -68,31 +67,6 @@ def test_losses_and_expectations_of_a_run_are_the_papers():
         assert value.loss.item() == pytest.approx(loss, rel=1e-4)
         assert value.supervised.item() == pytest.approx(supervised, rel=1e-4)
         assert method.labeled_mean.tolist() == pytest.approx(naive.labeled, rel=1e-4)
-
-
-def test_the_threshold_rises_with_the_confidence_on_labeled_rows():
-    thresholds = []
-    for scale in (0.0, 1.0, 3.0, 20.0):
-        step = random_step(0)
-        sure = scale * F.one_hot(step.labels, 4).float()
-        labeled = {"weak": sure, "strong": sure}
-        views = {view: outputs.logits for view, outputs in step.unlabeled.items()}
-        value = build()(step_of_logits(views, labeled, step.labels, labeled_inputs=labeled))
-        thresholds.append(value.logs["threshold"].item())
-    assert thresholds == sorted(thresholds)
-    assert thresholds[0] == pytest.approx(0.9 / 4)
-    assert thresholds[-1] == pytest.approx(0.9)
-
-
-def test_alignment_turns_predictions_to_classes_that_are_predicted_too_rarely():
-    # All unlabeled samples lean to class 0, the last one least; the labels are balanced.
-    weak = torch.tensor([[3.0, 0, 0, 0]] * 6 + [[1.0, 0.9, 0, 0]])
-    strong = torch.zeros(7, 4, requires_grad=True)
-    labels = torch.tensor([0, 2, 1, 3])
-    labeled = {"weak": 0.1 * torch.eye(4)[labels], "strong": torch.zeros(4, 4)}
-    step = step_of_logits({"weak": weak, "strong": strong}, labeled, labels, labeled_inputs=labeled)
-    torch.autograd.backward(build(window=1)(step).loss)
-    assert strong.grad[6].argmin() == 1
 
 
 def test_the_labeled_rows_alone_go_through_one_further_pass():

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.methods import FlexMatch
-from tests.support.digits import digits_module, fit_digits
+from tests.support.runs import data, digits_module, fit
 from tests.support.steps import random_step, softmax, step_of_logits
 
 
@@ -57,42 +57,6 @@ def test_losses_and_table_of_a_run_are_the_papers(warm_up):
     assert len(set(naive.latest)) > 2
 
 
-def test_thresholds_follow_the_learning_status():
-    method = build(warm_up=False)
-    sure = 9 * torch.eye(3)[[0, 0, 0, 0, 1, 1]]
-    views = {"weak": sure, "strong": sure}
-    method(step_of_logits(views, index=torch.arange(6), num_unlabeled=6))
-    assert method.memory.counts.tolist() == [4, 2, 0]
-    # x / (2 - x) of 1, 1/2 and 0.
-    assert method.class_thresholds().tolist() == pytest.approx([0.8, 0.8 / 3, 0.0])
-
-
-def test_the_warm_up_lowers_all_thresholds_while_most_samples_have_no_label():
-    thresholds = {}
-    for warm_up in (True, False):
-        method = build(warm_up=warm_up)
-        sure = 9 * torch.eye(3)[[0, 0, 1]]
-        views = {"weak": sure, "strong": sure}
-        method(step_of_logits(views, index=torch.arange(3), num_unlabeled=100))
-        thresholds[warm_up] = method.class_thresholds()
-    assert thresholds[True][0] == pytest.approx(0.8 * (2 / 97) / (2 - 2 / 97))
-    assert thresholds[False][0] == pytest.approx(0.8)
-
-
-def test_a_sample_keeps_its_label_until_another_confident_one():
-    method = build()
-
-    def show(logits):
-        row = torch.tensor([logits])
-        views = {"weak": row, "strong": row}
-        method(step_of_logits(views, index=torch.tensor([4]), num_unlabeled=10))
-        return method.memory.latest[4].item(), method.memory.counts.tolist()
-
-    assert show([0.0, 9.0, 0.0]) == (1, [0, 1, 0])
-    assert show([1.0, 0.0, 0.0]) == (1, [0, 1, 0])  # not confident
-    assert show([9.0, 0.0, 0.0]) == (0, [1, 0, 0])
-
-
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
 def test_a_sample_that_is_twice_in_a_batch_counts_once_whatever_the_order(order):
     method = build()
@@ -115,14 +79,14 @@ def test_a_table_of_other_data_is_begun_anew():
 
 def test_the_data_module_tells_the_size_of_the_table():
     module = digits_module(FlexMatch(threshold=0.15))
-    fit_digits(module)
+    fit(module, data("VAT"), max_steps=4)
     assert len(module.methods[0].memory.latest) == 1307
     assert module.methods[0].memory.counts.sum() > 0
 
 
 def test_trains_with_averaged_weights():
     module = digits_module(FlexMatch(threshold=0.15))
-    fit_digits(module, callbacks=[EMAWeightAveraging(decay=0.9)])
+    fit(module, data("VAT"), EMAWeightAveraging(decay=0.9), max_steps=4)
     assert module.methods[0].memory.counts.sum() > 0
 
 

@@ -54,19 +54,6 @@ def test_losses_and_averages_of_a_run_are_the_papers():
         assert method.histogram.tolist() == pytest.approx(naive.h)
 
 
-def test_the_threshold_rises_with_confidence_and_most_for_the_favoured_class():
-    method = build()
-    start = method.class_thresholds()
-    torch.testing.assert_close(start, torch.full((4,), 0.25))
-    sure = 9 * torch.eye(4)[[0, 0, 0, 1]]
-    for _ in range(5):
-        method(step_of_logits({"weak": sure, "strong": sure}))
-    thresholds = method.class_thresholds()
-    assert thresholds[0] > 0.8
-    assert thresholds.argsort(descending=True).tolist()[:2] == [0, 1]
-    assert thresholds[2] < 0.25
-
-
 def test_no_row_above_its_threshold_gives_no_loss_and_no_gradient():
     method = build()
     method.threshold.fill_(50.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from supercm_pl.ssl.methods import MeanTeacher
-from tests.support.digits import digits_module, fit_digits
+from tests.support.runs import data, digits_module, fit
 from tests.support.steps import step_of_inputs
 
 
@@ -50,7 +50,7 @@ def test_after_a_step_the_teachers_logits_are_not_the_students():
     method, module = attached()
     x = torch.rand(6, 1, 8, 8)
     torch.testing.assert_close(method.teacher(x), module(x))
-    fit_digits(module)
+    fit(module, data("VAT"), max_steps=4)
     module.train()
     assert (method.teacher(x) - module(x)).abs().max() > 1e-4
 
@@ -67,7 +67,7 @@ def test_the_unlabeled_loss_alone_gives_the_student_gradient_and_the_teacher_non
 
 def test_the_optimizer_does_not_know_the_teacher():
     method, module = attached()
-    fit_digits(module, steps=1)
+    fit(module, data("VAT"), max_steps=1)
     optimized = {id(p) for group in module.optimizers().param_groups for p in group["params"]}
     assert not optimized & {id(p) for p in method.teacher.parameters()}
     assert optimized >= {id(p) for p in module.backbone.parameters()}
@@ -101,20 +101,8 @@ def test_statistics_of_batch_norm_are_the_teachers_own_and_centroids_the_models(
 def test_a_bottleneck_is_averaged_as_well():
     method = MeanTeacher()
     module = digits_module(method, bottleneck=4)
-    fit_digits(module, steps=1)
+    fit(module, data("VAT"), max_steps=1)
     student = [p.detach() for p in module.bottleneck.parameters()]
     teacher = list(method.teacher.backbone[1].parameters())
     assert len(teacher) == len(student) > 0
     assert all(not torch.equal(a, b) for a, b in zip(teacher, student, strict=True))
-
-
-def test_a_checkpoint_brings_the_teacher_back(tmp_path):
-    method, module = attached()
-    trainer = fit_digits(module)
-    trainer.save_checkpoint(tmp_path / "model.ckpt")
-    state = torch.load(tmp_path / "model.ckpt", weights_only=True)["state_dict"]
-    fresh, twin = attached()
-    twin.load_state_dict(state)
-    assert fresh.teacher.updates.item() == 4
-    x = torch.rand(4, 1, 8, 8)
-    torch.testing.assert_close(fresh.eval().teacher(x), method.eval().teacher(x), rtol=0, atol=0)

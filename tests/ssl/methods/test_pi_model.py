@@ -35,10 +35,6 @@ def test_the_gradient_flows_through_both_views_alike():
     assert views["weak_2"].grad.abs().min() > 0
 
 
-def test_the_second_view_moves_no_statistics_by_default():
-    assert PiModel.batch_norm_policy == "frozen"
-
-
 def test_the_ramp_is_a_number_or_any_ramp():
     assert isinstance(PiModel().ramp, SigmoidRampUp)
     assert PiModel(weight=2.0, ramp=0.5).weight_at(0.5) == 2.0

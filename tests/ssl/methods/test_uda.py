@@ -31,15 +31,6 @@ def test_the_loss_is_the_papers(threshold, temperature):
     assert value.supervised is None
 
 
-def test_the_confidence_is_that_before_sharpening():
-    unsure = torch.tensor([[1.0, 0.0, 0.0]])
-    assert softmax([2.5, 0.0, 0.0])[0] > 0.8 > softmax([1.0, 0.0, 0.0])[0]
-    value = UDA(threshold=0.8, temperature=0.4)(
-        step_of_logits({"weak": unsure, "strong": STRONG[:1]})
-    )
-    assert value.loss.item() == 0.0
-
-
 @pytest.mark.parametrize(
     ("tsa", "fraction"), [("linear", 0.25), ("log", 1 - math.exp(-1.25)), ("exp", math.exp(-3.75))]
 )

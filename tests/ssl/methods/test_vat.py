@@ -14,7 +14,7 @@ from supercm_pl.backbones import MLP, ConvNet
 from supercm_pl.data import Digits
 from supercm_pl.ssl.methods import VAT
 from supercm_pl.ssl.methods.vat import virtual_adversarial_perturbation
-from tests.support.digits import digits_module
+from tests.support.runs import digits_module
 from tests.support.steps import outputs_of, step_of_logits
 
 

@@ -39,17 +39,6 @@ def test_the_loss_is_a_naive_loop():
     assert domain_loss(source, target, *weights).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_each_domain_is_one_half_at_any_batch_ratio():
-    source, target = torch.randn(3), torch.randn(3)
-    balanced = domain_loss(source, target)
-    torch.testing.assert_close(domain_loss(source, target.repeat(4)), balanced)
-    both = torch.cat([source, target])
-    labels = torch.tensor([1.0, 1, 1, 0, 0, 0])
-    torch.testing.assert_close(
-        nn.functional.binary_cross_entropy_with_logits(both, labels), balanced
-    )
-
-
 def test_the_mean_of_the_ranks_losses_is_the_loss_of_all_rows(monkeypatch):
     ranks = [(torch.randn(3), torch.randn(4), torch.rand(3) + 1, torch.rand(4) + 1) for _ in "ab"]
     whole = domain_loss(*map(torch.cat, zip(*ranks, strict=True)))

@@ -51,15 +51,6 @@ def test_features_of_zero_and_none_at_all_have_finite_gradients():
         assert features.grad[1].abs().min() > 0
 
 
-def test_gradient_steps_bring_the_mean_norm_to_the_radius():
-    features = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    for _ in range(200):
-        (gradient,) = torch.autograd.grad(hard_feature_norm(features, 10.0), features)
-        features = (features - 0.5 * gradient).detach().requires_grad_()
-    assert features.norm(dim=1).mean().item() == pytest.approx(10.0, rel=1e-3)
-    assert features.norm(dim=1).std().item() > 0.1  # each keeps a norm of its own
-
-
 def test_the_method_adds_the_domains_and_logs_their_norms():
     step = random_step()
     assert AFN().weight == 0.05

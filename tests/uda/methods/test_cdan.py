@@ -67,15 +67,6 @@ def test_the_discriminator_sees_the_predictions():
     assert dann(given.step).loss == dann(other.step).loss
 
 
-@pytest.mark.parametrize("sureness", [0.0, 1.0])
-def test_entropies_weigh_samples_where_they_differ(sureness):
-    given = case(sureness=sureness)
-    plain, weighted = built(small(), given), built(small(entropy=True), given)
-    weighted.load_state_dict(plain.state_dict())
-    same = torch.allclose(plain(given.step).loss, weighted(given.step).loss)
-    assert same == (sureness == 0.0)
-
-
 def test_certain_predictions_give_a_finite_gradient():
     given = case(sureness=1e5)
     method = built(small(entropy=True), given)

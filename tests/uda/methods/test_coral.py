@@ -34,23 +34,6 @@ def test_the_distance_is_that_of_a_loop(sizes, dtype):
     assert value.item() == pytest.approx(naive_coral(source, target), rel=1e-4)
 
 
-def test_it_is_zero_for_the_same_covariance_whatever_the_mean():
-    source = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert coral(source, source.flip(0) + 7).item() == pytest.approx(0, abs=1e-20)
-    assert coral(source, 2 * source).item() > 0.01
-
-
-def test_gradient_steps_bring_the_target_to_the_source():
-    torch.manual_seed(0)
-    source, target = torch.randn(32, 3), 3 * torch.randn(24, 3)
-    before = coral(source, target).item()
-    target.requires_grad_()
-    for _ in range(200):
-        (gradient,) = torch.autograd.grad(coral(source, target), target)
-        target = (target - 5.0 * gradient).detach().requires_grad_()
-    assert coral(source, target).item() < 1e-3 * before
-
-
 def test_a_single_row_has_no_covariance_and_finite_gradients():
     source = torch.randn(1, 3, requires_grad=True)
     target = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])

@@ -93,19 +93,6 @@ def test_no_gradient_goes_through_the_bandwidth():
 
 
 @pytest.mark.parametrize("estimator", ["linear", "unbiased", "biased"])
-def test_gradient_steps_bring_the_target_to_the_source(estimator):
-    torch.manual_seed(0)
-    source, target = torch.randn(32, 2), torch.randn(32, 2) + 3
-    shift = torch.zeros(2, requires_grad=True)
-    before = mmd(source, target, estimator="biased").item()
-    for _ in range(200):
-        (gradient,) = torch.autograd.grad(mmd(source, target + shift, estimator=estimator), shift)
-        shift = (shift - 0.2 * gradient).detach().requires_grad_()
-    assert mmd(source, target + shift, estimator="biased").item() < 0.1 * before
-    torch.testing.assert_close(shift.detach(), torch.full((2,), -3.0), atol=0.7, rtol=0)
-
-
-@pytest.mark.parametrize("estimator", ["linear", "unbiased", "biased"])
 def test_rows_that_are_one_point_have_finite_gradients(estimator):
     source = torch.full((4, 3), 0.1, requires_grad=True)
     mmd(source, torch.full((5, 3), 0.1), estimator=estimator).backward()

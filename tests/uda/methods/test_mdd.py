@@ -52,31 +52,6 @@ def test_features_get_the_gradient_times_minus_lambda_and_the_classifier_gets_it
     assert found[2].abs().max() == 0  # the head only says the classes
 
 
-def test_the_auxiliary_classifier_learns_to_agree_on_the_source_and_not_on_the_target():
-    given = case()
-    method = built(small(), given)
-    optimizer = torch.optim.Adam(method.parameters(), lr=0.02)
-
-    def agreement() -> tuple[float, float]:
-        return tuple(
-            method.classifier(rows.features)
-            .softmax(dim=1)
-            .gather(1, rows.logits.argmax(dim=1)[:, None])
-            .mean()
-            .item()
-            for rows in (given.step.source, given.step.target)
-        )
-
-    source_before, target_before = agreement()
-    for _ in range(100):
-        optimizer.zero_grad()
-        method(given.step).loss.backward(retain_graph=True)
-        optimizer.step()
-    source, target = agreement()
-    assert source > source_before
-    assert target < target_before
-
-
 def test_the_complement_is_exact_where_the_softmax_is_not():
     logits = torch.tensor([[30.0, 0.0, -1.0]], requires_grad=True)
     loss = complement_cross_entropy(logits, torch.tensor([0]))

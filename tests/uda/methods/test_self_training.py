@@ -57,9 +57,9 @@ class Domains(L.LightningDataModule):
         return DataLoader(self.batches, batch_size=None)
 
 
-def build(terms, cm_weight: float = 0.0) -> UDAModule:
+def build(methods, cm_weight: float = 0.0) -> UDAModule:
     torch.manual_seed(0)
-    return UDAModule(Plain(), 3, terms, cm_weight=cm_weight)
+    return UDAModule(Plain(), 3, methods, cm_weight=cm_weight)
 
 
 def fix_match(weak: Tensor, strong: Tensor, threshold: float) -> Tensor:
@@ -70,8 +70,8 @@ def fix_match(weak: Tensor, strong: Tensor, threshold: float) -> Tensor:
 
 def test_fix_match_and_an_adapter_add_up():
     batch = Domains().batches[0]
-    terms = [FixMatch(threshold=0.4, weight=2.0), DAN(weight=3.0)]
-    loss = build(terms).training_step(batch)
+    methods = [FixMatch(threshold=0.4, weight=2.0), DAN(weight=3.0)]
+    loss = build(methods).training_step(batch)
 
     twin = build([])
     (source, labels), target = batch["source"], batch["target"]
@@ -86,11 +86,11 @@ def test_fix_match_and_an_adapter_add_up():
 def test_labeled_target_samples_join_the_cross_entropy_and_nothing_else():
     data = Domains()
     batch = {**data.batches[0], "labeled_target": data.labeled_target}
-    terms = [FixMatch(threshold=0.4), DAN(), MCC()]
-    loss = build(terms).training_step(batch)
+    methods = [FixMatch(threshold=0.4), DAN(), MCC()]
+    loss = build(methods).training_step(batch)
 
     twin = build([])
-    without = build(terms).training_step(data.batches[0])
+    without = build(methods).training_step(data.batches[0])
     (source, labels), (few, few_labels) = batch["source"], batch["labeled_target"]
     of_source = F.cross_entropy(twin(source["weak"]), labels)
     both = torch.cat([source["weak"], few["weak"]])
@@ -105,7 +105,7 @@ def test_ada_match_sees_strong_views_of_the_source():
     batch = Domains().batches[0]
     (source, labels), target = batch["source"], batch["target"]
     weak_only = {"source": (source["weak"], labels), "target": target}
-    with pytest.raises(ValueError, match='no source view "strong", which ada_match needs'):
+    with pytest.raises(ValueError, match='no source view "strong", required by ada_match'):
         module.training_step(weak_only)
 
 

@@ -1,9 +1,9 @@
-"""Samples read off an ``IterableDataset``, for unlabeled sets that no index reaches."""
+"""Samples from an ``IterableDataset``, for unlabeled data without an index."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,20 @@ from supercm_pl.data.datasets import check_kinds, stacked
 from supercm_pl.seeding import derive_seed, generator_states, isolated_rng, restore_generators
 
 State = dict[str, Any]
-"""Where a reader stands: the ``number`` of the next item; the ``turn``, how often the data set was
-begun anew; the items ``taken`` of it since; and the state of the ``dataset``, if it keeps one."""
+"""State of a reader: ``number`` of the next item; ``turn``, the pass over the data set; ``taken``,
+the items read in this pass; and ``dataset``, the data set's own state if it has one."""
 
 _SHARDING_PACKAGES = ("litdata", "webdataset")
 _END = object()
 
 
 class IterableData(IterableDataset[Any]):
-    """An ``IterableDataset`` with a word on who shares its items out to ranks and workers.
+    """An ``IterableDataset``, and whether it shards over ranks and workers itself.
 
     Args:
         dataset: Its items are inputs or ``(input, label)``; labels are dropped.
-        sharded: ``True``: each worker of each rank gets a part of its own from the data set, which
-            looks at ``torch.distributed`` and ``get_worker_info`` itself. ``False``: the data set
-            gives all items to everyone, of which each keeps its share; so each reads everything.
+        sharded: ``True``: the data set itself shards by ``torch.distributed`` and
+            ``get_worker_info``. ``False``: every worker reads all items and keeps its share.
             ``None``: ``True`` for data sets of LitData and WebDataset.
     """
 
@@ -46,55 +45,49 @@ class IterableData(IterableDataset[Any]):
         return iter(self.dataset)
 
 
-class IterableSamples:
-    """The inputs of an ``IterableDataset``, in its own order, again and again.
+class IterableSamples(IterableData):
+    """The inputs of an ``IterableDataset``, in its own order, pass after pass.
 
     Args:
-        dataset: Where they come from.
+        dataset: The data set.
         like: One input ``(1, ...)`` whose shape and type they must have; ``None``: any.
     """
 
+    dataset: Any
+
     def __init__(self, dataset: IterableDataset[Any], like: Tensor | None = None) -> None:
-        own = isinstance(dataset, IterableData)
-        self.data = dataset if isinstance(dataset, IterableData) else IterableData(dataset)
-        self.dataset: IterableDataset[Any] = self.data.dataset if own else dataset
-        self.sharded = self.data.sharded
+        if isinstance(dataset, IterableData):
+            super().__init__(dataset.dataset, dataset.sharded)
+        else:
+            super().__init__(dataset)
         self.like = like
 
-    def look_around(self) -> None:
-        """Let a data set that asked for the ranks when it was made, LitData's, ask again."""
+    def detect_ranks(self) -> None:
+        """Detect ranks again in a data set that did so when it was built, such as LitData's."""
         environment = getattr(self.dataset, "distributed_env", None)
         if environment is not None and hasattr(type(environment), "detect"):
-            self.dataset.distributed_env = type(environment).detect()  # type: ignore[attr-defined]
+            self.dataset.distributed_env = type(environment).detect()
 
     def with_dataset_state(self, state: State, num_workers: int) -> State:
-        """A state with that of a data set which can work it out from numbers, as LitData's does."""
-        if not state["taken"] or not _asks_for_numbers(self.dataset):
+        """Add the state of a data set that can compute it from numbers, as LitData's does."""
+        if not state["taken"] or not _computes_state(self.dataset):
             return state
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(state["turn"])
-        # Batches of one, dealt out to the workers in turn: each has given so many.
+        # As if workers had taken turns with batches of one.
         numbers = {"num_samples_yielded": state["taken"] * num_workers, "num_workers": num_workers}
-        own = self.dataset.state_dict(**numbers, batch_size=1)  # type: ignore[attr-defined]
+        own = self.dataset.state_dict(**numbers, batch_size=1)
         return {**state, "dataset": dict(own)}
 
 
 class Reader:
-    """Blocks of items of one shard, by number, going forward.
+    """Numbered blocks of items of one shard, read forward.
 
-    Block ``b`` holds the items ``[b * size, (b + 1) * size)`` of the passes over the data set, one
-    after the other. For a block ahead, the items before it are read and dropped; for one far
-    behind, the data set is begun anew.
-
-    Random transforms draw from generators of the reader's own, seeded at each pass.
-
-    Args:
-        samples: What to read.
-        size: Items of a block.
-        seed: The run's seed.
-        path: What else the draws depend on: the stream's name, and the shard where each has items
-            of its own.
-        keep: Blocks that can be asked for again at no cost; what a worker reads ahead.
+    Block ``b`` holds the items ``[b * size, (b + 1) * size)`` of all passes one after the other.
+    For a block further ahead, the items before it are read and dropped. For one further back than
+    ``keep``, the data set is started again. Random transforms draw from the reader's own
+    generators, seeded in each pass by ``seed`` and ``path``: the part, and the shard if each has
+    its own items.
     """
 
     def __init__(
@@ -114,13 +107,11 @@ class Reader:
     def fetch(self, block: int, hint: State | None = None) -> tuple[Tensor, State]:
         """Inputs ``(size, ...)`` of a block, and the state after it.
 
-        Args:
-            block: Its number, 0 or more.
-            hint: A state to start from, where that is nearer than where the reader stands.
+        A ``hint`` is a state to start from if it is nearer than the reader's own.
 
         Raises:
             TypeError: If an item is neither an input nor a sequence that starts with one.
-            ValueError: If the data set has no items, or these differ in shape or type.
+            ValueError: If the data set has no items, or they differ in shape or type.
         """
         if block not in self._recent:
             with isolated_rng() as self._reseed:
@@ -145,17 +136,14 @@ class Reader:
         batch = stacked(items, start + np.arange(self._size))
         if self._samples.like is not None:
             check_kinds([self._samples.like, batch])
-        own = _own_state(self._samples.dataset)
-        return batch, {**self._state, **({} if own is None else {"dataset": own})}
+        return batch, {**self._state, **_own_state(self._samples.dataset)}
 
     def _next(self) -> Any:
         item = next(self._items, _END)  # type: ignore[arg-type]
         if item is _END:
             if not self._state["taken"]:
                 shard = " for one of the workers: use fewer" if self._samples.sharded else ""
-                raise ValueError(
-                    f"the data set of the stream {self._path[0]!r} gives no items{shard}"
-                )
+                raise ValueError(f"the data set of the part {self._path[0]!r} has no items{shard}")
             self._begin(self._state["turn"] + 1)
             return self._next()
         self._state["number"] += 1
@@ -182,22 +170,20 @@ class Reader:
 
 
 def beginning(number: int = 0, turn: int = 0) -> State:
-    """The state of a reader that begins with a pass, whose first item gets this number."""
+    """The state at the start of a pass whose first item has this number."""
     return {"number": number, "turn": turn, "taken": 0}
 
 
-def _own_state(dataset: Any) -> Mapping[str, Any] | None:
-    if not _keeps_state(dataset) or _asks_for_numbers(dataset):
-        return None
-    state: Mapping[str, Any] = dataset.state_dict()
-    return state
+def _own_state(dataset: Any) -> State:
+    own = _keeps_state(dataset) and not _computes_state(dataset)
+    return {"dataset": dataset.state_dict()} if own else {}
 
 
 def _keeps_state(dataset: Any) -> bool:
     return hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
 
 
-def _asks_for_numbers(dataset: Any) -> bool:
+def _computes_state(dataset: Any) -> bool:
     if not _keeps_state(dataset):
         return False
     return "num_samples_yielded" in inspect.signature(dataset.state_dict).parameters

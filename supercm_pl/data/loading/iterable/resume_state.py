@@ -1,4 +1,4 @@
-"""Where the readers of all workers stand, at any step of the run that may be saved."""
+"""The states of the readers of a part, at any step of the run that may be saved."""
 
 from __future__ import annotations
 
@@ -8,54 +8,45 @@ from typing import Any
 import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_warn
 
-from supercm_pl.data.loading.iterable.reader import IterableSamples, State, beginning
+from supercm_pl.data.loading.iterable.reader import State, beginning
 
-Lanes = dict[int, dict[str, State]]
-"""States of readers, by lane (the worker, or 0) and stream."""
+Lanes = dict[int, State]
+"""States of readers, by lane: the worker, or 0."""
 
 
 class ResumeState:
-    """Remembers after which step a reader stood where.
+    """The states of a part's readers after the latest steps.
 
-    Args:
-        samples: The streams that are read off an ``IterableDataset``.
-        batch_sizes: Of these.
-        lanes: Workers, or 1.
+    Each worker is a lane; without workers, there is one. If ``sharded``, the data set shares its
+    items out to ranks and workers itself.
     """
 
-    def __init__(
-        self, samples: Mapping[str, IterableSamples], batch_sizes: Mapping[str, int], lanes: int
-    ) -> None:
-        self._samples = dict(samples)
-        self._batch_sizes = dict(batch_sizes)
+    def __init__(self, name: str, batch_size: int, sharded: bool, lanes: int) -> None:
+        self._name = name
+        self._batch_size = batch_size
+        self._sharded = sharded
         self._lanes = lanes
-        self._noted: dict[int, dict[str, State]] = {}
+        self._noted: Lanes = {}  # by step
         self._loaded: Lanes = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._samples)
-
-    def note(self, position: int, states: dict[str, State], done: int) -> None:
-        """Readers stand here after a step; of ``done`` steps, the caller may ask again."""
-        self._noted[position] = states
+    def note(self, position: int, state: State, done: int) -> None:
+        """Add the state after a step; those long before step ``done`` are dropped."""
+        self._noted[position] = state
         for old in [t for t in self._noted if t < done - self._lanes]:
             del self._noted[old]
 
-    def hints(self, position: int) -> Lanes:
-        """What each lane starts from at a step."""
-        return {
-            lane: {
-                name: self._samples[name].with_dataset_state(state, self._lanes)
-                for name, state in states.items()
-            }
-            for lane, states in self._at(position).items()
-        }
+    def at(self, position: int) -> Lanes:
+        """The state from which each lane continues at a step."""
+        states = dict(self._loaded)
+        for t in range(max(0, position - self._lanes), position):
+            if t in self._noted:
+                states[t % self._lanes] = self._noted[t]
+        return states if self._sharded or not states else self._for_all(states)
 
     def state_dict(self, position: int, world_size: int, rank: int) -> dict[str, Any]:
-        """All that is to be saved at a step; every rank must call it where there are several."""
-        states = {rank: self._at(position)}
-        shared_out = any(samples.sharded for samples in self._samples.values())
-        if shared_out and world_size > 1 and dist.is_available() and dist.is_initialized():
+        """The states to save at a step; every rank must call it."""
+        states = {rank: self.at(position)}
+        if self._sharded and world_size > 1 and dist.is_available() and dist.is_initialized():
             gathered: list[Any] = [None] * world_size
             dist.all_gather_object(gathered, states[rank])
             states = dict(enumerate(gathered))
@@ -64,41 +55,27 @@ class ResumeState:
     def load_state_dict(
         self, saved: Mapping[str, Any], position: int, world_size: int, rank: int
     ) -> None:
-        """Go on from there; ranks and workers may be others than when it was saved."""
+        """Continue from there, possibly with other ranks and workers."""
         self._noted = {}
-        self._loaded = {lane: {} for lane in range(self._lanes)}
-        own = saved["states"].get(rank)
-        same = saved["layout"] == [world_size, self._lanes] and own is not None
-        for name, samples in self._samples.items():
-            lanes = [lane for of_rank in saved["states"].values() for lane in of_rank.values()]
-            turns = [lane[name]["turn"] for lane in lanes if name in lane]
-            for lane, states in self._loaded.items():
-                if not samples.sharded:
-                    # All read the same items: any state that is not beyond this step is right.
-                    states[name] = _latest(saved["states"].get(0, own or {}), name)
-                elif same:
-                    states[name] = own[lane][name] if lane in own else beginning()
-                else:
-                    number = -(-(position - lane) // self._lanes) * self._batch_sizes[name]
-                    states[name] = beginning(number, max(turns, default=-1) + 1)
-            if samples.sharded and not same and turns:
+        own: Lanes | None = saved["states"].get(rank)
+        if not self._sharded:
+            self._loaded = self._for_all(saved["states"].get(0, own or {}))
+        elif own is not None and saved["layout"] == [world_size, self._lanes]:
+            self._loaded = {lane: own.get(lane, beginning()) for lane in range(self._lanes)}
+        else:
+            turns = [
+                state["turn"] for lanes in saved["states"].values() for state in lanes.values()
+            ]
+            for lane in range(self._lanes):
+                number = -(-(position - lane) // self._lanes) * self._batch_size
+                self._loaded[lane] = beginning(number, max(turns, default=-1) + 1)
+            if turns:
                 rank_zero_warn(
-                    f"the stream {name!r} was shared out to other ranks and workers when this was "
-                    "saved: it goes on with a new pass over its data set"
+                    f"the part {self._name!r} was shared out to other ranks and workers when this "
+                    "was saved: it continues with a new pass over its data set"
                 )
 
-    def _at(self, position: int) -> Lanes:
-        states: Lanes = {lane: dict(loaded) for lane, loaded in self._loaded.items()}
-        for t in range(max(0, position - self._lanes), position):
-            if t in self._noted:
-                states[t % self._lanes] = self._noted[t]
-        if not any(samples.sharded for samples in self._samples.values()):
-            # The latest serves all lanes.
-            latest = {name: _latest(states, name) for name in self._samples} if states else {}
-            return dict.fromkeys(range(self._lanes), latest) if latest else {}
-        return states
-
-
-def _latest(states: Lanes, name: str) -> State:
-    known = [lane[name] for lane in states.values() if name in lane]
-    return max(known, key=lambda state: int(state["number"]), default=beginning())
+    def _for_all(self, states: Lanes) -> Lanes:
+        # Everyone reads the same items: the latest state serves all lanes.
+        latest = max(states.values(), key=lambda state: int(state["number"]), default=beginning())
+        return dict.fromkeys(range(self._lanes), latest)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from supercm_pl.data import Digits, PairedLoader, Stream
+from supercm_pl.data import Digits, PairedLoader, Part
 from supercm_pl.data.loading.iterable.reader import IterableSamples
 
 litdata = pytest.importorskip("litdata", reason="needs the package litdata")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 def loader(folder, workers, steps=9):
     dataset = litdata.StreamingDataset(str(folder), shuffle=True, seed=1)
-    stream = Stream(IterableSamples(dataset, IMAGES[:1]), 4)
+    stream = Part(IterableSamples(dataset, IMAGES[:1]), 4)
     return PairedLoader({"unlabeled": stream}, steps_per_epoch=steps, num_workers=workers)
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from supercm_pl.data import PairedLoader, Stream
+from supercm_pl.data import PairedLoader, Part
 from supercm_pl.data.datasets import Samples, TensorData
 from supercm_pl.data.loading.iterable.reader import IterableData, IterableSamples
+from tests.support.generators import untouched_generators
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
@@ -74,10 +75,7 @@ class Saved(IterableDataset):
 def loader(dataset, labeled=5, unlabeled_batch=4, steps_per_epoch=6, **options):
     samples = Samples(TensorData(torch.arange(labeled)[:, None]), targets=np.arange(labeled))
     return PairedLoader(
-        {
-            "labeled": Stream(samples, 2),
-            "unlabeled": Stream(IterableSamples(dataset), unlabeled_batch),
-        },
+        {"labeled": Part(samples, 2), "unlabeled": Part(IterableSamples(dataset), unlabeled_batch)},
         steps_per_epoch=steps_per_epoch,
         **options,
     )
@@ -100,7 +98,7 @@ def test_it_is_endless_in_its_own_order_and_drops_labels(workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_other_stream_is_that_without_it(workers):
-    labeled = Stream(Samples(TensorData(torch.arange(5)[:, None])), 2)
+    labeled = Part(Samples(TensorData(torch.arange(5)[:, None])), 2)
     alone = PairedLoader({"labeled": labeled}, steps_per_epoch=6)
     expected = [batch["labeled"].tolist() for batch in alone]
     batches = loader(Numbers(), num_workers=workers)
@@ -238,19 +236,8 @@ def test_a_caller_who_counts_gets_the_state_of_what_is_done():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_global_generators_are_left_alone(workers):
-    def draws():
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-    for _ in range(2):
-        random.seed(0)
-        np.random.seed(0)
-        torch.manual_seed(0)
-        expected = draws()
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    list(loader(Shuffled(), num_workers=workers))
-    assert draws() == expected
+    with untouched_generators():
+        list(loader(Shuffled(), num_workers=workers))
 
 
 def test_libraries_that_share_out_their_items_are_known():
@@ -275,8 +262,8 @@ class Ragged(Numbers):
 @pytest.mark.parametrize(
     ("data", "workers", "message"),
     [
-        (Empty(), 0, "'unlabeled' gives no items"),
-        (Empty(), 2, "'unlabeled' gives no items"),
+        (Empty(), 0, "'unlabeled' has no items"),
+        (Empty(), 2, "'unlabeled' has no items"),
         (Ragged(), 0, "inputs must have one shape, but sample"),
         (Ragged(), 2, "inputs must have one shape, but sample"),
         (IterableData(Sharing(1), True), 3, "no items for one of the workers: use fewer"),
@@ -289,14 +276,14 @@ def test_what_can_not_be_read(data, workers, message):
 
 @pytest.mark.bad_input
 def test_inputs_must_be_like_those_of_the_training_data():
-    streams = {"unlabeled": Stream(IterableSamples(Numbers(), torch.zeros(1, 3)), 2)}
+    streams = {"unlabeled": Part(IterableSamples(Numbers(), torch.zeros(1, 3)), 2)}
     with pytest.raises(ValueError, match=r"one shape and type, got \(1,\) .* and \(3,\)"):
         next(iter(PairedLoader(streams, steps_per_epoch=1)))
 
 
 @pytest.mark.bad_input
 def test_what_has_no_length_or_numbers():
-    with pytest.raises(ValueError, match=r"steps_per_epoch must be given where .* 'unlabeled'"):
+    with pytest.raises(ValueError, match=r"steps_per_epoch must be given if .* 'unlabeled'"):
         loader(Numbers(), steps_per_epoch=None)
     with pytest.raises(ValueError, match=r"'unlabeled' have no numbers, .* FlexMatch"):
         loader(Numbers(), numbered=["unlabeled"])
@@ -314,11 +301,11 @@ class Untouched(Dataset):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unused_stream_is_not_fetched_and_changes_nothing_else(workers):
-    labeled = Stream(Samples(TensorData(torch.arange(5)[:, None])), 2)
+    labeled = Part(Samples(TensorData(torch.arange(5)[:, None])), 2)
 
     def pair(unlabeled, **options):
         return PairedLoader(
-            {"labeled": labeled, "unlabeled": Stream(Samples(unlabeled), 4)}, **options
+            {"labeled": labeled, "unlabeled": Part(Samples(unlabeled), 4)}, **options
         )
 
     used = pair(TensorData(torch.arange(23)[:, None]))

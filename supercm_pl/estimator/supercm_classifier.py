@@ -1,9 +1,9 @@
-"""SuperCM by scikit-learn's conventions: `fit`, `predict`, `transform`."""
+"""SuperCM with scikit-learn's interface: `fit`, `predict`, `transform`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,23 +18,19 @@ from sklearn.base import (
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import (
-    check_consistent_length,
-    check_random_state,
-    check_scalar,
-    column_or_1d,
-)
+from sklearn.utils import check_consistent_length, check_random_state, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from supercm_pl.checks import check_not_negative, check_positive
 from supercm_pl.clustering import CentroidMode
 from supercm_pl.estimator._validation import encode_labels, is_labeled, validate_data
-from supercm_pl.estimator.training import Network, Walk, build_network, train
+from supercm_pl.estimator.fitting import Network, Walk, build_network, train
 
 __all__ = ["SuperCMClassifier"]
 
-# A column that is nearly always the same, such as a pixel at the edge, would have values of 30
-# standard deviations and more, which would outweigh all other columns.
+# Nearly constant columns, such as pixels at the edge, may have values of 30 standard deviations and
+# more, which would dominate all other columns.
 _LARGEST_STANDARDIZED = 3.0
 _FLOATS = (np.float64, np.float32)
 
@@ -45,57 +41,51 @@ class SuperCMClassifier(
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Classifier for vectors of which few are labeled: tabular data, or frozen embeddings.
+    """Classifier for partly labeled vectors: tabular data or frozen embeddings.
 
-    A small network is trained by L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025),
-    where CM is the loss of the clustering module whose centroids are the class means of the
-    labeled features. As everywhere in scikit-learn's semi-supervised learning, ``y`` is -1 where
-    there is no label, so that a class can't be named by the number -1. Classes that are strings
-    come in an array of dtype ``object``, beside the number -1. Where every sample has a label, it
-    is a supervised classifier.
+    It trains a small network with L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025).
+    CM is the clustering loss, whose centroids are the class means of the labeled features. As in
+    scikit-learn's semi-supervised estimators, ``y`` is -1 for unlabeled samples. For string classes
+    with unlabeled samples, use an array of dtype ``object``.
 
-    A fit takes a second or so on one core, and more beyond some 20,000 samples, whose neighbors
-    are searched by brute force. It is the same for the same ``random_state`` and data, and leaves
-    global random numbers and the number of threads as they are.
+    A fit takes about a second on one core, and longer beyond about 20,000 samples, because the
+    neighbor search is brute force. Results depend only on ``random_state`` and the data.
 
     Args:
-        hidden_features: Widths of the layers of an `MLP`; the last is the number of features d.
-            With none, features are the (standardized) inputs, and the classifier is linear.
+        hidden_features: Layer widths of an `MLP`; the last is the number of features d. If empty,
+            the classifier is linear in the (standardized) inputs.
         cm_weight: β ≥ 0, weight of the clustering loss.
-        alpha: Dirichlet concentration, greater than 0, one number or one for each class. Above 1
-            it favours classes of equal size, which avoids that two share a cluster; set it to 1
-            where sizes differ by a factor of three or more.
-        centroids: Where centroids come from: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
-        temperature: T > 0, by which logits are divided in the softmax.
-        standardize: Bring every column to mean 0 and standard deviation 1, and limit it to ±3.
-        n_neighbors: Neighbors of a sample, itself included, among which a walk chooses its next
-            step; 0 for no walks. A step moves each of its samples towards the end of a random
-            walk, by a random share.
-        walk_length: Steps of a walk, 1 or more. The longer, the farther labels spread.
-        noise: Standard deviation of the Gaussian noise that is added to inputs in training, in the
-            unit that they have then.
-        learning_rate: Of Adam, greater than 0, at its height; it falls to zero by half a cosine.
+        alpha: Dirichlet concentration > 0, one number or one per class. Values above 1 favor
+            classes of equal size; use 1 if sizes differ by a factor of three or more.
+        centroids: Centroid mode: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
+        temperature: T > 0, the divisor of the logits in the softmax.
+        standardize: Scale every column to mean 0 and standard deviation 1, and clip it to ±3.
+        n_neighbors: Neighbors of a sample, including itself, for the random walks by which training
+            augments it (see `Walk`); 0 disables walks.
+        walk_length: Steps of a walk, 1 or more. Longer walks spread labels further.
+        noise: Standard deviation ≥ 0 of Gaussian noise added to the (standardized) inputs.
+        learning_rate: Maximum learning rate of Adam, > 0; it decays to zero by half a cosine.
         max_steps: Number of steps, 1 or more.
-        labeled_batch_size: Labeled samples in a step, 1 or more.
-        unlabeled_batch_size: Unlabeled samples in a step, 1 or more.
-        random_state: An integer for the same result every time, a ``RandomState`` to draw from, or
-            None for NumPy's global one.
+        labeled_batch_size: Labeled samples per step, 1 or more.
+        unlabeled_batch_size: Unlabeled samples per step, 1 or more.
+        random_state: An integer for reproducible results, a ``RandomState``, or None for NumPy's
+            global one.
 
     Attributes:
         classes_: Shape (K,), in ascending order.
         cluster_centers_: Shape (K, d): the centroids, in the space of `transform`.
         n_features_in_: Number of columns.
-        feature_names_in_: Their names, where ``X`` had any that are strings.
+        feature_names_in_: Column names, if those of ``X`` are strings.
         loss_curve_: Shape (max_steps,): the loss of each step.
-        network_: The network in float64; its input are standardized vectors.
-        scaler_: What standardizes, or None.
+        network_: The network in float64, for standardized vectors.
+        scaler_: The fitted scaler, or None.
 
     Example:
         >>> from sklearn.datasets import make_blobs
         >>> X, truth = make_blobs(300, centers=3, cluster_std=0.5, random_state=0)
         >>> y = np.full(300, -1)
         >>> for k in range(3):
-        ...     y[np.flatnonzero(truth == k)[0]] = k  # one label for each class
+        ...     y[np.flatnonzero(truth == k)[0]] = k  # one label per class
         >>> model = SuperCMClassifier(random_state=0).fit(X, y)
         >>> model.score(X, truth) > 0.9
         True
@@ -141,15 +131,14 @@ class SuperCMClassifier(
 
         Args:
             X: Shape (N, n_features), N ≥ 2, finite.
-            y: Shape (N,): classes, and -1 where there is no label.
+            y: Shape (N,): classes, or -1 for no label.
 
         Returns:
             This estimator.
 
         Raises:
-            TypeError: If a parameter has the wrong type, or classes are of several types.
-            ValueError: If a parameter is out of range, data are not as above, or no sample has a
-                label.
+            TypeError: If a parameter has the wrong type, or classes have several types.
+            ValueError: If a parameter is out of range, data are invalid, or no sample has a label.
         """
         self._check_parameters()
         rows, targets = validate_data(self, X, y, dtype=_FLOATS, ensure_min_samples=2)
@@ -157,7 +146,7 @@ class SuperCMClassifier(
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2)
         self.scaler_ = StandardScaler().fit(rows) if self.standardize else None
         inputs = self._inputs(rows)
-        # The caller may have switched gradients off.
+        # The caller may have disabled gradients.
         with torch.inference_mode(False), torch.enable_grad():
             network = build_network(
                 inputs.shape[1],
@@ -185,7 +174,7 @@ class SuperCMClassifier(
                 labeled_batch_size=self.labeled_batch_size,
                 unlabeled_batch_size=self.unlabeled_batch_size,
             )
-            # In float64 what a sample gets does not depend on the samples beside it.
+            # In float64, a prediction does not depend on the other samples of the batch.
             self.network_ = network.double()
         self.loss_curve_ = losses.double().numpy()
         broken = np.flatnonzero(~np.isfinite(self.loss_curve_))
@@ -200,39 +189,24 @@ class SuperCMClassifier(
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """The most probable class of each sample.
-
-        Args:
-            X: Shape (N, n_features).
-
-        Returns:
-            Shape (N,), of what `classes_` holds.
-        """
-        best = self.predict_proba(X).argmax(axis=1)
+        """Predict the classes, shape (N,), of samples ``X``, shape (N, n_features)."""
+        best = self.predict_proba(X).argmax(axis=1)  # first, as it checks that this is fitted
         classes: NDArray[Any] = self.classes_[best]
         return classes
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
-        """The assignments of each sample to the clusters, which are the class probabilities.
+        """Predict the assignments, shape (N, K), of samples ``X``, shape (N, n_features).
 
-        Args:
-            X: Shape (N, n_features).
-
-        Returns:
-            Shape (N, K), in the order of `classes_`; every row adds up to 1.
+        Columns are in the order of `classes_`; rows sum to 1.
         """
         network, inputs, _ = self._checked(X)
         with torch.no_grad():
             return np.asarray(network(inputs).assignments.numpy(), dtype=np.float64)
 
     def transform(self, X: ArrayLike) -> NDArray[np.floating[Any]]:  # noqa: N803
-        """The features of each sample, in which the clusters are.
+        """Return the features, shape (N, d), of samples ``X``, shape (N, n_features).
 
-        Args:
-            X: Shape (N, n_features).
-
-        Returns:
-            Shape (N, d), float32 for ``X`` in float32, and else float64.
+        They are float32 if ``X`` is float32, otherwise float64.
         """
         network, inputs, dtype = self._checked(X)
         with torch.no_grad():
@@ -244,9 +218,7 @@ class SuperCMClassifier(
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Accuracy on the samples that have a label; those with -1 are left out.
-
-        So `GridSearchCV` and `cross_val_score` can be given partly labeled data.
+        """Return the accuracy on labeled samples, so that `GridSearchCV` can use partial labels.
 
         Raises:
             ValueError: If no sample has a label.
@@ -271,14 +243,9 @@ class SuperCMClassifier(
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         check_scalar(self.n_neighbors, "n_neighbors", Integral, min_val=0)
         check_scalar(self.standardize, "standardize", (bool, np.bool_))
-        for name in ("cm_weight", "noise"):
-            check_scalar(getattr(self, name), name, Real, min_val=0)
-        for name in ("cm_weight", "noise", "learning_rate"):
-            if isinstance(getattr(self, name), Real) and not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
-        check_scalar(
-            self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither"
-        )
+        check_not_negative("cm_weight", self.cm_weight)
+        check_not_negative("noise", self.noise)
+        check_positive("learning_rate", self.learning_rate)
 
     def _inputs(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
         if self.scaler_ is None:
@@ -308,6 +275,6 @@ class SuperCMClassifier(
         return {
             "preserves_dtype": list(_FLOATS),
             "_xfail_checks": {
-                "check_classifiers_classes": "takes -1 for a class, which says unlabeled here"
+                "check_classifiers_classes": "uses -1 as a class, which means unlabeled here"
             },
         }

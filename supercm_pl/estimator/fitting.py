@@ -16,17 +16,12 @@ from supercm_pl.training.optim import WarmupCosineLR
 
 __all__ = ["Network", "Walk", "build_network", "train"]
 
-# A share of the steps, not a number of them, so that short runs reach the full rate as well.
+# A fraction of the steps, so that short runs reach the full rate too.
 _WARMUP_SHARE = 1 / 30
 
 
 class Network(nn.Module):
-    """A backbone and the clustering head on its features.
-
-    Args:
-        backbone: Maps (N, n_features) to (N, d).
-        head: For features of size d.
-    """
+    """A backbone that maps (N, n_features) to (N, d), and a clustering head."""
 
     def __init__(self, backbone: nn.Module, head: ClusteringHead) -> None:
         super().__init__()
@@ -34,25 +29,24 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, inputs: Tensor) -> ClusteringOutput:
-        """Logits and assignments, (N, K) each, of inputs (N, n_features)."""
+        """Return logits and assignments, (N, K) each, for inputs (N, n_features)."""
         output: ClusteringOutput = self.head(self.backbone(inputs))
         return output
 
 
 class Walk:
-    r"""Augmentation that moves a row towards others near it.
+    r"""Augmentation that moves a sample toward nearby samples.
 
-    From row x_i, a random walk of some steps over the graph of nearest neighbors ends at x_j, and
-    the row becomes x_i + u (x_j − x_i) + σ ε, with u uniform in [0, 1] and ε standard normal. With
-    a walk of one step and σ = 0 this is what SMOTE does for rare classes (Chawla et al., JAIR
-    2002); longer walks spread a label as label propagation does.
+    A random walk over the graph of nearest neighbors leads from x_i to x_j. The augmented sample is
+    x_i + u (x_j − x_i) + σ ε, with u uniform in [0, 1] and ε standard normal. One step with σ = 0
+    is SMOTE (Chawla et al., JAIR 2002); longer walks resemble label propagation.
 
     Args:
         inputs: Shape (N, n_features).
-        neighbors: Shape (N, n_neighbors), int64: row numbers; None for no walk.
+        neighbors: Shape (N, n_neighbors), int64 sample numbers, or None for no walk.
         length: Steps of a walk, 1 or more.
         noise: σ ≥ 0.
-        generator: Draws all random numbers, on the CPU.
+        generator: CPU generator of all random numbers.
     """
 
     def __init__(
@@ -71,9 +65,9 @@ class Walk:
         self.generator = generator
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Views (n, n_features) of the rows (n,)."""
+        """Return views (n, n_features) of the samples with numbers (n,)."""
         batch = self.inputs[rows]
-        # The default device and dtype of the process may be others.
+        # The default device and dtype of the process may differ.
         draw: dict[str, Any] = {"generator": self.generator, "device": batch.device}
         if self.neighbors is not None:
             ends = rows
@@ -97,21 +91,19 @@ def build_network(
     alpha: float | Sequence[float] | Tensor,
     seed: int,
 ) -> Network:
-    """Build a network in float32 whose initial weights are a function of the seed.
-
-    The global random numbers of the process stay as they are.
+    """Build a float32 network whose initial weights depend only on the seed.
 
     Args:
         num_inputs: Size of an input vector.
         num_classes: K.
-        hidden_features: Widths of the MLP; with none, features are the inputs.
+        hidden_features: Widths of the MLP; if empty, the features are the inputs.
         centroids: As in `ClusteringHead`.
         temperature: As in `ClusteringHead`.
         alpha: As in `ClusteringHead`.
-        seed: 0 or more.
+        seed: 0 or more; the global random number generators do not change.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # Not torch.manual_seed, which would seed every accelerator of the process as well.
+        # Not torch.manual_seed, which would also seed every accelerator.
         torch.default_generator.manual_seed(seed)
         backbone: Embeddings | MLP = (
             MLP(num_inputs, hidden_features) if len(hidden_features) else Embeddings(num_inputs)
@@ -137,22 +129,21 @@ def train(
     labeled_batch_size: int,
     unlabeled_batch_size: int,
 ) -> Tensor:
-    """Minimise CE(labeled) + β·CM(labeled ∪ unlabeled), with one forward pass a step.
+    """Minimize CE(labeled) + β·CM(labeled ∪ unlabeled), with one forward pass per step.
 
     Args:
-        network: Trained in place, and left in evaluation mode.
-        walk: Makes the rows of a step, and has the generator that draws which they are.
-        labels: Shape (N,), int64 in 0..K-1, or -1 where there is no label.
+        network: Network to train in place; it ends in evaluation mode.
+        walk: Augmentation; its generator also draws the batches.
+        labels: Shape (N,), int64 in 0..K-1, or -1 for no label.
         cm_weight: β ≥ 0.
-        learning_rate: Of Adam, at its height; the schedule is a warm-up and half a cosine.
+        learning_rate: Maximum learning rate of Adam, after a warm-up and before half a cosine.
         max_steps: Number of steps.
-        labeled_batch_size: Labeled rows in a step. Where there are fewer, they are repeated, each
-            in a view of its own.
-        unlabeled_batch_size: Unlabeled rows in a step, at most all of them. Where every row has a
-            label, the step has that many more labeled rows.
+        labeled_batch_size: Labeled samples per step; too few are repeated, augmented differently.
+        unlabeled_batch_size: Unlabeled samples per step, at most all. If all samples are labeled,
+            as many labeled ones are added.
 
     Returns:
-        The loss of each step, shape (max_steps,).
+        Loss of each step, shape (max_steps,).
     """
     labeled, unlabeled = (labels >= 0).nonzero().flatten(), (labels < 0).nonzero().flatten()
     num_labeled = labeled_batch_size
@@ -185,7 +176,7 @@ def train(
 
 
 def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of permutations of the rows, one after the other."""
+    """Yield endless batches from successive permutations of the samples."""
     queue = rows[:0]
     while True:
         while len(queue) < size:

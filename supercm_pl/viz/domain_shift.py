@@ -1,4 +1,4 @@
-"""How far apart source and target are, and how well each class of the target is found."""
+"""Distance between source and target features, and accuracy per class."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supercm_pl.checks import check_at_least
 from supercm_pl.viz.axes import check_assignments, class_names, new_axes, plain
 
 if TYPE_CHECKING:
@@ -18,28 +19,26 @@ _BARS = 0.8
 
 
 def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: int = 0) -> float:
-    r"""Proxy A-distance of two sets of features, by a linear classifier that tells them apart.
+    r"""Return the proxy A-distance of two sets of features.
 
-    With :math:`\epsilon` the mean of its error rates on held-out rows of source and of target,
+    .. math:: \hat d_A = 2\,(1 - 2 \epsilon)
 
-    .. math:: \hat d_A = 2\,(1 - 2 \epsilon),
-
-    from Ben-David, Blitzer, Crammer, Pereira: *Analysis of representations for domain adaptation*,
-    NeurIPS 2006, section 5. The error is that of logistic regression on standardized features, by
-    cross-validation over all rows, and balanced, so that domains of different sizes compare.
+    (Ben-David et al., *Analysis of representations for domain adaptation*, NeurIPS 2006, section
+    5). :math:`\epsilon` is the cross-validated error of a logistic regression that separates the
+    domains by standardized features, averaged over both domains.
 
     Args:
         source: ``(N_s, d)`` features.
         target: ``(N_t, d)`` features.
-        folds: Of the cross-validation, 2 or more; each domain must have as many rows.
-        seed: Of the folds.
+        folds: Folds of the cross-validation, 2 or more; each domain needs as many samples.
+        seed: Seed of the folds.
 
     Returns:
-        A number up to 2, at which domains can be told apart without error. At 0, or by chance
-        somewhat below, they can't be told apart.
+        At most 2, where the classifier makes no error. At 0, or by chance slightly below, it
+        cannot separate the domains.
 
     Raises:
-        ValueError: If shapes don't fit together, there are too few rows, or some are not finite.
+        ValueError: If shapes are inconsistent, there are too few samples, or some are not finite.
 
     Example:
         >>> rows = torch.linspace(0, 1, 20).view(-1, 1)
@@ -56,11 +55,10 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
             f"source and target must have shapes (N_s, d) and (N_t, d), got {tuple(source.shape)} "
             f"and {tuple(target.shape)}"
         )
-    if folds < 2:
-        raise ValueError(f"folds must be 2 or more, got {folds}")
+    check_at_least("folds", folds, 2)
     if min(len(source), len(target)) < folds:
         raise ValueError(
-            f"source and target must have {folds} rows or more, as many as folds, "
+            f"source and target must have at least {folds} rows, one for each fold, "
             f"got {len(source)} and {len(target)}"
         )
     rows = torch.cat([source.detach().cpu().double(), target.detach().cpu().double()]).numpy()
@@ -79,26 +77,22 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
 def plot_a_distance(
     distances: Mapping[str, float], *, title: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw proxy A-distances as bars.
+    """Plot proxy A-distances as bars.
 
     Args:
-        distances: By name, such as that of the method or the epoch.
-        title: Above the axes.
-        ax: Axes to draw on; ``None`` makes a new figure.
-
-    Returns:
-        The axes drawn on.
+        distances: Distances by name, for example of the method or epoch.
+        title: Title of the axes.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Raises:
-        ValueError: If there is none.
-        ModuleNotFoundError: If matplotlib is missing.
+        ValueError: If ``distances`` is empty.
     """
     if not distances:
-        raise ValueError("distances must hold one number or more, got none")
+        raise ValueError("distances must have at least one entry, got none")
     ax = new_axes() if ax is None else ax
     bars = ax.bar([plain(name) for name in distances], list(distances.values()), width=0.6)
     ax.bar_label(bars, fmt="%.2f")
-    if len(distances) == 1:  # which would fill the axes
+    if len(distances) == 1:  # a single bar would fill the axes
         ax.set_xlim(-0.8, 0.8)
     ax.set(ylim=(min(0.0, *distances.values()), 2.15), ylabel="proxy A-distance")
     ax.set_title(title or "source against target")
@@ -106,17 +100,17 @@ def plot_a_distance(
 
 
 def class_accuracy(assignments: Tensor, labels: Tensor) -> Tensor:
-    """Share of each class's samples that are assigned to it.
+    """Return the accuracy of each class.
 
     Args:
         assignments: ``(N, K)``.
         labels: ``(N,)`` integers in ``0..K-1``.
 
     Returns:
-        ``(K,)`` in ``[0, 1]``, NaN for a class without samples.
+        ``(K,)`` in ``[0, 1]``; NaN for a class without samples.
 
     Raises:
-        ValueError: If shapes or values don't fit together.
+        ValueError: If shapes or values are inconsistent.
 
     Example:
         >>> class_accuracy(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1]))
@@ -137,21 +131,16 @@ def plot_class_accuracy(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the accuracy of each class, of one method or several side by side.
+    """Plot the accuracy of each class, for one or several methods.
 
     Args:
-        accuracy: ``(K,)`` in ``[0, 1]``, as :func:`class_accuracy` gives it for the target; or
-            several of them by name.
-        names: Of the classes; ``None`` shows their numbers.
-        title: Above the axes.
-        ax: Axes to draw on; ``None`` makes a new figure.
-
-    Returns:
-        The axes drawn on.
+        accuracy: ``(K,)`` in ``[0, 1]`` from :func:`class_accuracy`, or several of them by name.
+        names: Class names; ``None`` shows class numbers.
+        title: Title of the axes.
+        ax: Axes to draw on; ``None`` creates a new figure.
 
     Raises:
-        ValueError: If shapes don't fit together.
-        ModuleNotFoundError: If matplotlib is missing.
+        ValueError: If shapes are inconsistent.
     """
     given = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
     sizes = {tuple(values.shape) for values in given.values()}
@@ -167,7 +156,7 @@ def plot_class_accuracy(
     ax.set_xticks(range(count), known, rotation=90 if max(map(len, known)) > 2 else 0)
     ax.set(ylim=(0, 1.02), ylabel="accuracy", title=title or "accuracy of each class")
     if len(given) > 1:
-        # Room for the legend above bars that may all be of full height.
+        # Space for the legend above bars of full height.
         ax.set(ylim=(0, 1.16), yticks=np.linspace(0.0, 1.0, 6))
         ax.legend(frameon=False, fontsize="small", loc="upper center", ncols=len(given))
     return ax

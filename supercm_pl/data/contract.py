@@ -1,0 +1,69 @@
+"""Requirements of a module, and facts about its data, in one object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from supercm_pl.data.views import Views
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The requirements of a module, and the facts about its data; both read it in ``setup``.
+
+    Either side may be missing or come from another library; its values are then the defaults.
+
+    Args:
+        module: May have ``required_views``, a mapping from part to views, each with the names of
+            the methods that need it, and ``dtype``.
+        data: May have ``run_seed``, ``num_unlabeled`` and ``classes``.
+    """
+
+    module: object = None
+    data: object = None
+
+    @classmethod
+    def of(cls, trainer: Any) -> Contract:
+        """Create the contract of the module and the data module of a trainer, if there is one."""
+        module = getattr(trainer, "lightning_module", None)
+        return cls(module, getattr(trainer, "datamodule", None))
+
+    def required_views(self, part: str) -> Views:
+        """The views of a part that the module requires; by default the weak view."""
+        views: Mapping[str, Views] = getattr(self.module, "required_views", {})
+        return views.get(part, {"weak": ()})
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The floating-point type of the module's parameters."""
+        dtype = getattr(self.module, "dtype", None)
+        known = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+        return dtype if known else None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the data module, else that of ``seed_everything``."""
+        seed = getattr(self.data, "run_seed", None)
+        return global_seed() if seed is None else int(seed)
+
+    @property
+    def num_unlabeled(self) -> int | None:
+        """Number of unlabeled samples; ``None`` if unknown or without a length."""
+        number: int | None = getattr(self.data, "num_unlabeled", None)
+        return number
+
+    def class_names(self, count: int) -> tuple[str, ...]:
+        """The names of ``count`` classes; their numbers unless the data have as many names."""
+        names = getattr(self.data, "classes", None) or ()
+        return tuple(map(str, names if len(names) == count else range(count)))
+
+
+def global_seed() -> int | None:
+    """The seed that ``seed_everything`` set, if any."""
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    return None if seed is None else int(seed)

@@ -1,0 +1,131 @@
+"""Sources and target of an adaptation, opened with the same classes and input shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from supercm_pl.data.datasets import Indices, Samples, is_iterable
+from supercm_pl.data.parts import Domain, TargetDomain, has_labels, joined, read_labels
+from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.resized import Reshape, common_reshape, reshaped
+from supercm_pl.data.splits.shared_classes import check_same_classes, union_of_classes
+from supercm_pl.data.splits.stratified import make_split
+from supercm_pl.data.splits.target_split import Size, size_of, split_target
+from supercm_pl.seeding import derive_seed
+
+
+def open_domains(
+    sources: Sequence[Source],
+    target: Source,
+    *,
+    resize: tuple[int, int] | None,
+    labeled: Mapping[str, Any],
+    source_val_size: Size,
+    target_val_size: Size,
+    oracle: bool,
+    seed: int,
+) -> tuple[Domain, ...]:
+    """Open all domains and choose their splits: the sources, then a ``TargetDomain``.
+
+    Args:
+        sources: Sources of labeled samples.
+        target: Source of the target, whose labels are hidden.
+        resize: Height and width for the images of all domains; ``None`` keeps their sizes.
+        labeled: The labeled samples of the target, as in
+            :func:`~supercm_pl.data.splits.target_split.split_target`.
+        source_val_size: Samples held out of each source.
+        target_val_size: Samples held out of the target, or ``"all"`` unlabeled ones.
+        oracle: Validate the target with labels.
+        seed: Seed of the splits.
+
+    Raises:
+        ValueError: If domains do not match, or the requested samples are not available.
+    """
+    opened = {
+        "source" if len(sources) == 1 else f"source {i}": source.load()
+        for i, source in enumerate(sources)
+    }
+    for name, data in opened.items():
+        if not has_labels(data.train):
+            raise ValueError(f"the {name} data have no labels")
+    data = target.load()
+    classes = union_of_classes(source.classes for source in opened.values())
+    if data.classes:  # without labels, it has no class names either
+        check_same_classes(classes, data.classes)
+    trains = {name: source.train for name, source in opened.items()}
+    reshape = common_reshape(trains, data.train, resize)
+    domains = []
+    for name, source in opened.items():
+        numbers = _numbers(source.classes, classes)
+        labels = numbers[read_labels(source.train, len(numbers), name)]
+        held_out = size_of(source_val_size, len(labels), f"source_val_size of the {name}")
+        val_size = held_out if source.val is None else 0
+        split = make_split(labels, classes, val_size=val_size, seed=derive_seed(seed, name))
+        domains.append(Domain(_fit(source, reshape), split, labels, numbers, name, reshape))
+    _check_every_class(domains, classes)
+    validate_all = target_val_size == "all"
+    if validate_all:
+        data = replace(data, val=None)
+    if oracle and data.val is None and not has_labels(data.train):
+        raise ValueError("oracle=True needs a target with labels, this one has none")
+    numbers = _numbers(data.classes or classes, classes)
+    labels, split = split_target(
+        data,
+        classes,
+        lambda rows: numbers[read_labels(data.train, len(numbers), "target", rows)],
+        labeled=labeled,
+        val_size=0 if validate_all or data.val is not None else target_val_size,
+        seed=seed,
+    )
+    fit = _fit(data, reshape)
+    return *domains, TargetDomain(
+        fit, split, labels, numbers, "target", reshape, oracle, validate_all
+    )
+
+
+def labeled_by_domain(sources: Sequence[Domain]) -> Samples:
+    """Labeled samples ``(x, y)`` of all sources; ``(x, y, domain)`` if there are several."""
+    samples = [source.labeled for source in sources]
+    if len(samples) == 1:
+        return samples[0]
+    numbers = np.repeat(np.arange(len(samples)), [len(part) for part in samples])
+    return DomainSamples(joined(samples), numbers)
+
+
+class DomainSamples(Samples):
+    """Labeled samples with the number ``(n,)`` of their domain: batches ``(x, y, domain)``."""
+
+    def __init__(self, samples: Samples, domains: Indices) -> None:
+        super().__init__(samples.dataset, samples.rows)
+        self.targets = samples.targets
+        self.domains = torch.from_numpy(domains)
+
+    def fetch(self, positions: Indices) -> Any:
+        """Inputs ``(B, ...)``, labels ``(B,)`` and domains ``(B,)`` at positions ``(B,)``."""
+        return *super().fetch(positions), self.domains[torch.from_numpy(positions)]
+
+
+def _numbers(own: Sequence[str], shared: Sequence[str]) -> Indices:
+    """Return the number of each own class among the shared classes, ``(K,)``."""
+    return np.array([shared.index(name) for name in own], dtype=np.int64)
+
+
+def _fit(data: SourceData, reshape: Reshape) -> SourceData:
+    """Training data in the common shape; evaluation sets follow when they are used."""
+    unlabeled = data.unlabeled
+    if unlabeled is not None and not is_iterable(unlabeled):  # iterable data have the shape
+        unlabeled = reshaped(unlabeled, reshape)
+    return replace(data, train=reshaped(data.train, reshape), unlabeled=unlabeled)
+
+
+def _check_every_class(sources: Sequence[Domain], classes: Sequence[str]) -> None:
+    train = np.concatenate([source.labels[source.split.labeled] for source in sources])
+    absent = [repr(name) for k, name in enumerate(classes) if not (train == k).any()]
+    if absent:
+        told = ", ".join(absent[:10])
+        raise ValueError(f"there are no source samples to train on for the classes {told}")
