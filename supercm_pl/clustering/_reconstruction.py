@@ -33,7 +33,8 @@ def reconstruction_sums(
 
 
 class _ReconstructionSums(torch.autograd.Function):
-    # Backward keeps one N×d tensor, x̄ − x, and makes two. Plain autograd would make six.
+    # Keeps one N×d tensor, x̄ − x, and creates two in backward. Autograd keeps two and creates more:
+    # see docs/speed.md.
 
     @staticmethod
     def forward(

@@ -176,13 +176,13 @@ class ClusteringHead(ClassCentroids):
         return ClusteringLoss(total + prior, reconstruction, sparsity, overlap, prior)
 
     def _averageable(
-        self, terms: ClusteringLoss, num_rows: int, rows_per_rank: float | Tensor | None
+        self, terms: ClusteringLoss, num_samples: int, rows_per_rank: float | Tensor | None
     ) -> ClusteringLoss:
         # Scale the terms so that their average over the ranks is the loss of all samples.
         if not self.normalize:
             factor: float | Tensor = float(world_size())
         elif rows_per_rank is not None:
-            factor = num_rows / rows_per_rank
+            factor = num_samples / rows_per_rank
         else:
             return terms
         _, reconstruction, sparsity, overlap, prior = terms
