@@ -46,11 +46,6 @@ def test_a_class_of_the_name_images_is_a_class(tmp_path):
     assert DomainFolder(tmp_path, "e").class_names() == ("images",)
 
 
-def test_grayscale(office_31):
-    source = DomainFolder(office_31, "dslr", image_size=4, grayscale=True)
-    assert source.load().train[0][0].shape == (1, 4, 4)
-
-
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("root", "domain", "message"),
