@@ -1,13 +1,14 @@
 """Time and memory of `ClusteringHead` relative to the matrix products that it requires.
 
-    python -m benchmarks.head [--n 4096 --d 2048 --k 1000 --repeats 9 --json FILE]
+    python -m benchmarks.head [--n 4096 --d 2048 --k 1000 --repeats 9 --autograd --json FILE]
 
 The products of a forward pass are the logits xWᵀ and the reconstruction γM. Backward adds the
 gradients of γ, W and x, and that of M if centroids have a gradient (`batch`, `learnable`). The
 products write into preallocated memory and take turns with the head, so that both run under the
 same load; a ratio is the median over rounds of the ratio within a round. Every sample is labeled,
 the most expensive case of the centroid update. Memory is the peak above the allocations before the
-step: logits, assignments, tensors kept for backward, and temporaries.
+step: logits, assignments, tensors kept for backward, and temporaries. `--autograd` replaces the
+handwritten backward pass of the loss by that of autograd.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import interleave, machine, peak_extra_memory, ratio, write_json
-from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.clustering import CentroidMode, ClusteringHead, functional
+from supercm_pl.clustering._reconstruction import ReconstructionSums
 
 FORWARD_BAR = 1.4
 BACKWARD_BAR = 1.4
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if options.autograd:
+        functional.reconstruction_sums = autograd_sums
     rows = [measure(mode, options) for mode in options.centroids]
     result = {
         "machine": machine(),
@@ -57,6 +61,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--autograd", action="store_true", help="no handwritten backward pass")
     parser.add_argument("--json", help="write the results to this file")
     return parser.parse_args(arguments)
 
@@ -109,6 +114,16 @@ def measure(mode: CentroidMode, options: argparse.Namespace) -> dict[str, Any]:
         "forward_backward_memory": peaks[1] / floats,
         "peak_bytes": peaks,
     }
+
+
+def autograd_sums(features: Tensor, assignments: Tensor, centroids: Tensor) -> ReconstructionSums:
+    reconstructed = assignments @ centroids
+    return ReconstructionSums(
+        error=(features - reconstructed).square().sum(),
+        energy=reconstructed.square().sum(),
+        ambiguity=(assignments * (1 - assignments)).sum(dim=0),
+        concentration=assignments.square().sum(dim=0),
+    )
 
 
 def matrix_products(

@@ -1,4 +1,4 @@
-"""The clustering module of SuperCM in pure PyTorch: a head, its loss and their math."""
+"""The clustering module of SuperCM in plain PyTorch: head, loss and centroids."""
 
 from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
 from supercm_pl.clustering.functional import (

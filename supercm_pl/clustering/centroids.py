@@ -1,4 +1,4 @@
-"""Class centroids, kept over the iterations from labeled features."""
+"""Class centroids, updated in each iteration from labeled features."""
 
 from __future__ import annotations
 
@@ -24,42 +24,40 @@ CentroidMode = Literal["cumulative", "ema", "batch", "learnable"]
 
 
 class ClassCentroids(nn.Module):
-    r"""Centroids μ_k of K classes in R^d, from labeled features (Singh et al. 2025).
+    r"""Centroids μ_k ∈ R^d of K classes, from labeled features (Singh et al. 2025).
 
-    With m_k the mean feature of class k in a labeled batch, `update_centroids` makes of them, by
-    the mode `centroids`:
+    `update_centroids` takes the labeled samples of one iteration. With m_k their mean feature in
+    class k, the modes of `centroids` are:
 
-    - ``cumulative``: the mean of m_k over all updates in which class k was present. Each update
-      weighs the same, however many samples of the class it had.
-    - ``ema``: m_k the first time, then ρ·μ_k + (1 − ρ)·m_k.
-    - ``batch``: m_k where class k is present, and gradient flows through it into the features;
-      else the last m_k, as a constant.
-    - ``learnable``: nothing but the counts. They are a parameter, trained by the loss, as in the
-      original clustering module.
+    - ``cumulative``: the mean of m_k over all updates with class k. Every update has the same
+      weight, regardless of its number of samples.
+    - ``ema``: m_k in the first update with class k, then ρ·μ_k + (1 − ρ)·m_k.
+    - ``batch``: m_k, with its gradient to the features. Classes without samples keep their last
+      m_k, as a constant.
+    - ``learnable``: a parameter trained by the loss, as in the original clustering module. Updates
+      only count samples.
 
-    The centroid of a class that no update has had yet is zero (but not in ``learnable``). A class
-    whose mean is not finite, as after an overflow in float16, counts as absent from that update.
+    Until its first update, the centroid of a class is zero (except in ``learnable``). If the mean
+    of a class is non-finite, for example after an overflow in float16, the update skips the class.
 
-    In ``batch`` mode the centroids with a gradient are those of the last update, in training mode
-    with gradients enabled. They last until the next update, `reset_centroids`, `load_state_dict`
-    or move of the module, and are neither copied nor pickled with it. Backward frees their graph,
-    so every step has to update before it uses them.
+    In ``batch`` mode, updates in training mode with gradients enabled keep the graph of the
+    centroids until the next update, `reset_centroids`, `load_state_dict` or move of the module.
+    Copies and pickles do not include it. Backward frees it, so update in every step.
 
-    Where `torch.distributed` runs with several ranks, class sums and counts are reduced in one
-    collective: every rank has to call `update_centroids`, with an empty batch if it has no labeled
-    row.
+    With several ranks, sums and counts are reduced in one collective: every rank has to call
+    `update_centroids`, with an empty batch if it has no labeled samples.
 
     Args:
         in_features: d, the size of a feature vector.
         num_classes: K.
-        centroids: Where centroids come from: one of the modes above.
+        centroids: One of the modes above.
         momentum: ρ of the mode ``ema``, between 0 and 1, both excluded.
 
     Attributes:
-        centroids: Shape (K, d); a buffer, or a parameter in ``learnable``. At least float32, also
-            after `.half()`, unless it is a parameter.
-        centroid_counts: Shape (K,), int64: labeled samples seen of each class.
-        centroid_updates: Shape (K,), int64: updates in which the class was present.
+        centroids: Shape (K, d), a buffer, or a parameter in ``learnable``. The buffer is at least
+            float32, also after `.half()`.
+        centroid_counts: Shape (K,), int64: labeled samples of each class so far.
+        centroid_updates: Shape (K,), int64: updates with samples of each class so far.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -104,27 +102,27 @@ class ClassCentroids(nn.Module):
     def update_centroids(
         self, features: Tensor, labels: Tensor, *, mask: Tensor | None = None
     ) -> None:
-        """Take the labeled features of this iteration into the centroids and counts.
+        """Update centroids and counts with the labeled samples of this iteration.
 
-        All rows of one iteration belong into one call, pseudo-labeled ones included, with `mask`
-        to say which of them take part. An empty batch changes nothing.
+        Call it once per iteration, with all labeled and pseudo-labeled samples. An empty batch
+        changes nothing.
 
         Args:
             features: Shape (N_l, d).
-            labels: Shape (N_l,), integers in 0..K-1; checked on the CPU, where it costs no waiting.
-            mask: Shape (N_l,), bool: which rows take part. The others may hold any label.
+            labels: Shape (N_l,), integers in 0..K-1, checked on the CPU only.
+            mask: Shape (N_l,), bool: the samples to use. Others may have any label.
 
         Raises:
             TypeError: If a dtype is wrong.
-            ValueError: If a shape is wrong or a label is out of range.
+            ValueError: If a shape or device is wrong or a label is out of range.
         """
         self._check_features(features)
         if self.centroid_mode == "learnable":
-            features = features[:, :0]  # only the counts are wanted
+            features = features[:, :0]  # only count
         differentiable = self.centroid_mode == "batch" and self.training and torch.is_grad_enabled()
         with torch.set_grad_enabled(differentiable), full_precision(features.device):
             sums, counts = self._class_sums_over_ranks(features, labels, mask)
-            # Adding up a row is the cheapest way to find a value that is not finite.
+            # A row has a finite sum only if its values are finite.
             present = (counts > 0) & sums.detach().sum(dim=1).isfinite()
         with torch.no_grad():
             self.centroid_updates.add_(present)
@@ -134,26 +132,24 @@ class ClassCentroids(nn.Module):
         absent = ~present.unsqueeze(1)
         number = counts.clamp(min=1).unsqueeze(1)
         if differentiable:
-            # Absent classes have their stored centroid for a mean and no gradient: neither 0/0 nor
-            # a sum that is not finite gets through.
+            # `where` also stops the gradient of absent classes, whose sums may be non-finite.
             means = self._batch_centroids = torch.where(absent, self.centroids, sums / number)
         else:
             self._batch_centroids = None
-            with torch.no_grad():  # in place, as K·d numbers may be many
-                means = sums.div_(number).masked_fill_(absent, 0)
+            means = sums.div_(number).masked_fill_(absent, 0)  # in place to save K·d numbers
         with torch.no_grad():
             rate = torch.where(absent, 0, self._update_rate().unsqueeze(1))
             self.centroids.lerp_(means.to(rate.dtype), rate)
 
     @torch.no_grad()
     def nearest_centroid(self, features: Tensor) -> Tensor:
-        """Find for each row the class with the nearest centroid, among those seen so far.
+        """Find the class with the nearest centroid, among the classes seen so far.
 
         Args:
             features: Shape (N, d), any floating-point dtype.
 
         Returns:
-            Shape (N,), int64 in 0..K-1; all zero where no class has been seen.
+            Shape (N,), int64 in 0..K-1; all zero if no class has been seen.
 
         Raises:
             TypeError: If features are not a floating-point tensor.
@@ -167,18 +163,18 @@ class ClassCentroids(nn.Module):
 
     @torch.no_grad()
     def reset_centroids(self) -> None:
-        """Forget all labeled samples: counts and centroids are zero, learnable ones drawn anew."""
+        """Set centroids and counts to zero; draw learnable centroids anew."""
         self._batch_centroids = None
         self.centroid_counts.zero_()
         self.centroid_updates.zero_()
         if self.centroid_mode == "learnable":
-            # Expected squared norm 1, whatever d.
+            # Expected squared norm 1 for any d.
             nn.init.normal_(self.centroids, std=self.in_features**-0.5)
         else:
             self.centroids.zero_()
 
     def extra_repr(self) -> str:
-        """Describe the module by its constructor arguments."""
+        """Show the constructor arguments in the repr."""
         return (
             f"in_features={self.in_features}, num_classes={self.num_classes}, "
             f"centroids={self.centroid_mode!r}, momentum={self.momentum}"
@@ -196,32 +192,31 @@ class ClassCentroids(nn.Module):
             return ClassSums(sums, counts)
         local = torch.cat([sums, counts.unsqueeze(1)], dim=1)
         if torch.is_grad_enabled() and not local.requires_grad:
-            # The collective in backward needs every rank, also one whose batch carries no graph.
+            # Every rank has to take part in the collective of backward, even without a graph.
             local.requires_grad_()
         total = sum_over_ranks(local)
         return ClassSums(total[:, :-1], total[:, -1].detach())
 
     def _update_rate(self) -> Tensor:
-        # The weight of this update's mean against the stored centroid, for classes present in it.
+        # Weight of the mean of this update against the stored centroid, per class.
         updates = self.centroid_updates.clamp(min=1).to(self.centroids.dtype)
         if self.centroid_mode == "cumulative":
             return updates.reciprocal()
-        first = torch.ones_like(updates)
         if self.centroid_mode == "ema":
-            return torch.where(updates == 1, first, 1 - self.momentum)
-        return first
+            return torch.where(updates == 1, updates, 1 - self.momentum)
+        return torch.ones_like(updates)
 
     def _centroids_for_loss(self) -> Tensor:
         if self.centroid_mode == "learnable" or not torch.is_grad_enabled():
             return self.centroids
         if self.training and self._batch_centroids is not None:
             return self._batch_centroids
-        # A copy, as the buffer may change in place before backward reads it: by the next update,
-        # or by the buffer broadcast of DistributedDataParallel.
+        # A copy, because the next update or the buffer broadcast of DistributedDataParallel may
+        # change the buffer in place before backward reads it.
         return self.centroids.clone()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassCentroids:
-        # `.half()` would leave too few digits for a running mean: the buffer keeps its dtype.
+        # A running mean needs more digits than `.half()` leaves: the buffer keeps its dtype.
         before = self._buffers.get("centroids")
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._batch_centroids = None
@@ -235,5 +230,5 @@ class ClassCentroids(nn.Module):
         self._batch_centroids = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A tensor inside a graph can be neither copied nor pickled.
+        # Tensors with a graph can be neither copied nor pickled.
         return {**self.__dict__, "_batch_centroids": None}

@@ -1,8 +1,8 @@
-"""Stateless math of the SuperCM clustering module.
+"""The clustering loss of SuperCM, and the sums and distances around it, as functions of tensors.
 
-Notation: features x_i ∈ R^d, assignments γ_i ∈ [0, 1]^K, centroids μ_k ∈ R^d (the rows of M),
-reconstruction x̄_i = Σ_k γ_ik μ_k. All results are in float32, or float64 for float64 features,
-with autocast switched off, and no tensor of size N×K×d is ever made.
+Notation: N samples have features x_i ∈ R^d and assignments γ_i ∈ [0, 1]^K; K centroids μ_k ∈ R^d
+are the rows of M; x̄_i = Σ_k γ_ik μ_k is the reconstruction of x_i. Results are float32, or float64
+for float64 features, also under autocast. No tensor has N·K·d elements.
 
 References:
     Boubekki, Kampffmeyer, Jenssen, Brefeld: Joint optimization of an autoencoder for clustering
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class ClusteringLoss(NamedTuple):
-    """The clustering loss and the terms that add up to it, each a scalar tensor."""
+    """The clustering loss and its four terms, each a scalar tensor."""
 
     total: Tensor
     reconstruction: Tensor
@@ -50,7 +50,7 @@ class ClusteringLoss(NamedTuple):
 
 
 class ClassSums(NamedTuple):
-    """Per class the sum of its features, shape (K, d), and its number of samples, shape (K,)."""
+    """Sum of the features, shape (K, d), and number of samples, shape (K,), of each class."""
 
     sums: Tensor
     counts: Tensor
@@ -66,40 +66,41 @@ def clustering_loss(
     ortho_weight: float = 1.0,
     normalize: bool = True,
 ) -> ClusteringLoss:
-    r"""Loss of the clustering module (Boubekki et al. 2021): soft k-means as an autoencoder.
+    r"""Soft k-means, written as the loss of an autoencoder (Boubekki et al. 2021).
 
     With Z = N·d if `normalize`, else Z = 1::
 
         reconstruction  E1 = 1/Z Σ_i ‖x_i − x̄_i‖²
         sparsity        E2 = 1/Z Σ_i Σ_k γ_ik (1 − γ_ik) ‖μ_k‖²
         overlap         E3 = −1/Z Σ_i Σ_{k≠l} γ_ik γ_il ⟨μ_k, μ_l⟩
+                           = 1/Z (Σ_i Σ_k γ_ik² ‖μ_k‖² − Σ_i ‖x̄_i‖²)
         prior           E4 = Σ_k (1 − α_k) log(1/N Σ_i γ_ik + 1e-10)
         total              = E1 + E2 + E3 + E4
 
-    For assignments that sum to 1 in each row, E1 + E2 + E3 = 1/Z Σ_i Σ_k γ_ik ‖x_i − μ_k‖².
-    In the orthonormal variant E2 = 1/Z Σ_i Σ_k γ_ik (1 − γ_ik) and E3 = λ ‖M Mᵀ − I‖²_F, where
-    neither E3 nor E4 depends on `normalize`.
+    If each row of γ sums to 1, E1 + E2 + E3 = 1/Z Σ_i Σ_k γ_ik ‖x_i − μ_k‖². Other rows are
+    allowed, and the terms are as written above.
 
-    Every term is differentiable, twice too, in features, assignments and centroids. The terms take
-    assignments as free numbers: rows that do not sum to 1 get the terms as they are written above.
+    The orthonormal variant has E2 = 1/Z Σ_i Σ_k γ_ik (1 − γ_ik) and E3 = λ ‖M Mᵀ − I‖²_F. Its E3,
+    like E4, does not depend on `normalize`.
+
+    Every term is twice differentiable in features, assignments and centroids.
 
     Args:
-        features: Shape (N, d), any floating-point dtype. With N = 0 the first terms are 0.
-        assignments: Shape (N, K), in [0, 1], as a softmax gives them.
-        centroids: Shape (K, d).
-        alpha: Dirichlet concentration, one number or a tensor of shape (K,), greater than 0.
-            Below 1 the prior pushes towards few classes, above 1 towards balanced ones; at the
-            number 1.0 it is exactly 0 and costs nothing.
+        features: x, shape (N, d), any floating-point dtype. With N = 0, E1 and E2 are 0.
+        assignments: γ, shape (N, K), in [0, 1], for example from a softmax.
+        centroids: M, shape (K, d).
+        alpha: Dirichlet concentration α > 0, one number or shape (K,). Values below 1 favor few
+            classes, values above 1 balanced ones. For the number 1.0 the prior is exactly 0.
         orthonormal: Use the variant for orthonormal centroids.
-        ortho_weight: λ ≥ 0, used in the orthonormal variant only.
+        ortho_weight: λ ≥ 0 of the orthonormal variant.
         normalize: Divide by N·d.
 
     Returns:
-        The total and its four terms, scalars in float32 or, for float64 features, float64.
+        The total and its four terms.
 
     Raises:
         TypeError: If a tensor is not of a floating-point dtype, or a number is not a number.
-        ValueError: If shapes do not fit together, K or d is 0, or alpha or λ is out of range.
+        ValueError: If shapes or devices differ, K or d is 0, or alpha or λ is out of range.
 
     Example:
         >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -112,20 +113,18 @@ def clustering_loss(
     alpha = check_alpha(alpha, num_classes)
     check_not_negative("ortho_weight", ortho_weight)
     dtype = math_dtype(features)
-    features, assignments, centroids = (
-        tensor.to(dtype) for tensor in (features, assignments, centroids)
-    )
-    divisor = max(num_samples, 1) * num_features if normalize else 1
+    features, assignments, centroids = (t.to(dtype) for t in (features, assignments, centroids))
+    z = max(num_samples, 1) * num_features if normalize else 1
     with full_precision(features.device):
         sums = reconstruction_sums(features, assignments, centroids)
-        reconstruction = sums.error / divisor
+        reconstruction = sums.error / z
         if orthonormal:
-            sparsity = sums.ambiguity.sum() / divisor
+            sparsity = sums.ambiguity.sum() / z
             overlap = ortho_weight * _distance_from_orthonormal(centroids)
         else:
             squared_norms = centroids.square().sum(dim=1)
-            sparsity = squared_norms.dot(sums.ambiguity) / divisor
-            overlap = (squared_norms.dot(sums.concentration) - sums.energy) / divisor
+            sparsity = sums.ambiguity.dot(squared_norms) / z
+            overlap = (sums.concentration.dot(squared_norms) - sums.energy) / z
         if isinstance(alpha, float) and alpha == 1.0:
             prior = features.new_zeros(())
         else:
@@ -141,14 +140,14 @@ def dirichlet_prior(mean_assignments: Tensor, alpha: float | Tensor) -> Tensor:
 
     Args:
         mean_assignments: p, shape (K,).
-        alpha: One number greater than 0, or a tensor of shape (K,) of such.
+        alpha: α > 0, one number or shape (K,).
 
     Returns:
         A scalar.
 
     Raises:
-        TypeError: If an argument is not of a floating-point dtype.
-        ValueError: If shapes do not fit together or alpha is out of range.
+        TypeError: If a tensor is not of a floating-point dtype.
+        ValueError: If shapes differ or alpha is out of range.
     """
     check_matrix("mean_assignments", mean_assignments, ("K", None))
     alpha = check_alpha(alpha, mean_assignments.shape[0])
@@ -157,26 +156,56 @@ def dirichlet_prior(mean_assignments: Tensor, alpha: float | Tensor) -> Tensor:
     return ((1 - alpha) * (mean_assignments + 1e-10).log()).sum()
 
 
+def squared_distances(features: Tensor, centroids: Tensor) -> Tensor:
+    """Squared Euclidean distances ‖x_i − μ_k‖² = ‖x_i‖² − 2 ⟨x_i, μ_k⟩ + ‖μ_k‖².
+
+    Args:
+        features: Shape (N, d), any floating-point dtype.
+        centroids: Shape (K, d).
+
+    Returns:
+        Shape (N, K), at least 0, float32 or, for float64 features, float64.
+
+    Raises:
+        TypeError: If a tensor is not of a floating-point dtype.
+        ValueError: If shapes or devices differ.
+
+    Example:
+        >>> squared_distances(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
+        tensor([[25., 16.]])
+    """
+    check_matrix("features", features, ("N", None), ("d", None))
+    check_matrix("centroids", centroids, ("K", None), ("d", features.shape[1]))
+    check_device("features", features, "centroids", centroids)
+    dtype = math_dtype(features)
+    features, centroids = features.to(dtype), centroids.to(dtype)
+    with full_precision(features.device):
+        squared_norms = centroids.square().sum(dim=1)
+        distances = torch.addmm(squared_norms, features, centroids.T, alpha=-2)
+        return (distances + features.square().sum(dim=1, keepdim=True)).clamp(min=0)
+
+
 def class_sums(
     features: Tensor, labels: Tensor, num_classes: int, *, mask: Tensor | None = None
 ) -> ClassSums:
     """Sum the features of each class and count its samples.
 
-    The sums are differentiable in the features. Labels out of range are an error on the CPU; on
-    another device a check would wait for it, and the result is undefined or the device's own error.
+    The sums are differentiable in the features. Labels are checked on the CPU only, because a check
+    on another device would synchronize with it; there, the result of a label out of range is
+    undefined or an error of the device.
 
     Args:
         features: Shape (N, d), any floating-point dtype; N may be 0.
         labels: Shape (N,), integers in 0..K-1.
         num_classes: K.
-        mask: Shape (N,), bool: which rows take part. The others may hold any label and feature.
+        mask: Shape (N,), bool: the samples to use. Others may have any label and features.
 
     Returns:
-        Sums of shape (K, d) and counts of shape (K,), in float32 or, for float64 features, float64.
+        Sums and counts, float32 or, for float64 features, float64.
 
     Raises:
         TypeError: If features are not floating-point, labels not integers or the mask not bool.
-        ValueError: If shapes do not fit together or a label is out of range.
+        ValueError: If shapes or devices differ, or a label is out of range.
 
     Example:
         >>> features = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -193,42 +222,13 @@ def class_sums(
         if isinstance(given, Tensor):
             check_device(name, given, "features", features)
     check_labels(labels, num_samples, num_classes, mask)
-    # Rows that take no part go to a bin of their own, as multiplying by 0 would let NaN through.
-    bins = labels.long() if mask is None else torch.where(mask, labels.long(), num_classes)
+    # Masked samples go to an extra class: multiplying them by 0 would keep NaN.
+    classes = labels.long() if mask is None else torch.where(mask, labels.long(), num_classes)
     features = features.to(math_dtype(features))
-    sums = features.new_zeros((num_classes + 1, num_features)).index_add_(0, bins, features)
+    sums = features.new_zeros((num_classes + 1, num_features)).index_add_(0, classes, features)
     ones = features.new_ones(num_samples)
-    counts = features.new_zeros(num_classes + 1).index_add_(0, bins, ones)
+    counts = features.new_zeros(num_classes + 1).index_add_(0, classes, ones)
     return ClassSums(sums[:num_classes], counts[:num_classes])
-
-
-def squared_distances(features: Tensor, centroids: Tensor) -> Tensor:
-    """Squared Euclidean distances ‖x_i − μ_k‖², from one matrix product.
-
-    Args:
-        features: Shape (N, d), any floating-point dtype.
-        centroids: Shape (K, d).
-
-    Returns:
-        Shape (N, K), at least 0, in float32 or, for float64 features, float64.
-
-    Raises:
-        TypeError: If an argument is not a floating-point tensor.
-        ValueError: If the shapes do not fit together.
-
-    Example:
-        >>> squared_distances(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
-        tensor([[25., 16.]])
-    """
-    check_matrix("features", features, ("N", None), ("d", None))
-    check_matrix("centroids", centroids, ("K", None), ("d", features.shape[1]))
-    check_device("features", features, "centroids", centroids)
-    dtype = math_dtype(features)
-    features, centroids = features.to(dtype), centroids.to(dtype)
-    with full_precision(features.device):
-        squared_norms = centroids.square().sum(dim=1)
-        distances = torch.addmm(squared_norms, features, centroids.T, alpha=-2)
-        return (distances + features.square().sum(dim=1, keepdim=True)).clamp(min=0)
 
 
 def _check_shapes(features: Tensor, assignments: Tensor, centroids: Tensor) -> tuple[int, int, int]:
@@ -247,11 +247,8 @@ def _check_shapes(features: Tensor, assignments: Tensor, centroids: Tensor) -> t
 
 
 def _distance_from_orthonormal(centroids: Tensor) -> Tensor:
-    num_classes, num_features = centroids.shape
-    # ‖MMᵀ − I_K‖² = ‖MᵀM − I_d‖² + K − d, so the smaller of the two Gram matrices will do.
-    if num_classes <= num_features:
-        gram, excess = centroids @ centroids.T, 0
-    else:
-        gram, excess = centroids.T @ centroids, num_classes - num_features
+    # ‖MMᵀ − I_K‖² = ‖MᵀM − I_d‖² + K − d: use the smaller of the two Gram matrices.
+    excess = max(centroids.shape[0] - centroids.shape[1], 0)
+    gram = centroids.T @ centroids if excess else centroids @ centroids.T
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return (gram - identity).square().sum() + excess

@@ -1,4 +1,4 @@
-"""The clustering head of SuperCM: a linear classifier whose classes are clusters."""
+"""The clustering head of SuperCM: a linear classifier with a centroid for each class."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ class ClusteringOutput(NamedTuple):
 class ClusteringHead(ClassCentroids):
     r"""Linear layer, softmax and class centroids, with the clustering loss between them.
 
-    A training step calls the head, then `update_centroids` with the labeled rows, then `loss`.
-    How centroids are made is told by `ClassCentroids`, and the loss by `clustering_loss`.
+    In a training step, call the head, then `update_centroids` with the labeled samples, then
+    `loss`. `ClassCentroids` describes the centroids, `clustering_loss` the loss.
 
     The math runs in float32, or float64 for float64 features, also under autocast and after
-    `.half()`. Where `torch.distributed` runs with several ranks, every rank has to call
-    `update_centroids`, and `loss` too where `alpha` is not 1, as they reduce over the ranks. The
-    other terms of the loss are made of the rows of this rank, such that their average over the
-    ranks is what one process would get for all rows; where ranks have unequal numbers of rows,
-    `loss` has to be told with `rows_per_rank`.
+    `.half()`.
+
+    With several ranks, every rank has to call `update_centroids`, and also `loss` if `alpha` is not
+    1, because both reduce over the ranks. The other terms use the samples of this rank. Averaged
+    over the ranks, they equal the terms of all samples in one process. If the ranks have unequal
+    numbers of samples, pass `rows_per_rank` to `loss`.
 
     Args:
         in_features: d, the size of a feature vector.
@@ -136,17 +137,17 @@ class ClusteringHead(ClassCentroids):
         *,
         rows_per_rank: float | Tensor | None = None,
     ) -> ClusteringLoss:
-        """Compute the clustering loss against the present centroids.
+        """Compute the clustering loss with the current centroids.
 
         Args:
-            features: Shape (N, d), labeled and unlabeled rows together.
-            assignments: Shape (N, K), as `forward` gives them for these features.
-            rows_per_rank: The average of N over the ranks, from `distributed.rows_per_rank`; `None`
-                where N is the same on all of them.
+            features: Shape (N, d), of labeled and unlabeled samples together.
+            assignments: Shape (N, K), from `forward`.
+            rows_per_rank: Average of N over the ranks, from `distributed.rows_per_rank`; `None` if
+                N is the same on all ranks.
 
         Returns:
-            The total and its terms; see `clustering_loss`. The mean assignment in the prior is the
-            mean over the rows of all ranks.
+            The total and its terms; see `clustering_loss`. The prior uses the mean assignment over
+            the samples of all ranks.
 
         Raises:
             TypeError: If an argument is not a floating-point tensor.
@@ -175,24 +176,24 @@ class ClusteringHead(ClassCentroids):
         return ClusteringLoss(total + prior, reconstruction, sparsity, overlap, prior)
 
     def _averageable(
-        self, terms: ClusteringLoss, num_rows: int, rows_per_rank: float | Tensor | None
+        self, terms: ClusteringLoss, num_samples: int, rows_per_rank: float | Tensor | None
     ) -> ClusteringLoss:
-        # The average over the ranks is to be the mean, or the sum, over the rows of all of them.
+        # Scale the terms so that their average over the ranks is the loss of all samples.
         if not self.normalize:
             factor: float | Tensor = float(world_size())
         elif rows_per_rank is not None:
-            factor = num_rows / rows_per_rank
+            factor = num_samples / rows_per_rank
         else:
             return terms
         _, reconstruction, sparsity, overlap, prior = terms
         reconstruction, sparsity = factor * reconstruction, factor * sparsity
-        if not self.orthonormal:  # else it is a function of the centroids alone
+        if not self.orthonormal:  # that overlap depends on the centroids only
             overlap = factor * overlap
-        total = reconstruction + sparsity + overlap  # the prior, over all ranks, comes later
+        total = reconstruction + sparsity + overlap  # `loss` adds the prior of all ranks
         return ClusteringLoss(total, reconstruction, sparsity, overlap, prior)
 
     def extra_repr(self) -> str:
-        """Describe the head by its constructor arguments."""
+        """Show the constructor arguments in the repr."""
         alpha = "per class" if isinstance(self.alpha, Tensor) else self.alpha
         return (
             f"{super().extra_repr()}, temperature={self.temperature}, alpha={alpha}, "
