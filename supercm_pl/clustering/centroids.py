@@ -54,8 +54,8 @@ class ClassCentroids(nn.Module):
         momentum: ρ of the mode ``ema``, between 0 and 1, both excluded.
 
     Attributes:
-        centroids: Shape (K, d), a buffer, or a parameter in ``learnable``. The buffer is at least
-            float32, also after `.half()`.
+        centroids: Shape (K, d), a buffer, or a parameter in ``learnable``. The buffer is
+            float32 after `.half()`.
         centroid_counts: Shape (K,), int64: labeled samples of each class so far.
         centroid_updates: Shape (K,), int64: updates with samples of each class so far.
 
@@ -216,13 +216,13 @@ class ClassCentroids(nn.Module):
         return self.centroids.clone()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassCentroids:
-        # A running mean needs more digits than `.half()` leaves: the buffer keeps its dtype.
+        # A running mean needs more digits than `.half()` leaves: the buffer becomes float32.
         before = self._buffers.get("centroids")
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._batch_centroids = None
         after = self._buffers.get("centroids")
         if before is not None and after is not None and after.dtype.itemsize < 4:
-            self.centroids = before.to(after.device)
+            self.centroids = before.to(after.device, torch.float32)
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

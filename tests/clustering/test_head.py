@@ -346,6 +346,7 @@ def test_half_precision_module_keeps_exact_running_means(
     assert head.centroids[0].item() == pytest.approx(1.5, abs=1e-5)
     assert head(torch.ones(3, 1, dtype=dtype)).logits.dtype == torch.float32
     assert head.double().centroids.dtype == torch.float64
+    assert head.to(dtype).centroids.dtype == torch.float32
     assert head.float().centroids.dtype == torch.float32
 
 
