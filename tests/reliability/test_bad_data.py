@@ -89,7 +89,6 @@ def test_arrays(call: Callable[[], Any], error: type[Exception], message: str) -
 
 
 OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"labels_per_class": "2"}, TypeError, "labels_per_class must be an int, got '2'"),
     ({"labels_per_class": True}, TypeError, "labels_per_class must be an int, got True"),
     ({"labels_per_class": 0}, ValueError, "labels_per_class must be at least 1, got 0"),
     ({"labels_per_class": None}, ValueError, "choose the labeled samples by one of labels_p"),
@@ -106,7 +105,6 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"unlabeled_batch_size": 1.5}, TypeError, "unlabeled_batch_size must be an int, got 1.5"),
     ({"num_workers": -1}, ValueError, "num_workers must be at least 0, got -1"),
     ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
-    ({"seed": "lucky"}, TypeError, "seed must be an int, got 'lucky'"),
     ({"seed": 0.5}, TypeError, "seed must be an int, got 0.5"),
     ({"weak": "flip"}, TypeError, r"weak must be an object such as AffineNoise\(\), got 'flip'"),
     ({"weak": GaussianNoise}, TypeError, "weak must be an object such as .*GaussianNoise'>"),

@@ -10,6 +10,7 @@ import gc
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,8 +52,15 @@ class Held(NamedTuple):
             memory=pages * os.sysconf("SC_PAGE_SIZE"),
             files=len(list((PROCESS / "fd").iterdir())),
             threads=len(tasks),
-            children=sum(len((task / "children").read_text().split()) for task in tasks),
+            children=sum(map(_children, tasks)),
         )
+
+
+def _children(task: Path) -> int:
+    try:
+        return len((task / "children").read_text().split())
+    except FileNotFoundError:  # the thread has ended since
+        return 0
 
 
 class Watch(L.Callback):
@@ -108,6 +116,7 @@ def run(folder: Path, steps: int, workers: int, *more: L.Callback) -> Watch:
         centroids="batch",
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
     )
+    gc.freeze()  # to look at what the run makes, not at all modules 50 times
     watch = Watch(steps)
     saver = ModelCheckpoint(
         monitor="val/acc", mode="max", save_last=True, every_n_train_steps=STEPS_PER_EPOCH
@@ -130,6 +139,7 @@ def check(folder: Path, steps: int, workers: int, allowed: float) -> None:
     run(folder / "first", 50, workers)  # the pools of threads that PyTorch makes once and keeps
     before = Held.now()
     watch = run(folder, steps, workers)
+    time.sleep(0.5)  # threads and processes take a moment to end
     after = Held.now()
     late = list(watch.seen.values())[len(watch.seen) // 3 :]
     print(
