@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_interval, check_size
+from supercm_pl.checks import check_interval, check_positive, check_size
 
 
 class WideResNet(nn.Module):
     """WRN-``depth``-``width`` for 32×32 images: pre-activation residual units in three groups.
 
     Zagoruyko and Komodakis, *Wide Residual Networks* (2016), in the variant of Oliver et al.,
-    *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms* (2018), which SuperCM uses:
-    LeakyReLU with slope 0.1, batch norm with momentum 0.001 and epsilon 0.001, He initialization by
-    fan out. The defaults are WRN-28-2; use ``width=8`` for CIFAR-100.
+    *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms* (2018): LeakyReLU with slope
+    0.1, batch norm with momentum 0.001 and epsilon 0.001, He initialization by fan out. The
+    defaults are WRN-28-2; use ``width=8`` for CIFAR-100. SuperCM's code declares the same batch
+    norm but does not pass the two values on: its training passes have PyTorch's momentum of 0.1 and
+    epsilon of 1e-5.
 
     Args:
         depth: Convolutions on the main path plus the last layer, ``6n + 4``.
@@ -21,7 +23,8 @@ class WideResNet(nn.Module):
         in_channels: Channels of the images.
         negative_slope: Slope of the LeakyReLU.
         batch_norm_momentum: Weight of the new batch in the running statistics, in ``(0, 1]``. The
-            paper's 0.001 is for half a million steps; use more for a few thousand.
+            default is for half a million steps; use more for a few thousand.
+        batch_norm_eps: Epsilon of batch norm, ``> 0``.
 
     Raises:
         ValueError: If ``depth`` is not of the form ``6n + 4`` or a number is below 1.
@@ -39,6 +42,7 @@ class WideResNet(nn.Module):
         in_channels: int = 3,
         negative_slope: float = 0.1,
         batch_norm_momentum: float = 0.001,
+        batch_norm_eps: float = 1e-3,
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
@@ -46,10 +50,11 @@ class WideResNet(nn.Module):
         check_size("width", width)
         check_size("in_channels", in_channels)
         check_interval("batch_norm_momentum", batch_norm_momentum, "(0, 1]")
+        check_positive("batch_norm_eps", batch_norm_eps)
 
         def activation(channels: int) -> nn.Sequential:
             return nn.Sequential(
-                nn.BatchNorm2d(channels, eps=1e-3, momentum=batch_norm_momentum),
+                nn.BatchNorm2d(channels, batch_norm_eps, batch_norm_momentum),
                 nn.LeakyReLU(negative_slope, inplace=True),
             )
 

@@ -12,7 +12,7 @@ from supercm_pl.checks import check_choice
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import ParsedBatch
 from supercm_pl.training.batch_norm import BatchNormPolicy, fixed_statistics
-from supercm_pl.training.method import Method
+from supercm_pl.training.method import Method, check_joint_batch_norm
 from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
@@ -39,12 +39,10 @@ class SSLModule(SuperCMModule):
     ``(x, y)``.
 
     Args:
-        batch_norm: Treatment of unlabeled samples by batch norm. ``"all"``: one forward pass of all
-            samples, which all update the running statistics. ``"labeled"``: a separate pass of the
-            labeled samples, and only they update the running statistics. ``"frozen"``: labeled
-            samples and the weak view are one pass and update them; other views and further passes
-            are normalized by their own batch. ``None``: the policy of the first method, ``"all"``
-            without one.
+        batch_norm: Treatment of unlabeled samples by batch norm. ``"labeled"``: a separate pass of
+            the labeled samples, and only they update the running statistics. ``"all"``: one forward
+            pass of all samples, which all update the running statistics. ``None``: ``"all"`` if a
+            method has ``joint_batch_norm``, else ``"labeled"``.
         **options: Options of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Raises:
@@ -74,33 +72,20 @@ class SSLModule(SuperCMModule):
     ) -> None:
         super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
         check_choice("batch_norm", batch_norm, (*get_args(BatchNormPolicy), None))
-        self._batch_norm = batch_norm
-        for method in self.methods:
-            # Only its further passes would be left, and they update no statistics.
-            if method.replaces_supervised and not method.labeled_views and self.batch_norm != "all":
-                raise ValueError(
-                    f'batch_norm must be "all" with {method.name}, which forwards the labeled '
-                    f"samples itself, got {self.batch_norm!r}"
-                )
+        if batch_norm is not None:
+            check_joint_batch_norm(self.methods, batch_norm, "all")
+        joint = any(method.joint_batch_norm for method in self.methods)
+        self.batch_norm: BatchNormPolicy = batch_norm or ("all" if joint else "labeled")
         self.val_metrics = EvaluationMetrics(num_classes, prefix="val/")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/")
-
-    @property
-    def batch_norm(self) -> BatchNormPolicy:
-        """The policy in force."""
-        if self._batch_norm is not None:
-            return self._batch_norm
-        chosen = [method.batch_norm_policy for method in self.methods]
-        return chosen[0] if chosen else "all"
 
     def forward_views(
         self, views: Mapping[PartView, Tensor], batch: ParsedBatch
     ) -> dict[PartView, Outputs]:
-        """Run one forward pass, or a second one that does not update batch-norm statistics."""
-        policy = self.batch_norm
-        if policy == "all":
+        """Run one forward pass, or a second one of the unlabeled samples without statistics."""
+        if self.batch_norm == "all":
             return self.forward_joint(views)
-        first = {view: views[view] for view in views if _comes_first(view, policy)}
+        first = {view: views[view] for view in views if view[0] == self.labeled_part}
         second = {view: views[view] for view in views if view not in first}
         outputs = self.forward_joint(first)
         with fixed_statistics(self.backbone, self.bottleneck):
@@ -126,7 +111,3 @@ class SSLModule(SuperCMModule):
     def on_test_epoch_end(self) -> None:
         """Log the same metrics as in validation, under ``test/``."""
         self._log_and_reset(self.test_metrics)
-
-
-def _comes_first(view: PartView, policy: BatchNormPolicy) -> bool:
-    return view[0] == "labeled" or (policy == "frozen" and view[1] == "weak")

@@ -10,7 +10,7 @@ from torch import nn
 
 from supercm_pl._lightning import BatchNorm
 
-BatchNormPolicy = Literal["all", "labeled", "frozen"]
+BatchNormPolicy = Literal["all", "labeled"]
 """How unlabeled samples share batch norm with labeled ones; see :class:`~supercm_pl.SSLModule`."""
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.options import inherit_descriptions
-from supercm_pl.training.batch_norm import BatchNormPolicy
 from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
 from supercm_pl.training.step import Step
 
-__all__ = ["Method", "MethodLoss", "Ramp", "Step", "as_methods", "snake_case"]
+__all__ = ["Method", "MethodLoss", "Ramp", "Step", "as_methods", "check_joint_batch_norm", "snake_case"]
 
 
 class MethodLoss(NamedTuple):
@@ -68,9 +69,8 @@ class Method(nn.Module, ABC):
     replaces_supervised: bool = False
     """Whether ``MethodLoss.supervised`` replaces the cross-entropy of the labeled samples."""
 
-    batch_norm_policy: BatchNormPolicy = "all"
-    """Treatment of unlabeled samples by batch norm in the method's paper or reference code; see
-    :class:`~supercm_pl.SSLModule`."""
+    joint_batch_norm: bool = False
+    """Whether batch norm has to normalize labeled and unlabeled samples together."""
 
     step_type: ClassVar[type[Step]] = Step
     """The type that ``forward`` takes; ``UDAStep`` restricts the method to domain adaptation."""
@@ -102,8 +102,22 @@ class Method(nn.Module, ABC):
             head: Has ``in_features``, ``d``, and ``num_classes``, ``K``. Do not keep it.
         """
 
+    def during_step(self, optimizer: Optimizer) -> AbstractContextManager[None]:
+        """Change settings of the optimizer for one step, and restore them after it."""
+        return nullcontext()
+
     def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Follow the model, for example by a moving average; called after an optimizer step."""
+
+    @property
+    def source_network(self) -> nn.Module | None:
+        """Maps source inputs to features in validation; ``None``: the model's backbone."""
+        return None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the method has acted on the model; before that, validators are nan."""
+        return True
 
     @property
     def name(self) -> str:
@@ -131,6 +145,16 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
             kind = type(method).__name__
             raise TypeError(f"{kind} is a method for domain adaptation: train it with UDAModule")
     return methods
+
+
+def check_joint_batch_norm(methods: Iterable[Method], given: str, joint: str) -> None:
+    """Require the joint policy of batch norm if a method has ``joint_batch_norm``."""
+    for method in methods:
+        if method.joint_batch_norm and given != joint:
+            raise ValueError(
+                f'batch_norm must be "{joint}" with {method.name}, which needs labeled and '
+                f"unlabeled samples normalized together, got {given!r}"
+            )
 
 
 def snake_case(name: str) -> str:

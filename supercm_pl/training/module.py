@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import torch
@@ -116,6 +117,7 @@ class SuperCMModule(ClusteringNetwork):
         self._optimizer = torch.optim.AdamW if optimizer is None else optimizer
         self._lr_scheduler = lr_scheduler
         self._backbone_lr_factor = backbone_lr_factor
+        self._companions: tuple[Tensor, ...] = ()
         self._randomness = StepRandomness()
         self._seed: int | None = None
         self._num_unlabeled: int | None = None
@@ -149,6 +151,13 @@ class SuperCMModule(ClusteringNetwork):
         self, views: Mapping[PartView, Tensor], batch: ParsedBatch
     ) -> dict[PartView, Outputs]:
         """Run one forward pass, or several if batch norm has to separate them."""
+
+    def forward_joint(self, parts: Mapping[PartView, Tensor]) -> dict[PartView, Outputs]:
+        """Run one forward pass of all parts together; methods learn who was with the weak view."""
+        weak = (self.unlabeled_part, "weak")
+        if weak in parts:
+            self._companions = tuple(part for view, part in parts.items() if view != weak)
+        return super().forward_joint(parts)
 
     def extra_forward(self, inputs: Tensor) -> Outputs:
         """Run a further forward pass, requested by a method."""
@@ -198,6 +207,7 @@ class SuperCMModule(ClusteringNetwork):
             unlabeled = ["weak", *unlabeled]
         views = {(self.labeled_part, view): batch.labeled[view] for view in labeled}
         views |= {(self.unlabeled_part, view): batch.unlabeled[view] for view in unlabeled}
+        self._companions = ()
         outputs = self.forward_views(views, batch)
         return self.make_step(
             batch,
@@ -209,6 +219,7 @@ class SuperCMModule(ClusteringNetwork):
             progress=self.progress,
             extra_forward=self.extra_forward,
             forward_frozen_bn=self.forward_frozen_bn,
+            companions=self._companions,
             index=batch.index,
             num_unlabeled=self._num_unlabeled,
         )
@@ -284,9 +295,14 @@ class SuperCMModule(ClusteringNetwork):
         num_unlabeled = len(step.unlabeled["weak"].features) if self.cm_weight > 0 else 0
         return rows_per_rank(num_labeled, num_labeled + num_unlabeled, device=step.labels.device)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step the optimizer, then call ``after_step`` of the methods."""
-        super().optimizer_step(*args, **kwargs)
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Step the optimizer as the methods want it, then call their ``after_step``."""
+        with ExitStack() as settings:
+            for method in self.methods:
+                settings.enter_context(method.during_step(optimizer))
+            super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)
         for method in self.methods:
             method.after_step(self.feature_extractor, self.head)
 

@@ -41,6 +41,8 @@ class Step:
             ``"weak"`` if SuperCM is on.
         labeled_inputs: Inputs ``(N_l, ...)`` by view, whether they were forwarded or not.
         unlabeled_inputs: Inputs ``(N_u, ...)`` by view, whether they were forwarded or not.
+        companions: Inputs of the other samples and views in the forward pass of the unlabeled weak
+            view, which batch norm normalized together with it.
         index: ``(N_u,)`` int64, the numbers of the unlabeled samples in their part of the data;
             ``None`` unless a method has ``needs_index``.
         num_unlabeled: Number of samples in that part; ``None`` if the data module does not know.
@@ -58,5 +60,6 @@ class Step:
     progress: float
     extra_forward: Callable[[Tensor], Outputs]
     forward_frozen_bn: Callable[[Tensor], Outputs]
+    companions: tuple[Tensor, ...] = ()
     index: Tensor | None = None
     num_unlabeled: int | None = None

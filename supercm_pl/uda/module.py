@@ -20,7 +20,7 @@ from supercm_pl.training.batch import (
     class_labels,
     unpack_labeled,
 )
-from supercm_pl.training.method import Method
+from supercm_pl.training.method import Method, check_joint_batch_norm
 from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
@@ -97,6 +97,7 @@ class UDAModule(SuperCMModule):
     ) -> None:
         super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
         check_choice("batch_norm", batch_norm, get_args(DomainBatchNorm))
+        check_joint_batch_norm(self.methods, batch_norm, "mixed")
         self.batch_norm = batch_norm
         self.source_statistics = (
             SourceStatistics(self.feature_extractor) if batch_norm == "domain" else None
@@ -167,8 +168,7 @@ class UDAModule(SuperCMModule):
         """Add a source batch ``(x, y)`` (loader 0) or a target batch ``x`` (loader 1)."""
         if dataloader_idx == 0:
             inputs, labels, *_ = unpack_labeled("source validation", batch, 3)
-            with self._source():
-                outputs = self.forward_outputs(inputs)
+            outputs = self._source_outputs(inputs)
             self.source_metrics.update(outputs.assignments, labels)
             for validator in self._validators():
                 validator.update(
@@ -185,13 +185,17 @@ class UDAModule(SuperCMModule):
     def on_validation_epoch_end(self) -> None:
         """Log ``val/source_acc``, ``val/<validator>``, and ``val/oracle_target_acc`` if known.
 
-        Without held-out source samples, there is no ``val/source_acc``.
+        Without held-out source samples, there is no ``val/source_acc``. Validators are nan, which
+        ``ModelCheckpoint`` takes for the worst value, until all methods have begun.
         """
+        begun = all(method.has_begun for method in self.methods)
         if self._have_data(self.source_metrics):
             self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
         for validator in self._validators():
             # All ranks have the same value; `sync_dist` avoids Lightning's warning.
-            self.log(f"val/{validator.name}", validator.compute(), sync_dist=True)
+            value = validator.compute()
+            value = value if begun else torch.full_like(value, torch.nan)
+            self.log(f"val/{validator.name}", value, sync_dist=True)
             validator.reset()
         if self._have_data(self.oracle_metrics):
             self._log_and_reset(self.oracle_metrics)
@@ -207,6 +211,14 @@ class UDAModule(SuperCMModule):
     def _have_data(self, metrics: EvaluationMetrics) -> bool:
         # All ranks decide together: with few samples, some ranks may have none.
         return self.trainer.strategy.reduce_boolean_decision(metrics.has_data, all=False)
+
+    def _source_outputs(self, inputs: Tensor) -> Outputs:
+        for network in (method.source_network for method in self.methods):
+            if network is not None:
+                features = network(inputs)
+                return Outputs(inputs, features, *self.head(features))
+        with self._source():
+            return self.forward_outputs(inputs)
 
     def _source(self) -> AbstractContextManager[None]:
         if self.source_statistics is None:

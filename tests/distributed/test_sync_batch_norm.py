@@ -15,7 +15,7 @@ from supercm_pl.training.module import SuperCMModule
 
 @pytest.mark.parametrize(
     ("kind", "streams", "policy"),
-    [(SSLModule, ("labeled", "unlabeled"), policy) for policy in ("all", "labeled", "frozen")]
+    [(SSLModule, ("labeled", "unlabeled"), policy) for policy in ("all", "labeled")]
     + [(UDAModule, ("source", "target"), policy) for policy in ("mixed", "separate", "domain")],
 )
 def test_converted_module_trains_the_same(

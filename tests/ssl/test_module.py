@@ -229,8 +229,6 @@ def build_normalised(**options) -> SSLModule:
 class Keeper(Gap):
     """Asks for a further forward pass, and keeps what it got."""
 
-    batch_norm_policy = "frozen"
-
     def forward(self, step: Step) -> MethodLoss:
         self.step, self.further = step, step.extra_forward(step.unlabeled_inputs["strong"])
         return super().forward(step)
@@ -241,7 +239,6 @@ class Keeper(Gap):
     [
         ("all", [["labeled", "weak", "strong"]], ["labeled", "weak", "strong"]),
         ("labeled", [["labeled"], ["weak", "strong"]], ["labeled"]),
-        ("frozen", [["labeled", "weak"], ["strong"]], ["labeled", "weak"]),
     ],
 )
 def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes, moving):
@@ -266,12 +263,19 @@ def test_batch_norm_does_with_unlabeled_rows_what_the_policy_says(policy, passes
     torch.testing.assert_close(module.methods[0].further.features, alone)
 
 
-def test_the_policy_of_batch_norm_is_that_of_the_first_method_unless_named():
-    assert build().batch_norm == "all"
-    assert build(methods=[Keeper(), Gap()]).batch_norm == "frozen"
-    assert build(methods=[Keeper(), Gap()], batch_norm="labeled").batch_norm == "labeled"
+class Joint(Gap):
+    joint_batch_norm = True
+
+
+def test_labeled_samples_are_normalized_alone_unless_a_method_needs_a_joint_pass():
+    assert build().batch_norm == "labeled"
+    assert build(methods=Gap()).batch_norm == "labeled"
+    assert build(methods=[Gap(), Joint()]).batch_norm == "all"
+    assert build(methods=Gap(), batch_norm="all").batch_norm == "all"
     with pytest.raises(ValueError, match=r"batch_norm must be one of .* got 'none'"):
         build(batch_norm="none")
+    with pytest.raises(ValueError, match='batch_norm must be "all" with joint, which needs'):
+        build(methods=[Gap(), Joint()], batch_norm="labeled")
 
 
 def test_confident_unlabeled_samples_join_the_centroids_above_the_threshold():

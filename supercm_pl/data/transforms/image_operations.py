@@ -62,8 +62,10 @@ def posterize(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, strength: Tensor) -> Tensor:
-    """Invert the values above a threshold, which falls from 1 to 0."""
-    return torch.where(images < 1.0 - strength.abs().view(-1, 1, 1, 1), images, 1.0 - images)
+    """Invert the values above a threshold, which falls from above 1 (no value is inverted) to 0."""
+    # 256 thresholds for 255 steps between values, as in PIL: 0 leaves white as it is.
+    threshold = 256.0 / 255.0 * (1.0 - strength.abs().view(-1, 1, 1, 1))
+    return torch.where(images < threshold, images, 1.0 - images)
 
 
 def brightness(images: Tensor, strength: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""FixMatch's strong views, RandAugment and Cutout, on the device for whole batches.
+"""Strong views of FixMatch, RandAugment and Cutout, on the device for whole batches.
 
 Each sample draws its own operations and strengths, whereas kornia's and torchvision's RandAugment
 draw the operations once per batch. Arguments out of range raise a ``ValueError``.
@@ -11,13 +11,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_choice, check_interval, check_size
+from supercm_pl.checks import check_choice, check_flag, check_interval, check_size
 from supercm_pl.data.transforms.augment import Compose, FlipCrop, check_images
 from supercm_pl.data.transforms.image_operations import OPERATIONS
 
 
 class StrongAugment(Compose):
-    """Flip and crop, RandAugment, Cutout: the strong view of FixMatch.
+    """Flip and crop, RandAugment, Cutout: a strong view for FixMatch and its successors.
+
+    The defaults are those of TorchSSL and USB: every operation is applied, and the side of the
+    square is random. ``StrongAugment(probability=0.5, random_cutout=False)`` is the variant of the
+    FixMatch authors' code: each operation is applied to half of the samples, and every square has a
+    side of half the image, 16 pixels of 32. There the square covers 19 % of the image on average,
+    here 7 %.
 
     Args:
         padding: Of :class:`~supercm_pl.data.FlipCrop`, in pixels.
@@ -26,6 +32,8 @@ class StrongAugment(Compose):
         magnitude: Of :class:`RandAugment`.
         cutout: Size of :class:`Cutout`; 0 disables it.
         operations: Of :class:`RandAugment`.
+        probability: Of :class:`RandAugment`.
+        random_cutout: Whether :class:`Cutout` draws the side.
 
     Example:
         >>> StrongAugment()(torch.rand(8, 3, 32, 32)).shape
@@ -40,9 +48,15 @@ class StrongAugment(Compose):
         magnitude: float = 10.0,
         cutout: float = 0.5,
         operations: Sequence[str] | None = None,
+        probability: float = 1.0,
+        random_cutout: bool = True,
     ) -> None:
         super().__init__(
-            [FlipCrop(padding, flip), RandAugment(num_ops, magnitude, operations), Cutout(cutout)]
+            [
+                FlipCrop(padding, flip),
+                RandAugment(num_ops, magnitude, operations, probability),
+                Cutout(cutout, random_size=random_cutout),
+            ]
         )
 
 
@@ -50,9 +64,9 @@ class RandAugment(nn.Module):
     """Random operations of random strength, drawn per sample.
 
     Cubuk et al., *RandAugment: Practical Automated Data Augmentation with a Reduced Search Space*
-    (2020), in FixMatch's variant (Sohn et al., 2020): ``num_ops`` operations are applied one after
-    the other, drawn uniformly and with replacement, each with a strength drawn uniformly from the
-    paper's range. Geometric operations interpolate bilinearly about the center and pad with black.
+    (2020), with the ranges of table 12 of FixMatch (Sohn et al., 2020): ``num_ops`` operations are
+    applied one after the other, drawn uniformly and with replacement, each with a strength drawn
+    uniformly from its range. Geometric operations interpolate bilinearly about the center and pad with black.
 
     Args:
         num_ops: Operations per sample, 1 or more.
@@ -62,18 +76,25 @@ class RandAugment(nn.Module):
             ``"brightness"``, ``"color"``, ``"contrast"``, ``"equalize"``, ``"posterize"``,
             ``"rotate"``, ``"sharpness"``, ``"shear_x"``, ``"shear_y"``, ``"solarize"``,
             ``"translate_x"`` and ``"translate_y"``.
+        probability: Of applying a drawn operation to a sample, in ``(0, 1]``: 1 in TorchSSL and
+            USB, 0.5 in the FixMatch authors' code.
 
     Raises:
         ValueError: If an operation is unknown, or images have neither 1 nor 3 channels.
     """
 
     def __init__(
-        self, num_ops: int = 2, magnitude: float = 10.0, operations: Sequence[str] | None = None
+        self,
+        num_ops: int = 2,
+        magnitude: float = 10.0,
+        operations: Sequence[str] | None = None,
+        probability: float = 1.0,
     ) -> None:
         super().__init__()
         names = tuple(OPERATIONS) if operations is None else tuple(operations)
         check_size("num_ops", num_ops)
         check_interval("magnitude", magnitude, "[0, 10]")
+        self.probability = check_interval("probability", probability, "(0, 1]")
         if not names:
             raise ValueError("operations must name at least one operation, got none")
         for name in names:
@@ -97,7 +118,11 @@ class RandAugment(nn.Module):
         drawn = torch.rand(self.num_ops, len(images), device=images.device, dtype=images.dtype)
         images = images.clamp(0.0, 1.0)
         for choice, strength in zip(choices, scale * (2.0 * drawn - 1.0), strict=True):
-            images = self._one_each(images, choice, strength)
+            changed = self._one_each(images, choice, strength)
+            if self.probability < 1.0:
+                kept = torch.rand(len(images), 1, 1, 1, device=images.device) >= self.probability
+                changed = torch.where(kept, images, changed)
+            images = changed
         return images.clamp(0.0, 1.0)
 
     def _one_each(self, images: Tensor, choice: Tensor, strength: Tensor) -> Tensor:
@@ -118,16 +143,19 @@ class Cutout(nn.Module):
     """Cover a square at a random position of every sample.
 
     DeVries and Taylor, *Improved Regularization of Convolutional Neural Networks with Cutout*
-    (2017), in FixMatch's variant: the side is drawn uniformly from ``[0, size]`` and the center
-    uniformly from the image, so that part of the square may lie outside.
+    (2017): the center is drawn uniformly from the image, so that part of the square may lie
+    outside. FixMatch has a gray square.
 
     Args:
-        size: Largest side as a fraction of the image's shorter side, in ``[0, 1]``.
+        size: Side, or largest side, as a fraction of the image's shorter side, in ``[0, 1]``.
         fill: Value of the square, in ``[0, 1]``; 0.5 is FixMatch's gray.
+        random_size: Whether each side is drawn uniformly from ``[0, size]``, as in TorchSSL and
+            USB, or is always ``size``, as in the papers.
     """
 
-    def __init__(self, size: float = 0.5, fill: float = 0.5) -> None:
+    def __init__(self, size: float = 0.5, fill: float = 0.5, random_size: bool = True) -> None:
         super().__init__()
+        self.random_size = check_flag("random_size", random_size)
         self.size = check_interval("size", size, "[0, 1]")
         self.fill = check_interval("fill", fill, "[0, 1]")
 
@@ -137,7 +165,7 @@ class Cutout(nn.Module):
         batch, _, height, width = images.shape
         device = images.device
         row, column, side = torch.rand(3, batch, 1, device=device)
-        half = 0.5 * self.size * min(height, width) * side
+        half = 0.5 * self.size * min(height, width) * (side if self.random_size else 1.0)
         # A pixel is covered if its center is.
         rows = (torch.arange(height, device=device) + 0.5 - height * row).abs() < half
         columns = (torch.arange(width, device=device) + 0.5 - width * column).abs() < half

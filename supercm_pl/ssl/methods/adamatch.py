@@ -57,6 +57,7 @@ class AdaMatch(Method):
     views = ("weak", "strong")
     labeled_views = ("weak", "strong")
     replaces_supervised = True
+    joint_batch_norm = True
     ramp_type = CosineRampUp
 
     labeled_mean: Tensor

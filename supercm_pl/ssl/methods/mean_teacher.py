@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 
 from supercm_pl.ssl.components.teacher import TeacherMethod
@@ -17,8 +18,8 @@ class MeanTeacher(TeacherMethod):
     with :math:`p` the softmax of the logits, and the teacher :math:`\theta'` an exponential moving
     average of the model :math:`\theta`, without gradient: Tarvainen and Valpola, *Mean teachers
     are better role models* (2017), section 2, with their weight and ramp for CIFAR-10. As in their
-    code, the teacher is in training mode with the model: batch norm normalizes by the batch, and
-    dropout is drawn anew.
+    code, the teacher is in training mode with the model: dropout is drawn anew, and batch norm
+    normalizes by the batch, which holds the same other samples as the model's.
 
     SuperCM's experiments have ``momentum=0.95``, ``weight=0.155`` and ``ramp=0.4``; Oliver et al.
     (2018) a weight of 8. The teacher averages about the last ``1 / (1 - momentum)`` steps, so use
@@ -37,5 +38,8 @@ class MeanTeacher(TeacherMethod):
 
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak views of the unlabeled samples."""
-        target = self.teacher(step.unlabeled_inputs["weak_2"]).softmax(dim=1)
+        views = step.unlabeled_inputs["weak_2"]
+        # In the company of the weak view: batch norm must treat both sides alike.
+        logits = self.teacher(torch.cat([views, *step.companions]))[: len(views)]
+        target = logits.softmax(dim=1)
         return MethodLoss(F.mse_loss(step.unlabeled["weak"].logits.softmax(dim=1), target))

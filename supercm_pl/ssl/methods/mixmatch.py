@@ -52,6 +52,7 @@ class MixMatch(Method):
     labeled_views = ()
     input_views = ("weak", "weak_2")
     replaces_supervised = True
+    joint_batch_norm = True
     ramp_type = LinearRampUp
 
     def __init__(

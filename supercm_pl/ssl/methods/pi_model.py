@@ -19,12 +19,10 @@ class PiModel(Method):
     As in the paper, the gradient flows through both views. Oliver et al., *Realistic Evaluation of
     Deep Semi-Supervised Learning Algorithms* (2018), and SuperCM's experiments stop it at one of
     them, which is about half the gradient: their weights, 20 and 0.2 with ``ramp=0.4``, are 10 and
-    0.1 here. As in those two, batch norm normalizes the second view by its own statistics, which
-    are not recorded.
+    0.1 here. Both views are in one forward pass, so that batch norm treats them alike.
     """
 
     views = ("weak", "weak_2")
-    batch_norm_policy = "frozen"
 
     def __init__(self, *, weight: float = 100.0, ramp: Ramp | float | None = 0.27) -> None:
         super().__init__(weight=weight, ramp=ramp)

@@ -27,9 +27,9 @@ class VAT(Method):
     0.391 to 5.62. Both have ``ramp=0.4`` and the divergence from :math:`p(x_i + r_i)` to
     :math:`p(x_i)`.
 
-    As in the paper's code, clean samples have their own forward pass. Batch norm in a pass with the
-    labeled samples would hide the effect of a small perturbation, and so would dropout: use a
-    network without.
+    As in the paper's code, clean samples have their own forward pass, and perturbed ones update no
+    running statistics. Batch norm in a pass with the labeled samples would hide the effect of a
+    small perturbation, and so would dropout: use a network without.
 
     Args:
         epsilon: ``ε > 0``, the length of the perturbation of a sample.
@@ -40,7 +40,6 @@ class VAT(Method):
 
     views = ()
     input_views = ("weak",)
-    batch_norm_policy = "frozen"
 
     def __init__(
         self,
@@ -61,10 +60,10 @@ class VAT(Method):
         inputs = step.unlabeled_inputs["weak"]
 
         def logits_of(inputs: Tensor) -> Tensor:
-            return step.extra_forward(inputs).logits
+            return step.forward_frozen_bn(inputs).logits
 
         with torch.no_grad(), full_precision(inputs.device):
-            clean = logits_of(inputs)
+            clean = step.extra_forward(inputs).logits
         perturbation = virtual_adversarial_perturbation(
             logits_of,
             inputs,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Optimizer
 
-from supercm_pl.checks import check_fraction
+from supercm_pl.checks import check_fraction, check_positive
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
 from supercm_pl.training.method import Method, MethodLoss, Ramp
 from supercm_pl.uda.components.discriminator import Discriminator
 from supercm_pl.uda.step import UDAStep
+
+_ADAPTED = ("lr", "weight_decay", "betas")
 
 
 class ADDA(Method):
@@ -35,9 +39,15 @@ class ADDA(Method):
 
     Tzeng et al., *Adversarial Discriminative Domain Adaptation* (CVPR 2017), equation 9, with two
     hidden layers of 500 units as for their digits. As in the authors' code, one step takes the
-    gradients of both; unlike there, both stages share one optimizer and schedule. The first
-    optimizer step at or after ``pretrain`` ends the first stage. The frozen encoder uses its
-    running statistics. Labeled target samples only enter the cross-entropy of the first stage.
+    gradients of both. Both stages share one optimizer and schedule; in the second, the learning
+    rate is multiplied by ``lr_factor``, there is no weight decay, and the first β of an optimizer
+    like Adam is 0.5, as in the paper. The first optimizer step at or after ``pretrain`` ends the
+    first stage. The frozen encoder uses its running statistics. Labeled target samples only enter
+    the cross-entropy of the first stage.
+
+    Validation of the second stage takes the source through the frozen encoder. In the first stage
+    the validators are nan, so that ``ModelCheckpoint`` never prefers a model that is not adapted;
+    ``EarlyStopping`` needs ``check_finite=False``.
 
     In the second stage ``train/ce`` is 0, and only target samples go through the model, unless
     ``cm_weight > 0``: the CM loss goes on, and trains the head and the source's features too.
@@ -49,6 +59,7 @@ class ADDA(Method):
 
     Args:
         pretrain: Fraction of training at which the second stage begins, in ``(0, 1)``.
+        lr_factor: Learning rate of the second stage, as a multiple ``> 0`` of the schedule's.
         hidden_features: Widths of the discriminator's hidden layers, ``>= 1``.
         batch_norm: Whether they have batch norm.
     """
@@ -66,6 +77,7 @@ class ADDA(Method):
         self,
         *,
         pretrain: float = 0.5,
+        lr_factor: float = 0.2,
         hidden_features: Sequence[int] = (500, 500),
         batch_norm: bool = False,
         weight: float = 1.0,
@@ -73,6 +85,7 @@ class ADDA(Method):
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
         self.pretrain = check_fraction("pretrain", pretrain)
+        self.lr_factor = check_positive("lr_factor", lr_factor)
         self.source_encoder: nn.Module = nn.Identity()
         self.discriminator = Discriminator(hidden_features, batch_norm)
         self._progress = 0.0
@@ -99,6 +112,29 @@ class ADDA(Method):
             for copied, tensor in zip(mine, current, strict=True):
                 copied.copy_(tensor)
         self._set_stage(adapting)
+
+    @property
+    def source_network(self) -> nn.Module | None:
+        """The frozen encoder, in the second stage."""
+        return self.source_encoder if self.adapting else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the second stage has begun: a checkpoint of the first is not adapted."""
+        return self.adapting
+
+    @contextmanager
+    def during_step(self, optimizer: Optimizer) -> Iterator[None]:
+        """Apply the optimizer's settings of the second stage."""
+        given = [dict(group) for group in optimizer.param_groups] if self.adapting else []
+        for group in optimizer.param_groups[: len(given)]:
+            group["lr"] = self.lr_factor * group["lr"]
+            group["weight_decay"] = 0.0
+            if "betas" in group:
+                group["betas"] = (0.5, group["betas"][1])
+        yield
+        for group, before in zip(optimizer.param_groups, given, strict=False):
+            group.update({name: before[name] for name in _ADAPTED if name in before})
 
     def forward(self, step: UDAStep) -> MethodLoss:
         """Return the losses of discriminator and encoder; 0 in the first stage."""

@@ -19,7 +19,7 @@ def mmd(
     *,
     multiples: Sequence[float] = MULTIPLES,
     bandwidth: float | None = None,
-    estimator: Estimator = "linear",
+    estimator: Estimator = "unbiased",
 ) -> Tensor:
     r"""Squared maximum mean discrepancy under a sum of Gaussian kernels.
 
@@ -69,11 +69,12 @@ class DAN(LayerMethod):
     r"""Multi-kernel maximum mean discrepancy of source and target, summed over layers.
 
     Long, Cao, Wang, Jordan, *Learning Transferable Features with Deep Adaptation Networks* (ICML
-    2015): :math:`\sum_l \mathrm{MMD}^2(D_s^l, D_t^l)`, by the linear-time estimate. As in the
-    authors' later code there are five kernels of equal weight, whose bandwidths are a quarter to
-    four times the mean squared distance, and with ResNet-50 one layer, the bottleneck's features.
-    The paper has 33 kernels around the median distance, weights their sum by a quadratic program,
-    and aligns three layers, the logits among them.
+    2015): :math:`\sum_l \mathrm{MMD}^2(D_s^l, D_t^l)`. As in the authors' later code, it is
+    estimated over all pairs, with five kernels of equal weight, whose bandwidths are a quarter to
+    four times the mean squared distance, and with ResNet-50 on one layer, the bottleneck's
+    features. The paper has the linear-time estimate, which varies more; 33 kernels around the
+    median distance, whose weights a quadratic program finds; and three layers, the logits among
+    them.
 
     With several ranks it is the mean of the ranks' discrepancies, each of the rank's own samples.
 
@@ -87,7 +88,7 @@ class DAN(LayerMethod):
         *,
         layers: Sequence[Layer] = ("features",),
         multiples: Sequence[float] = MULTIPLES,
-        estimator: Estimator = "linear",
+        estimator: Estimator = "unbiased",
         weight: float = 1.0,
         ramp: Ramp | float | None = None,
     ) -> None:

@@ -30,8 +30,11 @@ class MCD(AdversarialMethod):
     ``batch_norm="separate"``: with mixed statistics the method can do harm.
 
     The cross-entropy of the labeled samples is that of both classifiers, so ``train/ce`` is a sum
-    of two, and ``weight`` applies to the discrepancy only. As the discrepancy is a mean over
-    classes, raise the weight with their number: 10 for 31 classes and 30 for 65 are in use.
+    of two, and ``weight`` applies to the discrepancy only. In the three steps, the classifiers
+    learn from the cross-entropy twice, in the first and in the second step; here once.
+
+    As the discrepancy is a mean over classes, raise the weight with their number: 3.2 for 10
+    classes, 10 for 31 and 30 for 65 are in use.
     """
 
     replaces_supervised = True

@@ -46,7 +46,7 @@ BY_TORCHVISION = {
     "sharpness": lambda image, s: reference.adjust_sharpness(image, factor(s)),
     "shear_x": lambda image, s: affine(image, shear=(slope(s), 0.0)),
     "shear_y": lambda image, s: affine(image, shear=(0.0, slope(s))),
-    "solarize": lambda image, s: reference.solarize(image, 1.0 - abs(s)),
+    "solarize": lambda image, s: reference.solarize(image, min(256 / 255 * (1.0 - abs(s)), 1.0)),
 }
 
 
@@ -61,6 +61,22 @@ def test_operations_are_those_of_torchvision(name, channels):
     torch.testing.assert_close(
         OPERATIONS[name](images, STRENGTHS), torch.stack(expected), atol=2e-5, rtol=0.0
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["identity", "posterize", "solarize", "rotate"]
+    + ["shear_x", "shear_y", "translate_x", "translate_y"],
+)
+def test_without_strength_an_operation_changes_no_value(name):
+    levels = torch.arange(256.0).view(1, 1, 16, 16) / 255  # black and white included
+    same = OPERATIONS[name](levels, torch.zeros(1))
+    torch.testing.assert_close(same, levels, atol=2e-6, rtol=0.0)
+
+
+def test_solarize_at_full_strength_inverts_every_value():
+    levels = torch.arange(256.0).view(1, 1, 16, 16) / 255
+    torch.testing.assert_close(OPERATIONS["solarize"](levels, torch.ones(1)), 1 - levels)
 
 
 @pytest.mark.parametrize(("name", "axis"), [("translate_x", 3), ("translate_y", 2)])
@@ -176,7 +192,23 @@ def test_cutout_covers_one_square_of_gray():
     assert (covered.float().mean(0) > 0.0).all()
 
 
-@pytest.mark.parametrize("transform", [RandAugment(), Cutout(), StrongAugment()])
+def test_the_variant_of_the_fixmatch_authors_changes_half_the_samples_and_cuts_out_one_size():
+    torch.manual_seed(0)
+    image = torch.ones(2000, 1, 32, 32)
+    twice = RandAugment(2, operations=["brightness"], probability=0.5)(image)
+    assert (twice == image).all(dim=(1, 2, 3)).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    shares = [(Cutout(0.5, random_size=drawn)(image) != 1).float().mean() for drawn in (False, True)]
+    # 16 pixels of 32, less what lies outside: 14 on average along each axis.
+    assert shares[0].item() == pytest.approx((14 / 32) ** 2, abs=0.005)
+    assert shares[1].item() == pytest.approx(0.068, abs=0.005)
+    authors = StrongAugment(probability=0.5, random_cutout=False)
+    assert (authors[1].probability, authors[2].random_size) == (0.5, False)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [RandAugment(), RandAugment(probability=0.5), Cutout(), Cutout(random_size=False)],
+)
 def test_nothing_waits_for_the_device(transform):
     # The meta device has no values: to read one is an error.
     images = torch.empty(20, 3, 16, 16, device="meta")

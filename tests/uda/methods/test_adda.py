@@ -1,15 +1,20 @@
 """ADDA: two stages in one run, the frozen encoder, inverted labels, and resuming in each stage."""
 
 import math
+from contextlib import contextmanager
+from pathlib import Path
 
+import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from supercm_pl import UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.data import Digits, DigitsM, Resized
 from supercm_pl.uda.methods import ADDA, MCC
+from supercm_pl.uda.validators import IWCV, Entropy, SourceAccuracy
 from tests.support.trainers import quiet_trainer
 from tests.support.two_domains import Domains, case, fit, gradients, module_of
 
@@ -141,6 +146,71 @@ def test_the_loader_brings_the_target_of_the_second_stage():
     trainer.fit(module, UDADataModule(source, DigitsM(), steps_per_epoch=4, seed=0))
     assert trainer.callback_metrics["train/ce"] == 0.0
     assert trainer.callback_metrics["train/adda_mapping"] > 0.0
+
+
+class Settings(Watched):
+    """Writes down the optimizer's settings in the step and after it."""
+
+    @contextmanager
+    def during_step(self, optimizer):
+        (group,) = optimizer.param_groups
+        with super().during_step(optimizer):
+            inside = [group["lr"], group["weight_decay"], *group.get("betas", ())]
+            yield
+        after = [group["lr"], group["weight_decay"], *group.get("betas", ())]
+        self.settings = [*getattr(self, "settings", []), (inside, after)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "adapted"),
+    [
+        (torch.optim.Adam, [0.1, 0.01, 0.9, 0.99], [0.01, 0.0, 0.5, 0.99]),
+        (torch.optim.SGD, [0.1, 0.01], [0.01, 0.0]),
+    ],
+)
+def test_the_second_stage_has_settings_of_its_own_and_gives_them_back(kind, given, adapted):
+    method = Settings(lr_factor=0.1, hidden_features=(6,))
+    betas = {"betas": (0.9, 0.99)} if kind is torch.optim.Adam else {}
+    maker = {"optimizer": lambda p: kind(p, lr=0.1, weight_decay=0.01, **betas)}
+    fit(module_of(method, cm_weight=0.0, **maker))
+    first = [given, given]
+    second = [pytest.approx(adapted), given]
+    assert [list(step) for step in method.settings] == 5 * [first] + 3 * [second]
+
+
+def test_the_source_is_validated_by_its_own_encoder(tmp_path):
+    method = small()
+    module = module_of(method, cm_weight=0.0, validators=[SourceAccuracy(), IWCV()])
+    fit(module)
+    data = Domains()
+    with torch.no_grad():
+        for parameter in module.backbone.parameters():
+            parameter.zero_()  # the target's encoder knows nothing
+    source, labels = data.source
+    features = method.source_encoder(source)
+    expected = (module.head(features).logits.argmax(1) == labels).float().mean()
+    (logged,) = quiet_trainer().validate(module, data.validation(), verbose=False)[:1]
+    assert logged["val/source_acc"] == pytest.approx(expected.item())
+    assert logged["val/source_accuracy"] == pytest.approx(expected.item())
+    assert (module(source).argmax(1) == labels).float().mean() < expected
+
+
+def test_no_checkpoint_of_the_first_stage_is_chosen(tmp_path):
+    chosen = ModelCheckpoint(tmp_path, monitor="val/entropy", mode="max", filename="{epoch}")
+    seen = []
+
+    class Values(L.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            seen.append(trainer.callback_metrics["val/entropy"].item())
+
+    module = module_of(small(), cm_weight=0.0, validators=[Entropy()])
+    options = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
+    trainer = quiet_trainer(max_epochs=4, callbacks=[chosen, Values()], **options)
+    trainer.fit(module, Domains(4), Domains().validation())
+    # The first stage ends with the first step of the third epoch.
+    assert [math.isnan(value) for value in seen] == [True, True, False, False]
+    assert Path(chosen.best_model_path).stem in ("epoch=2", "epoch=3")
+    assert chosen.best_model_score.item() == max(seen[2:])
 
 
 def test_another_fit_begins_with_the_first_stage_again():
