@@ -41,6 +41,12 @@ WITHOUT_FILE: dict[str, list[str]] = {
     "none": [],
     # Supervised, with as many samples per step as SuperCM, all of them labeled.
     "none, as many samples": ["--data.labeled_batch_size=160"],
+    # The unlabeled samples share the forward pass, and have no loss.
+    "none, joint batch norm": [
+        "--model.methods=supercm_pl.ssl.methods.EntropyMinimization",
+        "--model.methods.weight=0",
+        "--model.batch_norm=all",
+    ],
 }
 CLASSICAL: dict[str, Callable[[], Any]] = {
     "logistic regression": lambda: LogisticRegression(max_iter=2000),
@@ -179,7 +185,7 @@ def main() -> None:
         for seed in given.seeds
         for method in given.methods
         for supercm in given.arms
-        if not (supercm and (method in CLASSICAL or method == "none, as many samples"))
+        if not (supercm and (method in CLASSICAL or method.startswith("none, ")))
     )
     for key in () if given.render else runs:
         if key in results:

@@ -18,7 +18,15 @@ from supercm_pl.options import inherit_descriptions
 from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
 from supercm_pl.training.step import Step
 
-__all__ = ["Method", "MethodLoss", "Ramp", "Step", "as_methods", "check_joint_batch_norm", "snake_case"]
+__all__ = [
+    "Method",
+    "MethodLoss",
+    "Ramp",
+    "Step",
+    "as_methods",
+    "check_joint_batch_norm",
+    "snake_case",
+]
 
 
 class MethodLoss(NamedTuple):

@@ -73,7 +73,7 @@ class Gap(Method):
 
 
 def test_the_loss_is_cross_entropy_plus_weighted_cm_on_all_rows():
-    module, batch = build(cm_weight=0.7), Blobs().batches[0]
+    module, batch = build(cm_weight=0.7, batch_norm="all"), Blobs().batches[0]
     (x, y), u = batch["labeled"], batch["unlabeled"]
     loss = module.training_step(batch)
 
@@ -106,7 +106,8 @@ def test_the_cm_weight_follows_its_ramp():
 
 def test_a_method_adds_its_weighted_loss_and_is_logged():
     data = Blobs(steps=1, views=("weak", "strong"))
-    plain, with_gap = build(cm_weight=0.0), build(cm_weight=0.0, methods=Gap(weight=3.0))
+    plain = build(cm_weight=0.0)
+    with_gap = build(cm_weight=0.0, methods=Gap(weight=3.0), batch_norm="all")
     plain.train(), with_gap.train()
     batch = data.batches[0]
     loss = with_gap.training_step(batch)
@@ -280,7 +281,7 @@ def test_labeled_samples_are_normalized_alone_unless_a_method_needs_a_joint_pass
 
 def test_confident_unlabeled_samples_join_the_centroids_above_the_threshold():
     batch = Blobs().batches[0]
-    module, twin = build(centroid_threshold=0.5), build()
+    module, twin = build(centroid_threshold=0.5, batch_norm="all"), build()
     module.training_step(batch)
     labeled, unlabeled = twin.forward_joint(
         {("l", ""): batch["labeled"][0], ("u", ""): batch["unlabeled"]}

@@ -1,4 +1,4 @@
-"""Batch norm treats the views that a method compares alike, and adversarial samples leave no trace."""
+"""Batch norm treats the views that a method compares alike."""
 
 from __future__ import annotations
 
@@ -114,4 +114,3 @@ def test_a_method_that_needs_a_joint_pass_rejects_separate_ones(kind, policy, me
     else:
         with pytest.raises(ValueError, match=f'batch_norm must be "{joint}" with .*got \'{policy}'):
             build()
-

@@ -66,7 +66,8 @@ class RandAugment(nn.Module):
     Cubuk et al., *RandAugment: Practical Automated Data Augmentation with a Reduced Search Space*
     (2020), with the ranges of table 12 of FixMatch (Sohn et al., 2020): ``num_ops`` operations are
     applied one after the other, drawn uniformly and with replacement, each with a strength drawn
-    uniformly from its range. Geometric operations interpolate bilinearly about the center and pad with black.
+    uniformly from its range. Geometric operations interpolate bilinearly about the center and pad
+    with black.
 
     Args:
         num_ops: Operations per sample, 1 or more.

@@ -58,7 +58,8 @@ def test_is_the_divergence_from_the_clean_to_the_perturbed_prediction():
         return outputs_of(model(inputs), inputs)
 
     x = 3 * torch.randn(5, 4)
-    step = step_of_logits({}, unlabeled_inputs={"weak": x}, extra_forward=rows)
+    passes = dict.fromkeys(("extra_forward", "forward_frozen_bn"), rows)
+    step = step_of_logits({}, unlabeled_inputs={"weak": x}, **passes)
     loss = VAT(epsilon=3.0)(step).loss
     assert len(given) == 3  # clean, power iteration, perturbed
     clean, perturbed = model(x), model(given[-1])
@@ -97,7 +98,8 @@ def test_one_iteration_is_the_hessian_times_the_start(autocast, digits):
         given.append(inputs.detach())
         return module.forward_outputs(inputs)
 
-    step = step_of_logits({}, unlabeled_inputs={"weak": x}, extra_forward=rows)
+    passes = dict.fromkeys(("extra_forward", "forward_frozen_bn"), rows)
+    step = step_of_logits({}, unlabeled_inputs={"weak": x}, **passes)
     torch.manual_seed(3)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         VAT(epsilon=1.0)(step)

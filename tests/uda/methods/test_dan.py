@@ -118,5 +118,7 @@ def test_bad_tensors_are_named():
     with pytest.raises(TypeError, match="source must be a floating-point tensor"):
         mmd(torch.ones(2, 3, dtype=torch.long), torch.ones(2, 3))
     one = outputs(torch.ones(1, 2), torch.ones(1, 2))
-    with pytest.raises(ValueError, match=r'source must have at least 2 samples .* "unbiased", got 1'):
+    with pytest.raises(
+        ValueError, match=r'source must have at least 2 samples .* "unbiased", got 1'
+    ):
         DAN()(step_of(one, one))
