@@ -15,6 +15,7 @@ the file.
 from __future__ import annotations
 
 import argparse
+import inspect
 import statistics
 import time
 import warnings
@@ -34,8 +35,10 @@ from supercm_pl.uda import validators
 
 CONFIGS = Path("configs/uda")
 KEYS = ("data", "method", "supercm", "seed")
-VALIDATORS = [name for name in validators.__all__ if name not in ("Domain", "Validator")]
-NAMES = [getattr(validators, name)().name for name in VALIDATORS]
+KINDS = [getattr(validators, name) for name in validators.__all__]
+CLASSES = [kind for kind in KINDS if isinstance(kind, type) and not inspect.isabstract(kind)]
+VALIDATORS = [kind.__name__ for kind in CLASSES]
+NAMES = [kind().name for kind in CLASSES]
 
 
 def _skada(name: str) -> Any:
