@@ -33,7 +33,7 @@ PLANS: dict[str, dict[str, list[Pass]]] = {
     "ssl": {
         "pi_model": [("train", 1, 1), ("train", 0, 1)],
         "pseudo_label": _JOINT,
-        "mean_teacher": [("train", 1, 1), ("forward", 0, 1)],
+        "mean_teacher": [("train", 1, 0), ("train", 0, 1), ("forward", 0, 1)],
         "vat": [("train", 1, 0), ("forward", 0, 1), ("input", 0, 1), ("train", 0, 1)],
         "vat_entropy": [("train", 1, 1), ("forward", 0, 1), ("input", 0, 1), ("train", 0, 1)],
         "ict": [("train", 1, 0), ("forward", 0, 1), ("train", 0, 1)],

@@ -61,7 +61,7 @@ MODEL = [
     ("cm_weight: true", "model.cm_weight must be float, got True"),
     ("centroids: mean", "model.centroids must be one of cumulative, ema, batch, learnable, got m"),
     ("batch_norm: none", "model.batch_norm must be one of all, labeled, got none"),
-    ("feature_size: 7", "features must have shape (N, in_features=7), got (64, 8)"),
+    ("feature_size: 7", "features must have shape (N, in_features=7), got (32, 8)"),
     ("num_classes: 9", "model.num_classes is 9, but the data has 10 classes: remove it"),
     ("methods: 3", "model.methods must be subclass of Method or Sequence, got 3"),
     (
