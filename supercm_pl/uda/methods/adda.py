@@ -39,10 +39,10 @@ class ADDA(Method):
 
     Tzeng et al., *Adversarial Discriminative Domain Adaptation* (CVPR 2017), equation 9, with two
     hidden layers of 500 units as for their digits. As in the authors' code, one step takes the
-    gradients of both. Both stages share one optimizer and schedule; in the second, the learning
-    rate is multiplied by ``lr_factor``, there is no weight decay, and the first β of an optimizer
-    like Adam is 0.5, as in the paper. The first optimizer step at or after ``pretrain`` ends the
-    first stage. The frozen encoder uses its running statistics. Labeled target samples only enter
+    gradients of both. Both stages share one optimizer. The second begins with an empty state of it,
+    and has a constant learning rate, no weight decay, and 0.5 as the first β of an optimizer like
+    Adam, as in the paper. The first optimizer step at or after ``pretrain`` ends the first stage.
+    The frozen encoder uses its running statistics. Labeled target samples only enter
     the cross-entropy of the first stage.
 
     Validation of the second stage takes the source through the frozen encoder. In the first stage
@@ -59,7 +59,8 @@ class ADDA(Method):
 
     Args:
         pretrain: Fraction of training at which the second stage begins, in ``(0, 1)``.
-        lr_factor: Learning rate of the second stage, as a multiple ``> 0`` of the schedule's.
+        learning_rate: Constant rate of the second stage, ``> 0``, with the backbone's factor kept;
+            ``None``: that of the schedule. The default is the paper's, for Adam.
         hidden_features: Widths of the discriminator's hidden layers, ``>= 1``.
         batch_norm: Whether they have batch norm.
     """
@@ -77,7 +78,7 @@ class ADDA(Method):
         self,
         *,
         pretrain: float = 0.5,
-        lr_factor: float = 0.2,
+        learning_rate: float | None = 2e-4,
         hidden_features: Sequence[int] = (500, 500),
         batch_norm: bool = False,
         weight: float = 1.0,
@@ -85,10 +86,13 @@ class ADDA(Method):
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
         self.pretrain = check_fraction("pretrain", pretrain)
-        self.lr_factor = check_positive("lr_factor", lr_factor)
+        if learning_rate is not None:
+            check_positive("learning_rate", learning_rate)
+        self.learning_rate = learning_rate
         self.source_encoder: nn.Module = nn.Identity()
         self.discriminator = Discriminator(hidden_features, batch_norm)
         self._progress = 0.0
+        self.forgotten = False
         self._set_stage(adapting=False)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
@@ -125,15 +129,23 @@ class ADDA(Method):
 
     @contextmanager
     def during_step(self, optimizer: Optimizer) -> Iterator[None]:
-        """Apply the optimizer's settings of the second stage."""
-        given = [dict(group) for group in optimizer.param_groups] if self.adapting else []
-        for group in optimizer.param_groups[: len(given)]:
-            group["lr"] = self.lr_factor * group["lr"]
+        """Apply the optimizer's settings of the second stage, which begins without its memory."""
+        if not self.adapting:
+            yield
+            return
+        if not self.forgotten:
+            optimizer.state.clear()
+            self.forgotten = True
+        given = [dict(group) for group in optimizer.param_groups]
+        largest = max(group["lr"] for group in given)
+        for group in optimizer.param_groups:
             group["weight_decay"] = 0.0
             if "betas" in group:
                 group["betas"] = (0.5, group["betas"][1])
+            if self.learning_rate is not None and largest > 0:
+                group["lr"] = self.learning_rate * group["lr"] / largest
         yield
-        for group, before in zip(optimizer.param_groups, given, strict=False):
+        for group, before in zip(optimizer.param_groups, given, strict=True):
             group.update({name: before[name] for name in _ADAPTED if name in before})
 
     def forward(self, step: UDAStep) -> MethodLoss:
@@ -158,13 +170,15 @@ class ADDA(Method):
     def _set_stage(self, adapting: bool) -> None:
         """Declare what the stage needs; between two steps, so that a step has one stage."""
         self.adapting = adapting
+        self.forgotten = adapting and self.forgotten
         self.replaces_supervised = adapting
         self.views = ("weak",) if adapting else ()
 
     def get_extra_state(self) -> dict[str, bool]:
         """The stage, for the checkpoint."""
-        return {"adapting": self.adapting}
+        return {"adapting": self.adapting, "forgotten": self.forgotten}
 
     def set_extra_state(self, state: dict[str, bool]) -> None:
         """Continue in the stage of the checkpoint."""
         self._set_stage(state["adapting"])
+        self.forgotten = state["forgotten"]

@@ -169,7 +169,7 @@ class Settings(Watched):
     ],
 )
 def test_the_second_stage_has_settings_of_its_own_and_gives_them_back(kind, given, adapted):
-    method = Settings(lr_factor=0.1, hidden_features=(6,))
+    method = Settings(learning_rate=0.01, hidden_features=(6,))
     betas = {"betas": (0.9, 0.99)} if kind is torch.optim.Adam else {}
     maker = {"optimizer": lambda p: kind(p, lr=0.1, weight_decay=0.01, **betas)}
     fit(module_of(method, cm_weight=0.0, **maker))
