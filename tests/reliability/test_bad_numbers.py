@@ -115,6 +115,7 @@ METHOD_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "epsilon": ("x", 0.0, -1, NAN, INF),
     "estimator": ("median", None),
     "fairness_weight": ("x", -0.1, NAN),
+    "learning_rate": ("x", 0.0, -1, NAN, INF),
     "layers": ((), "logits", ("features", "features"), ("fc8",)),
     "margin": ("x", 0.5, NAN),
     "max_reversal": ("x", -1.0, NAN),
