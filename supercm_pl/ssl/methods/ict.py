@@ -23,8 +23,9 @@ class ICT(TeacherMethod):
     :class:`MeanTeacher`: Verma et al., *Interpolation Consistency Training for Semi-Supervised
     Learning* (2019), section 2 and algorithm 1. Weight, ramp and α are those that their code
     recommends for CIFAR-10; for SVHN it has ``alpha=0.1``. Their code mixes the teacher's logits,
-    where the paper mixes predictions, mixes the labeled samples as well, and tests the average. Here
-    the model is tested; for the average, add Lightning's ``EMAWeightAveraging(decay=momentum)``.
+    where the paper mixes predictions, mixes the labeled samples as well, and tests the average.
+    Here the model is tested; for the average, add Lightning's callback ``EMAWeightAveraging`` with
+    the same decay.
 
     The mixtures have their own forward pass. Draws are from the global generator of the device.
 
