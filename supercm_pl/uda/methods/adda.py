@@ -124,7 +124,7 @@ class ADDA(Method):
 
     @property
     def has_begun(self) -> bool:
-        """Whether the second stage has begun: a checkpoint of the first is not adapted."""
+        """Whether the second stage has begun; a checkpoint of the first is not adapted."""
         return self.adapting
 
     @contextmanager
