@@ -5,6 +5,7 @@ from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.report_recorder import ReportRecorder
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
+from supercm_pl.callbacks.self_supervised_start import SelfSupervisedStart
 
 __all__ = [
     "FigureLogger",
@@ -13,4 +14,5 @@ __all__ = [
     "PredictionCSV",
     "ReportRecorder",
     "SaveOnSignal",
+    "SelfSupervisedStart",
 ]

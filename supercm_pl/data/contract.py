@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,19 @@ class Contract:
         """The seed of the data module, else that of ``seed_everything``."""
         seed = getattr(self.data, "run_seed", None)
         return global_seed() if seed is None else int(seed)
+
+    def training_batches(self, part: str, device: torch.device) -> Iterator[Any]:
+        """Batches of all samples of a part, in order and without augmentation.
+
+        Raises:
+            ValueError: If the data module has no such batches.
+        """
+        batches = getattr(self.data, "training_batches", None)
+        if batches is None:
+            raise ValueError(
+                "a data module with `training_batches` is required, such as SSLDataModule"
+            )
+        yield from batches(part, device)
 
     @property
     def num_unlabeled(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict
@@ -273,6 +273,18 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # else evaluation would draw from the global generator
         )
+
+    def training_batches(self, part: str, device: torch.device) -> Iterator[Any]:
+        """All samples of a part in order, as for evaluation: not augmented, on a device.
+
+        Raises:
+            ValueError: If the part is an ``IterableDataset``.
+        """
+        samples = self.parts()[part].samples
+        if not isinstance(samples, Samples):
+            raise ValueError(f"{part} samples must have a length, got an IterableDataset")
+        for batch in self.evaluation_loader(samples):
+            yield self.on_after_batch_transfer(self.transfer_batch_to_device(batch, device, 0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         """Turn ``uint8`` into floats, and augment a training batch."""

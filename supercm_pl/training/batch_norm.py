@@ -15,6 +15,18 @@ BatchNormPolicy = Literal["all", "labeled"]
 
 
 @contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, then each of its parts back into its own."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@contextmanager
 def fixed_statistics(*modules: nn.Module) -> Iterator[None]:
     """Freeze the running statistics of all batch-norm layers in the modules.
 

@@ -114,6 +114,11 @@ class Method(nn.Module, ABC):
         """Change settings of the optimizer for one step, and restore them after it."""
         return nullcontext()
 
+    @property
+    def cm_factor(self) -> float:
+        """A factor of the CM loss, 1 unless the method finds that clustering does not help."""
+        return 1.0
+
     def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Follow the model, for example by a moving average; called after an optimizer step."""
 

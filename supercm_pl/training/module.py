@@ -28,12 +28,13 @@ from supercm_pl.training.batch import (
     needed_views,
     unpack_labeled,
 )
+from supercm_pl.training.batch_norm import evaluation_mode
 from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.randomness import StepRandomness
-from supercm_pl.training.step import Outputs, Step
+from supercm_pl.training.step import Outputs, Step, TrainingFeatures
 
 
 class NetworkOptions(HeadOptions, total=False):
@@ -222,6 +223,30 @@ class SuperCMModule(ClusteringNetwork):
             companions=self._companions,
             index=batch.index,
             num_unlabeled=self._num_unlabeled,
+            training_features=self.training_features,
+        )
+
+    @torch.no_grad()
+    def training_features(self) -> TrainingFeatures:
+        """Compute the features of all training samples in evaluation mode, without augmentation.
+
+        Raises:
+            ValueError: If the trainer has no data module of this package, or the unlabeled samples
+                have no number.
+        """
+        contract = Contract.of(self.trainer)
+        found, labels = {}, []
+        with evaluation_mode(self):
+            for part in (self.labeled_part, self.unlabeled_part):
+                outputs = []
+                for batch in contract.training_batches(part, self.device):
+                    inputs, *rest = (batch,) if isinstance(batch, Tensor) else batch
+                    outputs.append(self.forward_outputs(inputs).features.cpu())
+                    if part == self.labeled_part:
+                        labels.append(rest[0].cpu())
+                found[part] = torch.cat(outputs)
+        return TrainingFeatures(
+            found[self.labeled_part], torch.cat(labels), found[self.unlabeled_part]
         )
 
     def update_centroids(self, step: Step) -> None:
@@ -283,6 +308,8 @@ class SuperCMModule(ClusteringNetwork):
         terms = {f"cm_{k}": v for k, v in loss._asdict().items() if k != "total"}
         self.log_training({"cm": loss.total, **terms})
         factor = 1.0 if self.cm_ramp is None else self.cm_ramp(step.progress)
+        for method in self.methods:
+            factor *= method.cm_factor
         return self.cm_weight * factor * loss.total
 
     @property

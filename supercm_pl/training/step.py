@@ -25,6 +25,20 @@ class Outputs(NamedTuple):
     assignments: Tensor
 
 
+class TrainingFeatures(NamedTuple):
+    """Features of all training samples, in evaluation mode, without augmentation, on the CPU.
+
+    Attributes:
+        labeled: ``(M_l, d)``.
+        labels: ``(M_l,)`` int64.
+        unlabeled: ``(M_u, d)``, in the order of the numbers in ``Step.index``.
+    """
+
+    labeled: Tensor
+    labels: Tensor
+    unlabeled: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A training step: the outputs of its forward passes, labels and progress.
@@ -50,6 +64,8 @@ class Step:
         extra_forward: Runs a further forward pass of inputs ``(N, ...)``, with gradients unless
             the caller turns them off. Batch norm follows the module's ``batch_norm``.
         forward_frozen_bn: The same, but the running statistics of batch norm stay as they are.
+        training_features: Computes the features of all training samples, which takes as long as an
+            evaluation of them.
     """
 
     labels: Tensor
@@ -63,3 +79,4 @@ class Step:
     companions: tuple[Tensor, ...] = ()
     index: Tensor | None = None
     num_unlabeled: int | None = None
+    training_features: Callable[[], TrainingFeatures] | None = None

@@ -60,6 +60,7 @@ LOGGED = {
     "DANN": {"accuracy"},
     "FixMatch": {"used"},
     "FlexMatch": {"used", "threshold"},
+    "LabelPropagation": {"trust"},
     "FreeMatch": {"used", "threshold", "fairness"},
     "PseudoLabel": {"mask"},
     "SoftMatch": {"used", "mean", "variance"},

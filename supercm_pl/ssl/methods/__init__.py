@@ -6,6 +6,7 @@ from supercm_pl.ssl.methods.fixmatch import FixMatch
 from supercm_pl.ssl.methods.flexmatch import FlexMatch
 from supercm_pl.ssl.methods.freematch import FreeMatch
 from supercm_pl.ssl.methods.ict import ICT
+from supercm_pl.ssl.methods.label_propagation import LabelPropagation
 from supercm_pl.ssl.methods.mean_teacher import MeanTeacher
 from supercm_pl.ssl.methods.mixmatch import MixMatch
 from supercm_pl.ssl.methods.pi_model import PiModel
@@ -25,6 +26,7 @@ __all__ = [
     "FixMatch",
     "FlexMatch",
     "FreeMatch",
+    "LabelPropagation",
     "MeanTeacher",
     "Method",
     "MethodLoss",

@@ -1,0 +1,1 @@
+"""Accuracy of the default recipes on a field of data sets that packages ship."""
