@@ -12,7 +12,7 @@ from torch import Tensor
 from supercm_pl import SSLModule, UDAModule
 from supercm_pl.backbones import ConvNet
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.ssl.methods import MixMatch
+from supercm_pl.ssl.methods import LabelPropagation, MixMatch
 from supercm_pl.training.method import Method
 from supercm_pl.training.module import SuperCMModule
 from tests.support.methods import SSL_METHODS, UDA_METHODS
@@ -36,6 +36,9 @@ def training(module: SuperCMModule, device: str) -> Callable[[], Tensor]:
         given["index"] = torch.arange(12).to(device)
         for term in module.methods:
             term.num_samples = 12  # which a data module would tell
+            if isinstance(term, LabelPropagation):  # between two searches, which need values
+                labels_found = torch.zeros(12, dtype=torch.int64)
+                term.set_extra_state({"labels": labels_found, "trust": 1.0, "due": 1.0})
     batch = {
         module.labeled_part: (dict.fromkeys(views[module.labeled_part], labeled), labels),
         module.unlabeled_part: given,

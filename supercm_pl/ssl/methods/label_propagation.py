@@ -83,7 +83,7 @@ class LabelPropagation(Method):
         if self._trust is None:
             self._trust = self._find_trust(step)
             self._due = 0.0 if self._trust >= _SURE else self.every
-        trust = {"trust": logits.new_tensor(self._trust)}
+        trust = {"trust": logits.new_full((), self._trust)}
         if self.cm_factor and step.progress >= self._due:
             self.labels = self._find_labels(step).to(logits.device)
             while self._due <= step.progress:
