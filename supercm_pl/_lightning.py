@@ -7,6 +7,9 @@ PyTorch has no upper bound: without its name, DDP sends some buffers needlessly,
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.fabric.utilities.cloud_io import _load
 from lightning.pytorch.core.mixins import hparams_mixin
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,8 +33,8 @@ BatchNorm = _BatchNorm
 load_file = _load
 
 # What a subclass of LightningCLI overrides without a public hook: the defaults of one subcommand,
-# and the moment before a checkpoint's hyperparameters are merged into the configuration.
-CLI_HOOKS = ("_prepare_subcommand_parser", "_parse_ckpt_path")
+# the moment before a checkpoint's hyperparameters are merged into the configuration, and the run.
+CLI_HOOKS = ("_prepare_subcommand_parser", "_parse_ckpt_path", "_run_subcommand")
 
 
 def given_hyperparameters() -> Any:
@@ -58,9 +63,106 @@ def hyperparameters_given(
         hparams_mixin._given_hyperparameters.reset(token)
 
 
-def cluster_environment(trainer: L.Trainer) -> Any:
-    """Return the environment that started the processes; it knows SLURM's signal to requeue."""
-    return trainer._accelerator_connector.cluster_environment
+class StepSignals(_SignalConnector):
+    """Handlers that only note a signal while training: the end of a step is the time to act.
+
+    Lightning's handlers broadcast and save at once, between any two instructions of a step. Outside
+    training there is nothing to save, and a signal ends the run at once.
+
+    Attributes:
+        deferring: Whether signals are noted only.
+        stop: The noted signal that ends the run, SIGTERM or SIGINT; 0 if none.
+        requeue: Whether SLURM's signal to requeue is noted.
+    """
+
+    def __init__(self, trainer: L.Trainer) -> None:
+        super().__init__(trainer)
+        self.deferring = False
+        self.stop = 0
+        self.requeue = False
+
+    def register_signal_handlers(self) -> None:
+        """Register Lightning's handlers, and the one of SIGTERM for SIGINT as well."""
+        super().register_signal_handlers()
+        self.deferring, self.stop, self.requeue = False, 0, False
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._register_signal(signal.SIGINT, self._sigterm_notifier_fn)
+
+    def _sigterm_notifier_fn(self, signum: Any, frame: Any) -> None:
+        is_repeated = self.stop == signum == signal.SIGINT
+        if self.deferring and not is_repeated:
+            self.stop = int(signum)
+        elif signum == signal.SIGINT:
+            signal.default_int_handler(signum, frame)
+        else:
+            raise SIGTERMException(128 + signum)
+
+    def _slurm_sigusr_handler_fn(self, signum: Any, frame: Any) -> None:
+        self.requeue = True
+
+    def save_and_requeue(self) -> None:
+        """Save a checkpoint and requeue the job, as Lightning does on SLURM's signal."""
+        super()._slurm_sigusr_handler_fn(signal.SIGUSR1, None)  # type: ignore[arg-type]
+
+    def stop_training(self) -> None:
+        """Let Lightning raise ``SIGTERMException`` at the end of the running step."""
+        self.received_sigterm = True
+
+
+def step_signals(trainer: L.Trainer) -> StepSignals:
+    """Return the trainer's :class:`StepSignals`, which replace Lightning's handlers."""
+    if not isinstance(trainer._signal_connector, StepSignals):
+        trainer._signal_connector = StepSignals(trainer)
+        # Lightning tells the ranks of a signal to rank 0, before each step and with a wait for the
+        # device. `SaveOnSignal` tells them of a signal to any rank.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer._signal_connector
+
+
+def repeat_validation(checkpoint: dict[str, Any]) -> None:
+    """Let a run that resumes from this checkpoint first do the validation that was interrupted.
+
+    Otherwise, Lightning skips it. It repeats a validation that stopped within its first batch.
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    for count in ("total", "current"):
+        progress[count] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+
+def end_launched_processes(trainer: L.Trainer, seconds: float) -> None:
+    """Wait for the other ranks that this process launched, and kill those that do not end."""
+    processes: list[Any] = getattr(trainer.strategy.launcher, "procs", [])
+    launched = list(processes)
+    processes.clear()  # Lightning kills this process if it sees that one of them was killed
+    for process in launched:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:  # it waits for this rank
+            process.kill()
+
+
+def claim_folders(loggers: list[Any]) -> None:
+    """Create the next free ``version_N`` of each logger that has no version yet.
+
+    Lightning only looks for the next number, and runs that start together find the same one.
+    Loggers of one folder share a version.
+    """
+    claimed: dict[str, int] = {}
+    for logger in loggers:
+        if not hasattr(logger, "_get_next_version") or "://" in logger.root_dir:
+            continue
+        folder = logger.root_dir
+        while logger._version is None:
+            if folder in claimed:
+                logger._version = claimed[folder]
+                break
+            os.makedirs(folder, exist_ok=True)
+            try:
+                os.mkdir(os.path.join(folder, f"version_{logger.version}"))
+            except FileExistsError:  # another run was faster
+                logger._version = None
+            else:
+                claimed[folder] = logger.version
 
 
 def is_accumulating(trainer: L.Trainer) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import lightning.pytorch as L
 import torch
-from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from supercm_pl import _lightning
@@ -23,11 +25,34 @@ def test_hyperparameters_given_are_what_a_module_saves():
     assert Module().hparams["size"] == 1
 
 
-def test_a_trainer_tells_its_environment_and_its_progress():
+def test_a_trainer_tells_its_progress():
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    assert isinstance(_lightning.cluster_environment(trainer), ClusterEnvironment)
     assert _lightning.batches_done(trainer) == 0
     assert _lightning.is_accumulating(trainer) in (True, False)
+
+
+def test_the_methods_of_lightnings_signal_handlers_are_those_that_are_overridden():
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    lightnings = type(trainer._signal_connector)
+    signals = _lightning.step_signals(trainer)
+    assert signals is _lightning.step_signals(trainer) is trainer._signal_connector
+    own = {name for name in vars(_lightning.StepSignals) if name.startswith(("_s", "register"))}
+    assert own <= vars(lightnings).keys()
+    assert not trainer.received_sigterm
+    signals.stop_training()
+    assert trainer.received_sigterm
+
+
+def test_loggers_of_one_folder_share_a_claimed_version(tmp_path):
+    loggers = [CSVLogger(tmp_path, "a"), CSVLogger(tmp_path, "a"), CSVLogger(tmp_path, "b")]
+    _lightning.claim_folders(loggers)
+    assert [logger.version for logger in loggers] == [0, 0, 0]
+    assert Path(loggers[0].log_dir).is_dir()
+    given, late = CSVLogger(tmp_path, "a", version="mine"), CSVLogger(tmp_path, "a")
+    (tmp_path / "a" / f"version_{late.version}").mkdir()  # another run looked at the same moment
+    late._version = None
+    _lightning.claim_folders([given, late])
+    assert (given.version, late.version) == ("mine", 2)
 
 
 def test_lightning_cli_has_the_hooks_that_are_overridden():

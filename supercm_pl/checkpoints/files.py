@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import zipfile
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -43,7 +46,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         # A hidden name with another suffix: an incomplete file is never taken for a checkpoint.
-        temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}.tmp")
+        temporary = target.with_name(f"{_own_prefix()}{uuid4().hex[:8]}.tmp")
         try:
             with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -51,7 +54,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())  # or a crash may keep the new name, but not the data
             temporary.replace(target)
         except Exception as error:
-            temporary.unlink(missing_ok=True)
             cause = _system_error(error)
             if cause is None:
                 raise
@@ -59,7 +61,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise OSError(
                 cause.errno, f"{cause.strerror}: can't write the checkpoint{kept}", str(target)
             ) from error
-        self._remove_leftovers(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _remove_leftovers(target.parent)
 
     def load_checkpoint(
         self,
@@ -88,9 +92,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         elif _is_sharded(file):
             super().remove_checkpoint(path)
 
-    def _remove_leftovers(self, target: Path) -> None:
-        for leftover in target.parent.glob(f".{target.name}.????????.tmp"):
-            leftover.unlink(missing_ok=True)
+
+def _own_prefix() -> str:
+    """Start of the names of this process's temporary files, with machine and process."""
+    return f".{zlib.crc32(socket.gethostname().encode()):08x}.{os.getpid()}."
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes of this machine that do not exist any more."""
+    if os.name == "nt":  # there, `os.kill` ends a process
+        return
+    for leftover in folder.glob(f"{_own_prefix()[:10]}*.????????.tmp"):
+        process = leftover.name.split(".")[2]
+        with suppress(OSError, ValueError):
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                leftover.unlink(missing_ok=True)
 
 
 def _is_checkpoint(file: Path) -> bool:

@@ -7,17 +7,17 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 # `--help` lists the classes that are imported.
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule  # noqa: F401
+from supercm_pl._lightning import claim_folders, end_launched_processes
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
@@ -29,6 +29,7 @@ from supercm_pl.cli.config_files import check_keys
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.errors.suggestions import nearest_file
 from supercm_pl.cli.parser import SuperCMArgumentParser
+from supercm_pl.cli.resume import DATA_OPTIONS, Difference, differences, is_typed
 from supercm_pl.cli.save_run import SaveRun
 from supercm_pl.training.module import SuperCMModule
 
@@ -107,8 +108,41 @@ class SuperCMCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         # Untrusted: Lightning would parse its text as a configuration.
         path = self._get(self.config, "ckpt_path")
-        found = hyperparameters_of(read_checkpoint(path)) if path and Path(path).is_file() else {}
+        content = read_checkpoint(path) if path and Path(path).is_file() else {}
+        found = hyperparameters_of(content)
         self._saved = found if "_class_path" in found else {}
+        self._different: list[Difference] = []
+        if content:
+            self._compare(content)
+
+    def _compare(self, content: dict[str, Any]) -> None:
+        """Reject typed options that the checkpoint would replace; find the other differences."""
+        model = dict(self._saved)
+        saved = {"class_path": model.pop("_class_path", None), "init_args": model}
+        model.pop("_instantiator", None)
+        given = self._get(self.config, "model").as_dict()
+        given["init_args"] = {"num_classes": None, **given.get("init_args", {})}
+        for each in (saved, given):  # counted in the data
+            each["init_args"].pop("num_classes", None)
+        found = [*differences(saved, given, "model")] if self._saved else []
+        for each in found:
+            if is_typed(each.option, sys.argv[1:]):
+                raise ValueError(
+                    f"{each}, which {self.subcommand} uses: remove the option"
+                    + (", or train without --ckpt_path" if self.subcommand == "fit" else "")
+                )
+        if self.subcommand != "fit":
+            return
+        step, last = content.get("global_step", 0), self._get(self.config, "trainer.max_steps")
+        if 0 <= last < step:
+            raise ValueError(
+                f"trainer.max_steps is {last:,}, but the checkpoint is at step {step:,}: increase "
+                "it, or use supercm test"
+            )
+        if DATA_OPTIONS in content:
+            data = self._get(self.config, "data").as_dict()
+            found += differences(content[DATA_OPTIONS], data, "data")
+        self._different = found
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint that names its model decides the model."""
@@ -127,6 +161,9 @@ class SuperCMCLI(LightningCLI):
             built = {"class_path": self._saved["_class_path"], "init_args": arguments}
             self.save_config_kwargs["model"] = built
             self.config_init[self.subcommand]["model"] = self.model
+        for each in self._different:
+            used = "the checkpoint's" if each.option.startswith("model") else "that of this run"
+            _tell(f"supercm: {each}; {used} is used")
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -143,12 +180,11 @@ class SuperCMCLI(LightningCLI):
             callbacks.append(progress_bar())
         if trainer.enable_model_summary is not False:
             callbacks.append(ModelLine())
-        if self.subcommand == "fit":
-            given = trainer.callbacks or []
-            given = given if isinstance(given, list) else [given]
-            for own in (NonFiniteLoss, SaveOnSignal):
-                if not any(isinstance(callback, own) for callback in given):
-                    callbacks.append(own())
+        given = trainer.callbacks or []
+        given = given if isinstance(given, list) else [given]
+        for own in (SaveOnSignal, NonFiniteLoss) if self.subcommand == "fit" else (SaveOnSignal,):
+            if not any(isinstance(callback, own) for callback in given):
+                callbacks.append(own())
         if self.subcommand == "predict":
             callbacks.append(PredictionCSV(self._option("output")))
             kwargs["logger"] = False  # nothing to log, so no folder
@@ -157,11 +193,6 @@ class SuperCMCLI(LightningCLI):
         built = super().instantiate_trainer(**kwargs)
         use_atomic_checkpoints(built)
         return built
-
-    def fit(self, **kwargs: Any) -> None:
-        """Train."""
-        with self._reporting_interruption():
-            self.trainer.fit(**kwargs)
 
     def predict(self, **kwargs: Any) -> None:
         """Predict without keeping the predictions in memory."""
@@ -178,14 +209,13 @@ class SuperCMCLI(LightningCLI):
         chosen, by = self._chosen_checkpoint()
         saved = chosen or last_checkpoint(self.trainer)
         if self._option("test_after_fit") and getattr(self.datamodule, "has_test_data", True):
-            with self._reporting_interruption():
-                self.trainer.test(
-                    self.model,
-                    datamodule=self.datamodule,
-                    ckpt_path=chosen,
-                    verbose=False,
-                    weights_only=True,
-                )
+            self.trainer.test(
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=chosen,
+                verbose=False,
+                weights_only=True,
+            )
             metrics.update(self.trainer.callback_metrics)
         self._close(metrics, checkpoint=saved, chosen_by=by, logs=logs)
 
@@ -225,18 +255,19 @@ class SuperCMCLI(LightningCLI):
                 return path, f"{monitored} of {float(score):.4f}"
         return None, None
 
-    @contextmanager
-    def _reporting_interruption(self) -> Iterator[None]:
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self.trainer.is_global_zero:
+            claim_folders(self.trainer.loggers)
         try:
-            yield
+            super()._run_subcommand(subcommand)
         except SystemExit as stop:  # raised by Lightning for Ctrl-C and SIGTERM
             if not self.trainer.interrupted:
                 raise
-            if self.trainer.is_global_zero:
+            if self.trainer.is_global_zero and subcommand == "fit":
                 print(self._resume_hint(), file=sys.stderr)
-            # The status that shells use; Lightning's is 0, as if the run had finished.
-            number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
-            sys.exit(128 + number)
+            end_launched_processes(self.trainer, seconds=10)
+            by_signal = isinstance(stop, SIGTERMException)
+            sys.exit(stop.code if by_signal else 128 + signal.SIGINT)
 
     def _resume_hint(self) -> str:
         saved = last_checkpoint(self.trainer)
@@ -252,6 +283,11 @@ class SuperCMCLI(LightningCLI):
             # `short_path` leaves text that is not a path unchanged.
             found = {name.replace("_", " "): short_path(x) for name, x in places.items() if x}
             closing_table(f"supercm {self.subcommand}", metrics, seconds, found)
+
+
+@rank_zero_only
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _set_verbosity(quiet: bool) -> None:

@@ -12,6 +12,8 @@ from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_warn
 
+from supercm_pl.cli.resume import DATA_OPTIONS
+
 
 class SaveRun(SaveConfigCallback):
     """Save the configuration and the split next to the logs.
@@ -44,6 +46,13 @@ class SaveRun(SaveConfigCallback):
         save_split = getattr(getattr(trainer, "datamodule", None), "save_split", None)
         if stage == "fit" and save_split and trainer.is_global_zero:
             save_split(Path(folder) / "split.json")
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the options of the data, which a resumed run compares with its own."""
+        options = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        checkpoint[DATA_OPTIONS] = options["data"]
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Replace the configuration's model by that of the checkpoint."""

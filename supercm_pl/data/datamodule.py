@@ -23,6 +23,7 @@ from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
+from supercm_pl.data.loading.workers import serve_until_told
 from supercm_pl.data.parts import Domain
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
@@ -271,6 +272,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=serve_until_told,
             generator=torch.Generator(),  # else evaluation would draw from the global generator
         )
 

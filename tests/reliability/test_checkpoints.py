@@ -47,6 +47,22 @@ def test_many_killed_runs_go_on_to_the_same_end(tmp_path: Path) -> None:
     kill_runs(tmp_path, 50)
 
 
+def run_at_once(folder: Path, runs: int) -> None:
+    words = [sys.executable, "-m", "tests.support.concurrent_runs", str(folder), str(runs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert f"{runs} runs at once in {runs} folders" in done.stdout, done.stdout + done.stderr
+
+
+def test_runs_that_start_together_have_a_folder_each(tmp_path: Path) -> None:
+    run_at_once(tmp_path, 4)
+
+
+@pytest.mark.slow
+def test_many_runs_that_start_together_have_a_folder_each(tmp_path: Path) -> None:
+    run_at_once(tmp_path, 20)
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -152,11 +168,30 @@ def test_the_command_says_in_one_line_that_it_can_not_save(folder: Path, small_f
     assert last.read_bytes() == before
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+def test_only_what_a_killed_process_left_is_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "last.ckpt"
-    (tmp_path / ".last.ckpt.0123abcd.tmp").write_text("half")
-    AtomicCheckpointIO().save_checkpoint(BIG, path)
-    assert files(tmp_path) == ["last.ckpt"]
+    written: list[Path] = []
+
+    def save(content: object, file: Any) -> None:
+        written.append(Path(file.name))
+
+    monkeypatch.setattr("supercm_pl.checkpoints.files.torch.save", save)
+    AtomicCheckpointIO().save_checkpoint({}, path)
+    machine, process, unique = written[0].name.removeprefix(".").split(".")[:3]
+    assert int(process) == os.getpid()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    others = {
+        f".{machine}.{dead.pid}.{unique}.tmp": False,
+        f".{machine}.{os.getppid()}.{unique}.tmp": True,  # a run that writes now
+        f".00000000.{dead.pid}.{unique}.tmp": True,  # of another machine
+    }
+    for name in others:
+        (tmp_path / name).write_text("half")
+    AtomicCheckpointIO().save_checkpoint({}, path)
+    assert {name: (tmp_path / name).exists() for name in others} == others
 
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,11 @@ class Send(L.Callback):
     def __init__(self, number: int, at: int) -> None:
         self.number = number
         self.at = at
+        self.sent = False
 
     def on_before_backward(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.fit_loop.total_batch_idx == self.at:
+        if trainer.fit_loop.total_batch_idx == self.at and not self.sent:
+            self.sent = True
             os.kill(os.getpid(), self.number)
 
 
@@ -52,6 +56,81 @@ def test_a_terminated_run_saves_and_goes_on_bit_for_bit(at: int, tmp_path: Path)
     assert sorted(rest.losses) == list(range(at + 1, 6))
     assert equal(rest.state["module"], whole.state["module"])
     assert equal(rest.state["optimizer"], whole.state["optimizer"])
+
+
+class Metrics(L.Callback):
+    """Interrupts a validation in its second batch, and keeps the metrics of the others."""
+
+    def __init__(self, at: int = 0) -> None:
+        self.at = at
+        self.of_step: dict[int, dict[str, float]] = {}
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == self.at and arguments[3] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+        metrics = trainer.callback_metrics
+        self.of_step[trainer.global_step] = {n: float(metrics[n]) for n in metrics if "val" in n}
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize("at", [2, 4, 6])  # step 4 ends an epoch, step 6 the run
+def test_an_interrupted_validation_is_repeated(at: int, tmp_path: Path) -> None:
+    options = {"limit_val_batches": 4, "val_check_interval": 2, "num_sanity_val_steps": 0}
+
+    def small() -> Any:
+        return data("VAT", eval_batch_size=8)
+
+    metrics, first, second = Metrics(), Metrics(at), Metrics()
+    whole = fit(module("VAT"), small(), metrics, **options)
+    save = SaveOnSignal()
+    with pytest.raises(SystemExit) as stopped:
+        fit(module("VAT"), small(), first, save, every_step(tmp_path), **options)
+    assert stopped.value.code == 143
+    rest = fit(module("VAT"), small(), second, ckpt_path=Path(save.last_model_path), **options)
+    assert {**first.of_step, **second.of_step} == metrics.of_step
+    assert (at in first.of_step) == (at == 6)  # after the last step, it is not interrupted
+    assert at == 6 or equal(rest.state, whole.state)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_ctrl_c_saves_too_and_ends_at_once_the_second_time(tmp_path: Path) -> None:
+    save = SaveOnSignal()
+    with pytest.raises(SystemExit) as stopped:
+        fit(module("VAT"), data("VAT"), Send(signal.SIGINT, 2), save, every_step(tmp_path))
+    assert stopped.value.code == 130
+    assert torch.load(save.last_model_path, weights_only=True)["global_step"] == 3
+    twice, save = [Send(signal.SIGINT, 2), Send(signal.SIGINT, 2)], SaveOnSignal()
+    with pytest.raises(SystemExit):
+        fit(module("VAT"), data("VAT"), *twice, save, every_step(tmp_path / "twice"))
+    assert save.last_model_path == ""
+
+
+def test_a_signal_waits_for_the_end_of_accumulated_gradients(tmp_path: Path) -> None:
+    save, options = SaveOnSignal(), {"accumulate_grad_batches": 2, "max_steps": 4}
+    send = Send(signal.SIGTERM, 0)
+    with pytest.raises(SystemExit):
+        fit(module("VAT"), data("VAT"), send, save, every_step(tmp_path), **options)
+    loops = torch.load(save.last_model_path, weights_only=True)["loops"]["fit_loop"]
+    assert loops["epoch_loop.batch_progress"]["total"]["completed"] == 2
+
+
+def interrupt_runs(folder: Path, part: str, number: int) -> None:
+    words = [sys.executable, "-m", "tests.support.interrupting", str(folder), part]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert f"{number} runs interrupted" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("part", ["workers=2 ranks=1 SSL", "workers=2 ranks=2 UDA"])
+def test_schedulers_signal_every_process(part: str, tmp_path: Path) -> None:
+    interrupt_runs(tmp_path, f"SIGTERM group {part}", 1)
+
+
+@pytest.mark.slow
+def test_every_signal_to_every_kind_of_run(tmp_path: Path) -> None:
+    interrupt_runs(tmp_path, "", 48)
 
 
 def test_nothing_is_saved_where_checkpoints_are_off(tmp_path: Path) -> None:

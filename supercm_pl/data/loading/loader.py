@@ -18,6 +18,7 @@ from supercm_pl import distributed
 from supercm_pl.checks import check_size
 from supercm_pl.data.datasets import Samples, as_is
 from supercm_pl.data.loading.steps import POSITION, Part, StepDataset, StepSampler, row_order
+from supercm_pl.data.loading.workers import serve_until_told
 
 if TYPE_CHECKING:
     from supercm_pl.data.loading.iterable.blocks import Blocks
@@ -120,6 +121,7 @@ class PairedLoader:
             pin_memory=pin_memory,
             prefetch_factor=prefetch_factor,
             persistent_workers=num_workers > 0,
+            worker_init_fn=serve_until_told,
             generator=torch.Generator(),  # else an iterator would draw from the global generator
         )
         self._position = 0
