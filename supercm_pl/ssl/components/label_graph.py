@@ -84,21 +84,19 @@ class LabelGraph:
     def held_out_accuracy(self, rows: Array, labels: Array, num_classes: int) -> float | None:
         """Accuracy of Poisson learning on labels that it was not given, by cross-validation.
 
-        ``None`` if a class with labels has only one: nothing can be held out.
+        The only label of a class is never held out. ``None`` if every class has only one.
         """
         counts = np.bincount(labels, minlength=num_classes)
-        if counts[counts > 0].min() < 2:
-            return None
         order: Array = labels.argsort(kind="stable")
         fold = np.empty(len(rows), dtype=int)
         fold[order] = np.arange(len(rows)) - (np.cumsum(counts) - counts)[labels[order]]
-        fold %= min(5, counts[counts > 0].min())
-        right = 0
-        for held in range(fold.max() + 1):
-            known = fold != held
-            scores = self.scores(rows[known], labels[known], num_classes)
-            right += int((scores[rows[~known]].argmax(axis=1) == labels[~known]).sum())
-        return right / len(rows)
+        fold = np.where(counts[labels] > 1, fold % 5, -1)
+        right, tested = 0, int((fold >= 0).sum())
+        for number in range(fold.max() + 1):
+            held = fold == number
+            scores = self.scores(rows[~held], labels[~held], num_classes)
+            right += int((scores[rows[held]].argmax(axis=1) == labels[held]).sum())
+        return right / tested if tested else None
 
     def _partition(
         self, scores: Array, rows: Array, labels: Array, smallest: float, rounds: int = 20

@@ -62,6 +62,9 @@ def test_held_out_accuracy_is_that_of_labels_not_given():
     wrong = np.random.default_rng(0).permutation(labels[rows])
     assert graph.held_out_accuracy(rows, wrong, 3) < 0.8
     assert graph.held_out_accuracy(first_of_each(labels), np.arange(3), 3) is None
+    two_of_the_last = np.append(first_of_each(labels), 140)
+    assert graph.held_out_accuracy(two_of_the_last, np.array([0, 1, 2, 2]), 3) == 1.0
+    assert graph.held_out_accuracy(two_of_the_last, np.array([0, 1, 2, 0]), 3) < 1.0
 
 
 def step_with(features, labels, known, progress=0.0):
