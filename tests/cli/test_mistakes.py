@@ -95,7 +95,7 @@ MODEL = [
     ),
     (
         of("backbone", "backbones.MLP", "in_features: 63"),
-        "inputs must have 63 values per sample, the in_features, got shape (64, 1, 8, 8)",
+        "inputs must have 63 values per sample, the in_features, got shape (32, 1, 8, 8)",
     ),
     ("backbone: {init_args: {in_channels: 3}}", "images must have shape (N, 3, H, W) with H"),
 ]
