@@ -25,10 +25,10 @@ class PredictionWriter:
 
     def __init__(self, path: str | Path, classes: Sequence[str]) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._classes = classes
+        self._classes = [as_text(name) for name in classes]
         self._file = open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
         self._writer = csv.writer(self._file)
-        self._writer.writerow(["id", "class", "probability", *classes])
+        self._writer.writerow(["id", "class", "probability", *self._classes])
 
     def write(self, ids: Iterable[Any], probabilities: Tensor) -> None:
         """Write one row per sample.
@@ -40,12 +40,23 @@ class PredictionWriter:
         labels = probabilities.argmax(dim=1).tolist()
         for sample, label, row in zip(ids, labels, probabilities.tolist(), strict=True):
             shares = (f"{share:.6f}" for share in (row[label], *row))
-            self._writer.writerow([sample, self._classes[label], *shares])
+            self._writer.writerow([as_text(sample), self._classes[label], *shares])
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def as_text(cell: Any) -> Any:
+    """Put a quote before text that a spreadsheet would run as a formula, such as a file's name.
+
+    Example:
+        >>> as_text("=1+1.png"), as_text("a.png"), as_text(-1)
+        ("'=1+1.png", 'a.png', -1)
+    """
+    is_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if is_formula else cell
 
 
 class PredictionCSV(L.Callback):

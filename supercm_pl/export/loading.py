@@ -69,6 +69,8 @@ def load_classifier(
 def _settings(file: Path) -> dict[str, Any]:
     import yaml
 
+    if not file.is_file():  # reading a pipe could block forever
+        raise ValueError(f"there is no file {file}")
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
         raise ValueError(f"{file} is not the configuration of a run: it has no data")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import yaml
 from supercm_pl.report.snapshot import FOLDER, Snapshot
 from supercm_pl.viz.curves import Curve, read_curves
 
+# Bounds on files from strangers, far above those of real runs.
+_MOST_BYTES = {"config.yaml": 1_000_000, "metrics.csv": 200_000_000, "split.json": 200_000_000}
+_MOST_SETTINGS = 10_000
+_DEEPEST = 30
 # More stops make the slider unusable and the page larger.
 _MOST_SNAPSHOTS = 60
 
@@ -55,6 +60,10 @@ def read_run(folder: str | Path) -> Run:
         raise ValueError(
             f"{folder} is not a run: it has no config.yaml, metrics.csv or {FOLDER}/{hint}"
         )
+    for name, most in _MOST_BYTES.items():
+        if (folder / name).is_file() and (folder / name).stat().st_size > most:
+            raise ValueError(f"{folder / name} has more than {most:,} bytes")
+    snapshots = sorted(path for path in recorded.glob("step_*.npz") if path.is_file())
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     return Run(
         name="/".join(folder.resolve().parts[-2:]),
@@ -62,7 +71,7 @@ def read_run(folder: str | Path) -> Run:
         settings={} if text is None else _settings(text),
         curves=read_curves(metrics) if metrics.is_file() else {},
         split=_split(folder / "split.json"),
-        snapshots=[Snapshot.load(path) for path in _chosen(sorted(recorded.glob("step_*.npz")))],
+        snapshots=[Snapshot.load(path) for path in _chosen(snapshots)],
     )
 
 
@@ -75,20 +84,26 @@ def _chosen(paths: list[Path]) -> list[Path]:
 
 def _settings(text: str) -> dict[str, str]:
     try:
-        return dict(_flat(yaml.safe_load(text)))
-    except yaml.YAMLError:
+        return dict(islice(_flat(yaml.safe_load(text)), _MOST_SETTINGS))
+    except (yaml.YAMLError, RecursionError):
         return {}  # the page shows the text anyway
 
 
-def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+def _flat(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield values by dotted path. Few bytes can stand for endless ones, so it is a generator."""
+    items: Iterable[tuple[Any, Any]]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     if isinstance(value, dict) and value:
         items = value.items()
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        items = dict(enumerate(value)).items()
+    elif any(isinstance(item, dict | list) for item in inner):
+        items = enumerate(value)
     else:
-        return [(path, str(value))]
-    prefix = f"{path}." if path else ""
-    return [pair for key, item in items for pair in _flat(item, f"{prefix}{key}")]
+        yield path, str(value)
+        return
+    if depth < _DEEPEST:
+        prefix = f"{path}." if path else ""
+        for key, item in items:
+            yield from _flat(item, f"{prefix}{key}", depth + 1)
 
 
 def _split(path: Path) -> dict[str, int]:
@@ -96,7 +111,7 @@ def _split(path: Path) -> dict[str, int]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     parts = content.items() if isinstance(content, dict) else ()
     return {

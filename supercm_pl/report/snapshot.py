@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ FOLDER = "report"
 Array = npt.NDArray[Any]
 
 _FORMAT = "supercm_pl report 1"
+_MOST_BYTES = 500_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +80,7 @@ class Snapshot:
         try:
             # Opened here, because numpy leaves a damaged file open.
             with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                _check_size(file.zip)
                 if str(file["format"]) != _FORMAT:
                     raise ValueError(f"format must be {_FORMAT!r}, got {str(file['format'])!r}")
                 columns = {field.name: file[field.name] for field in fields(cls)}
@@ -116,3 +119,17 @@ class Snapshot:
                 raise ValueError(f"{name} must be in -1..{bound - 1}")
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 (M, H, W, C), got {self.images.shape}")
+
+
+def _check_size(archive: zipfile.ZipFile) -> None:
+    """Reject arrays that are larger than their file, which numpy would allocate at once."""
+    if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+    for member in archive.infolist():
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+        if math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} is shorter than its shape {shape}")

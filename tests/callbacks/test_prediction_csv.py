@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from supercm_pl.callbacks.prediction_csv import PredictionCSV
+from supercm_pl.callbacks.prediction_csv import PredictionCSV, PredictionWriter
 from tests.support.trainers import quiet_trainer
 
 # Lightning's advice for machines with many cores; there is nothing to read here.
@@ -120,3 +120,14 @@ def test_each_further_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
     callback.on_predict_start(Rank(), Answers())  # type: ignore[arg-type]
     callback.on_predict_end(Rank(), Answers())  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["out.rank2.csv"]
+
+
+def test_a_spreadsheet_runs_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    writer = PredictionWriter(path, ["=cmd", "b"])
+    writer.write(["+1.png", "-2.png", "@3.png", "4.png", -5], torch.eye(2)[[0, 0, 0, 1, 1]])
+    writer.close()
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    assert rows[0][3:] == ["'=cmd", "b"]
+    assert [row[0] for row in rows[1:]] == ["'+1.png", "'-2.png", "'@3.png", "4.png", "-5"]
+    assert [row[1] for row in rows[1:]] == ["'=cmd", "'=cmd", "'=cmd", "b", "b"]

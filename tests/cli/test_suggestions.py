@@ -28,6 +28,7 @@ def test_a_file_whose_folder_is_misspelled(tmp_path: Path) -> None:
         f"; did you mean {tmp_path / 'configs'}?"
     )
     assert nearest_file(tmp_path / "unlike" / "anything.yaml") == ""
+    assert nearest_file(tmp_path / "configs") == ""  # exists, but is a folder
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def nearest_file(path: str | Path) -> str:
     while not parent.is_dir() and parent != parent.parent:
         rest.insert(0, parent.name)
         parent = parent.parent
-    found = _nearest(rest[0], [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
+    names = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
+    found = _nearest(rest[0], names - {rest[0]})  # which exists, but is not a file
     if not found:
         return ""
     whole = parent.joinpath(found, *rest[1:])
