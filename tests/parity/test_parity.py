@@ -18,6 +18,9 @@ RECORDS = json.loads(RECORDED.read_text())
 # Sums in float32 there (DAN, JAN), and small numbers inside logarithms (CDAN+E, MDD).
 TOLERANCES = {"CDAN+E": 2e-5, "JAN": 2e-6}
 
+# Methods that no public code computes.
+WITHOUT_REFERENCE = {"LabelPropagation"}
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_loss_and_its_gradients_are_those_of_the_reference(name):
@@ -26,7 +29,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_reference(name):
 
 def test_every_method_has_a_reference():
     names = {name.split(",")[0].split("+")[0] for name in CASES if "validator" not in name}
-    assert names == set(SSL_METHODS) | set(UDA_METHODS)
+    assert names | WITHOUT_REFERENCE == set(SSL_METHODS) | set(UDA_METHODS)
 
 
 def test_every_reference_is_identified():
