@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from supercm_pl.data.sources.image_folders import first_three
 from supercm_pl.data.views import Views
 
 
@@ -69,6 +70,32 @@ class Contract:
         """Number of unlabeled samples; ``None`` if unknown or without a length."""
         number: int | None = getattr(self.data, "num_unlabeled", None)
         return number
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes of the data; ``None`` if unknown."""
+        number: int | None = getattr(self.data, "num_classes", None)
+        return number
+
+    def agree_on_classes(self) -> None:
+        """Give the module the number of classes of the data, or require that it has the same.
+
+        Raises:
+            ValueError: If the numbers differ, or neither side has one.
+        """
+        module: Any = self.module
+        if not hasattr(module, "take_num_classes"):
+            return
+        given, counted = module.num_classes, self.num_classes
+        if given is None and counted is None:
+            raise ValueError("num_classes can't be taken from the data: pass it to the model")
+        if given is None:
+            module.take_num_classes(counted)
+        elif counted is not None and given != counted:
+            raise ValueError(
+                f"num_classes of the model is {given}, but the data has {counted} classes, "
+                f"{first_three(self.class_names(counted))}: omit num_classes"
+            )
 
     def class_names(self, count: int) -> tuple[str, ...]:
         """The names of ``count`` classes; their numbers unless the data have as many names."""

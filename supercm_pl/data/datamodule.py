@@ -20,6 +20,7 @@ from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
+from supercm_pl.data.inspection import inspect_parts
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
@@ -210,9 +211,13 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Open the data, and describe them once before training."""
         self.contract = Contract.of(self.trainer)
         self.load()
+        self.contract.agree_on_classes()
         if stage == "fit" and not self._described:
             rank_zero_info(self.describe())
             self._described = True
+            parts = self.parts()
+            views = {name: self.contract.required_views(name) for name in parts}
+            inspect_parts(parts, views, self.transforms)
         if stage == "fit" and self.trainer is not None and not self.has_val_data:
             # Lightning warns about an empty loader, and would run an empty validation.
             self.trainer.limit_val_batches = 0

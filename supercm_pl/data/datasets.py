@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from supercm_pl.data.image_modes import eight_bit
 from supercm_pl.seeding import isolated_rng
 
 Indices = NDArray[np.int64]
@@ -248,8 +249,7 @@ def as_input(item: Any, index: int) -> Tensor:
 
 def image_tensor(image: Image.Image) -> Tensor:
     """A PIL image as ``uint8`` ``(C, H, W)``: one channel for grayscale, RGB for anything else."""
-    array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    tensor = torch.from_numpy(array)
+    tensor = torch.from_numpy(np.array(eight_bit(image)))
     return tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 

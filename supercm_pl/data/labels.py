@@ -28,7 +28,7 @@ def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
     size = dataset_length(dataset)
     with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
         reseed(0)
-        held = _held_labels(dataset)
+        held = held_labels(dataset)
         if held is not None:
             ends = {0, size - 1} if size and not isinstance(dataset, BatchedDataset) else set()
             if all(held[i] == _item_label(dataset, i, name) for i in ends):
@@ -36,6 +36,30 @@ def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
         if size > 1000:
             rank_zero_info(f"reading all {size:,} samples of {name}, which has no `targets`")
         return np.asarray([_item_label(dataset, i, name) for i in range(size)], dtype=np.int64)
+
+
+def held_labels(dataset: Any) -> Indices | None:
+    """Labels ``(N,)`` that a data set has at hand, without reading its items, else ``None``."""
+    if isinstance(dataset, Subset):
+        held = held_labels(dataset.dataset)
+        return None if held is None else held[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [held_labels(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if len(known) == len(parts) else None
+    if isinstance(dataset, TensorDataset):
+        values: Any = dataset.tensors[1] if len(dataset.tensors) > 1 else None
+    else:
+        values = getattr(dataset, "targets", getattr(dataset, "labels", None))
+    if values is None:
+        return None
+    transform = getattr(dataset, "target_transform", None)
+    if transform is not None:
+        values = [transform(value) for value in values]
+    try:
+        return as_labels(values, "targets", dataset_length(dataset))
+    except (TypeError, ValueError):
+        return None  # not the labels of the items: read those
 
 
 def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
@@ -97,29 +121,6 @@ def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
     if len(set(classes)) < len(classes):
         raise ValueError(f"classes must have different names, got {list(classes)}")
     return classes
-
-
-def _held_labels(dataset: Dataset[Any]) -> Indices | None:
-    if isinstance(dataset, Subset):
-        held = _held_labels(dataset.dataset)
-        return None if held is None else held[np.asarray(dataset.indices, dtype=np.int64)]
-    if isinstance(dataset, ConcatDataset):
-        parts = [_held_labels(part) for part in dataset.datasets]
-        known = [part for part in parts if part is not None]
-        return np.concatenate(known) if len(known) == len(parts) else None
-    if isinstance(dataset, TensorDataset):
-        values: Any = dataset.tensors[1] if len(dataset.tensors) > 1 else None
-    else:
-        values = getattr(dataset, "targets", getattr(dataset, "labels", None))
-    if values is None:
-        return None
-    transform = getattr(dataset, "target_transform", None)
-    if transform is not None:
-        values = [transform(value) for value in values]
-    try:
-        return as_labels(values, "targets", dataset_length(dataset))
-    except (TypeError, ValueError):
-        return None  # not the labels of the items: read those
 
 
 def _item_label(dataset: Dataset[Any], index: int, name: str) -> int:

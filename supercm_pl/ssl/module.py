@@ -63,7 +63,7 @@ class SSLModule(SuperCMModule):
     def __init__(
         self,
         backbone: nn.Module,
-        num_classes: int,
+        num_classes: int | None = None,
         methods: Method | Sequence[Method] = (),
         *,
         cm_weight: float = 0.5,
@@ -76,6 +76,10 @@ class SSLModule(SuperCMModule):
             check_joint_batch_norm(self.methods, batch_norm, "all")
         joint = any(method.joint_batch_norm for method in self.methods)
         self.batch_norm: BatchNormPolicy = batch_norm or ("all" if joint else "labeled")
+
+    def build_head(self, num_classes: int) -> None:
+        """Create the head, what the methods need of it, and the metrics."""
+        super().build_head(num_classes)
         self.val_metrics = EvaluationMetrics(num_classes, prefix="val/")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/")
 

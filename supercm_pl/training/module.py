@@ -10,15 +10,17 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Unpack
 
-from supercm_pl._lightning import batches_done, exclude_from_ddp
+from supercm_pl._lightning import batches_done, exclude_from_ddp, hyperparameters_given
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
 from supercm_pl.data.contract import Contract
+from supercm_pl.data.labels import held_labels
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -86,7 +88,7 @@ class SuperCMModule(ClusteringNetwork):
     def __init__(
         self,
         backbone: nn.Module,
-        num_classes: int,
+        num_classes: int | None,
         methods: Method | Sequence[Method],
         *,
         cm_weight: float,
@@ -112,8 +114,6 @@ class SuperCMModule(ClusteringNetwork):
         self.cm_ramp = cm_ramp
         self.centroid_threshold = centroid_threshold
         self.methods = nn.ModuleList(chosen)  # type: ignore[assignment]
-        for method in self.methods:
-            method.build(self.feature_extractor, self.head)
         # If a class were the default, jsonargparse would apply its settings to any other class.
         self._optimizer = torch.optim.AdamW if optimizer is None else optimizer
         self._lr_scheduler = lr_scheduler
@@ -122,9 +122,25 @@ class SuperCMModule(ClusteringNetwork):
         self._randomness = StepRandomness()
         self._seed: int | None = None
         self._num_unlabeled: int | None = None
+        self.step_values: dict[str, Tensor] = {}
+        if num_classes is not None:
+            self.build_head(num_classes)
+
+    def build_head(self, num_classes: int) -> None:
+        """Create the head, and what the methods need of it."""
+        super().build_head(num_classes)
+        for method in self.methods:
+            method.build(self.feature_extractor, self.head)
         # All ranks compute the same centroids, so there is nothing to broadcast.
         exclude_from_ddp(self, [f"head.{name}" for name, _ in self.head.named_buffers()])
-        self.step_values: dict[str, Tensor] = {}
+
+    def take_num_classes(self, num_classes: int) -> None:
+        """Build the head of a module without ``num_classes``, which checkpoints then contain."""
+        self.build_head(num_classes)
+        for part in (self.head, *self.methods):
+            part.to(self.device, self.dtype)  # type: ignore[arg-type]
+        with hyperparameters_given({**self.hparams, "num_classes": num_classes}):
+            self.save_hyperparameters()
 
     @property
     def progress(self) -> float:
@@ -171,10 +187,24 @@ class SuperCMModule(ClusteringNetwork):
     def setup(self, stage: str) -> None:
         """Read seed and number of unlabeled samples; a subclass that overrides it must call it."""
         super().setup(stage)
+        contract = Contract.of(self.trainer)
+        contract.agree_on_classes()
         if stage == "fit":
             # Keep values, not the contract: a copy of the module must not copy the data.
-            contract = Contract.of(self.trainer)
             self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
+
+    def on_train_start(self) -> None:
+        """Warn if labeled data without a data module lack classes, where labels are at hand."""
+        loaders = None if Contract.of(self.trainer).num_classes else self.trainer.train_dataloader
+        labeled = loaders.get(self.labeled_part) if isinstance(loaders, Mapping) else None
+        labels = held_labels(getattr(labeled, "dataset", None))
+        found = self.num_classes if labels is None else len(set(labels.tolist()))
+        if found != self.num_classes:
+            rank_zero_warn(
+                f"num_classes is {self.num_classes}, but the labeled data has samples of only "
+                f"{found} classes: classes without samples distort the CM loss",
+                category=RuntimeWarning,
+            )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the random draws of the step by seed, step and rank."""

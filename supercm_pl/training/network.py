@@ -58,7 +58,8 @@ class ClusteringNetwork(L.LightningModule):
 
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
-        num_classes: Number of classes ``K``, at least 2.
+        num_classes: Number of classes ``K``, at least 2; ``None``: that of the data module, in its
+            ``setup``. A different number in the data is an error.
         bottleneck: Size of a linear layer with batch norm and ReLU between backbone and head;
             ``None``: no such layer.
         feature_size: Number ``d`` of features of the backbone; ``None``: read from the backbone.
@@ -71,10 +72,12 @@ class ClusteringNetwork(L.LightningModule):
         **options: Options of :class:`~supercm_pl.ClusteringHead`.
     """
 
+    head: ClusteringHead
+
     def __init__(
         self,
         backbone: nn.Module,
-        num_classes: int,
+        num_classes: int | None = None,
         *,
         bottleneck: int | None = None,
         feature_size: int | None = None,
@@ -83,7 +86,8 @@ class ClusteringNetwork(L.LightningModule):
         **options: Unpack[HeadOptions],
     ) -> None:
         super().__init__()
-        check_at_least("num_classes", num_classes, 2)
+        if num_classes is not None:
+            check_at_least("num_classes", num_classes, 2)
         check_object("backbone", backbone, nn.Module, "MLP(64, (32,))")
         for name, size in (("bottleneck", bottleneck), ("feature_size", feature_size)):
             if size is not None:
@@ -97,7 +101,17 @@ class ClusteringNetwork(L.LightningModule):
         self.num_classes = num_classes
         size = find_feature_size(backbone) if feature_size is None else feature_size
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
-        self.head = ClusteringHead(bottleneck or size, num_classes, **options)
+        # The head's place among the modules, and so that of its parameters in an optimizer.
+        self.register_module("head", None)
+        self._head_options: dict[str, Any] = {"in_features": bottleneck or size, **options}
+
+    def build_head(self, num_classes: int) -> None:
+        """Create the head; a subclass also creates what depends on the number of classes.
+
+        The constructor calls it, or the start of training if ``num_classes`` is then known first.
+        """
+        self.num_classes = num_classes
+        self.head = ClusteringHead(num_classes=num_classes, **self._head_options)
 
     @restricted_classmethod
     def load_from_checkpoint(
@@ -149,6 +163,10 @@ class ClusteringNetwork(L.LightningModule):
 
     def forward_outputs(self, inputs: Tensor) -> Outputs:
         """Run a forward pass: features, logits and assignments of inputs ``(N, ...)``."""
+        if self.num_classes is None:
+            raise RuntimeError(
+                "num_classes is not known before training with a data module: pass it to the module"
+            )
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         features = self.backbone(inputs)

@@ -87,7 +87,7 @@ class UDAModule(SuperCMModule):
     def __init__(
         self,
         backbone: nn.Module,
-        num_classes: int,
+        num_classes: int | None = None,
         methods: Method | Sequence[Method] = (),
         *,
         validators: Validator | Sequence[Validator] = (),
@@ -104,6 +104,10 @@ class UDAModule(SuperCMModule):
         )
         chosen = as_objects("validators", validators, Validator, "SND()")  # type: ignore[type-abstract]
         self.validators = nn.ModuleList(chosen)
+
+    def build_head(self, num_classes: int) -> None:
+        """Create the head, what the methods need of it, and the metrics."""
+        super().build_head(num_classes)
         self.source_metrics = EvaluationMetrics(num_classes, prefix="val/source_")
         self.oracle_metrics = EvaluationMetrics(num_classes, prefix="val/oracle_target_")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")

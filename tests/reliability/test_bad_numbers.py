@@ -46,7 +46,6 @@ MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"backbone": None}, TypeError, "backbone must be an object such as MLP.* got None"),
     ({"backbone": "resnet"}, TypeError, "backbone must be an object such as MLP.* got 'resnet'"),
     ({"backbone": MLP}, TypeError, "backbone must be an object such as MLP.* got <class"),
-    ({"num_classes": None}, TypeError, "num_classes must be an int, got None"),
     ({"num_classes": 3.0}, TypeError, r"num_classes must be an int, got 3\.0"),
     ({"num_classes": True}, TypeError, "num_classes must be an int, got True"),
     ({"num_classes": 1}, ValueError, "num_classes must be at least 2, got 1"),

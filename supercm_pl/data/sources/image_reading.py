@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from supercm_pl.checks import check_size
 from supercm_pl.data.datasets import BatchedDataset, Indices, image_tensor
+from supercm_pl.data.image_modes import eight_bit
 from supercm_pl.data.sources.base import Source
 
 # A file's suffix does not prove its format. Pillow decodes many more formats, of old programs and
@@ -24,7 +24,9 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 class ImageSource(Source):
     """Base of the sources of image files.
 
-    Every image is rotated by its EXIF data, converted to RGB or grayscale, and resized to a square.
+    Every image is rotated by its EXIF data, converted to RGB or grayscale by
+    :func:`~supercm_pl.data.image_modes.eight_bit`, which puts transparent images on white and
+    scales deeper ones to 8 bits, and resized to a square.
 
     Args:
         image_size: Side of the square in pixels.
@@ -86,10 +88,6 @@ def read_image(path: Path, size: tuple[int, int], grayscale: bool = False) -> Te
             # Lets JPEG decode at a fraction of a large photo's size.
             file.draft("L" if grayscale else "RGB", (width, height))
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits per pixel, which convert() would clip to 255
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-            if image.mode in ("P", "PA"):  # palettes may have transparency that RGB can't hold
-                image = image.convert("RGBA")
             return converted(image, size, grayscale)
     except (OSError, SyntaxError, ValueError, *_BOMBS) as error:
         raise ValueError(f"can't read the image {path}: {error}") from error
@@ -97,7 +95,7 @@ def read_image(path: Path, size: tuple[int, int], grayscale: bool = False) -> Te
 
 def converted(image: Image.Image, size: tuple[int, int] | None, grayscale: bool) -> Tensor:
     """A PIL image as ``uint8`` ``(C, height, width)``, RGB or grayscale, resized if ``size``."""
-    image = image.convert("L" if grayscale else "RGB")
+    image = eight_bit(image).convert("L" if grayscale else "RGB")
     if size is not None:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return image_tensor(image)

@@ -1,0 +1,96 @@
+"""A look at a few samples before training, for faults that would raise no error in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from supercm_pl.data.datasets import Samples, as_float
+from supercm_pl.data.loading.steps import Part
+from supercm_pl.data.views import kind_of, make_view
+from supercm_pl.seeding import isolated_rng
+
+_SAMPLES = 8
+_DRAWS = 6
+
+
+def inspect_parts(
+    parts: Mapping[str, Part],
+    views: Mapping[str, Iterable[str]],
+    transforms: Mapping[str, nn.Module | None],
+) -> None:
+    """Look at eight samples of each part, and at the transforms of other packages.
+
+    Args:
+        parts: Parts of the training data; those without a length are skipped.
+        views: The required views of each part.
+        transforms: Transforms of the data module, by view.
+
+    Raises:
+        ValueError: If images are floats in the range of ``uint8``, or a transform draws its random
+            numbers once for the whole batch.
+    """
+    checked: set[str] = set()
+    for name, part in parts.items():
+        samples = part.samples
+        if not isinstance(samples, Samples) or not len(samples):
+            continue
+        positions = np.unique(np.linspace(0, len(samples) - 1, _SAMPLES).astype(np.int64))
+        with isolated_rng() as reseed:  # random transforms of a data set
+            reseed(0)
+            batch = samples.fetch(positions)
+        inputs = batch if isinstance(batch, Tensor) else batch[0]
+        if inputs.ndim != 4:
+            continue
+        _check_scale(name, inputs)
+        inputs = as_float(inputs)
+        if bool((inputs.flatten(1).std(dim=1) < 1 / 255).all()):
+            rank_zero_warn(
+                f"all of {len(inputs)} images looked at in the {name} part are nearly constant: "
+                "check how they are read",
+                category=RuntimeWarning,
+            )
+        for kind in {kind_of(view) for view in views.get(name, ())} - checked:
+            if kind in transforms and _is_foreign(transforms[kind]):
+                _check_draws(kind, inputs[:1], transforms)
+            checked.add(kind)
+
+
+def _check_scale(name: str, images: Tensor) -> None:
+    if images.dtype == torch.uint8 or bool(images.min() < 0):
+        return
+    largest = float(images.max())
+    whole = bool((images == images.round()).all())
+    if 2 < largest <= 255 and (whole or largest > 127):
+        raise ValueError(
+            f"images of the {name} part are floats from 0 to {largest:g}, but transforms and "
+            f"backbones require [0, 1]: divide by {255 if largest > 127 else largest:g}, or pass "
+            "uint8, which is divided by 255"
+        )
+
+
+def _is_foreign(transform: nn.Module | None) -> bool:
+    leaves = [] if transform is None else [m for m in transform.modules() if not [*m.children()]]
+    return any(not type(leaf).__module__.startswith("supercm_pl.") for leaf in leaves)
+
+
+def _check_draws(kind: str, image: Tensor, transforms: Mapping[str, nn.Module | None]) -> None:
+    equal = image.expand(_SAMPLES, *image.shape[1:]).contiguous()
+    with isolated_rng() as reseed, torch.no_grad():
+        draws = []
+        for seed in range(_DRAWS):
+            reseed(seed)
+            views = make_view(kind, equal, transforms)
+            if not torch.equal(views, views[:1].expand_as(views)):
+                return
+            draws.append(views[0])
+    if any(one.shape != draws[0].shape or not torch.equal(one, draws[0]) for one in draws):
+        raise ValueError(
+            f"the {kind} transform draws once for the whole batch, so that all images get the same "
+            "crop, flip or color: use transforms that draw for each image, such as those of "
+            "supercm_pl.data.transforms or kornia"
+        )
