@@ -133,6 +133,11 @@ class Method(nn.Module, ABC):
         return True
 
     @property
+    def needs_progress(self) -> bool:
+        """Whether the method depends on ``step.progress``, which a run without a limit lacks."""
+        return self.ramp is not None
+
+    @property
     def name(self) -> str:
         """The name in logs, the class name in snake case."""
         return snake_case(type(self).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from supercm_pl.training.batch_norm import evaluation_mode
 from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
+from supercm_pl.training.progress import number_of_steps, progress_by_steps, progress_by_time
 from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.randomness import StepRandomness
 from supercm_pl.training.step import Outputs, Step, TrainingFeatures
@@ -122,6 +124,8 @@ class SuperCMModule(ClusteringNetwork):
         self._randomness = StepRandomness()
         self._seed: int | None = None
         self._num_unlabeled: int | None = None
+        self._time_share = math.nan
+        self._adjusts_schedule = False
         self.step_values: dict[str, Tensor] = {}
         if num_classes is not None:
             self.build_head(num_classes)
@@ -144,11 +148,15 @@ class SuperCMModule(ClusteringNetwork):
 
     @property
     def progress(self) -> float:
-        """Fraction of the run's optimizer steps already taken, in ``[0, 1]``; 0 outside ``fit``."""
+        """Fraction of the run that is over, in ``[0, 1]``; 0 outside ``fit``.
+
+        The fraction of the optimizer steps already taken, or of ``max_time``, whichever is larger;
+        NaN in a run without a limit of either.
+        """
         if self._trainer is None or not self.trainer.training:
             return 0.0
-        total = self.trainer.estimated_stepping_batches
-        return min(self.trainer.global_step / total, 1.0)
+        shares = (progress_by_steps(self.trainer), self._time_share)
+        return max((share for share in shares if not math.isnan(share)), default=math.nan)
 
     @property
     def required_views(self) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -194,7 +202,22 @@ class SuperCMModule(ClusteringNetwork):
             self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
 
     def on_train_start(self) -> None:
-        """Warn if labeled data without a data module lack classes, where labels are at hand."""
+        """Require a known length where it matters, and labeled samples of all classes.
+
+        Raises:
+            ValueError: If a ramp, a method or the learning rate depends on the progress of a run
+                without a limit of steps, epochs or time.
+        """
+        self._time_share = progress_by_time(self.trainer)
+        users = [method.name for method in self.methods if method.needs_progress]
+        users += ["cm_ramp"] if self.cm_ramp is not None else []
+        users += ["lr_scheduler"] if self._adjusts_schedule else []
+        if users and math.isnan(self.progress):
+            raise ValueError(
+                f"the run has no limit, which {' and '.join(users)} require: set max_steps or "
+                "max_time of the trainer"
+            )
+        # Labels of loaders without a data module, where they are at hand.
         loaders = None if Contract.of(self.trainer).num_classes else self.trainer.train_dataloader
         labeled = loaders.get(self.labeled_part) if isinstance(loaders, Mapping) else None
         labels = held_labels(getattr(labeled, "dataset", None))
@@ -208,6 +231,7 @@ class SuperCMModule(ClusteringNetwork):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the random draws of the step by seed, step and rank."""
+        self._time_share = progress_by_time(self.trainer)
         if self.compile_mode is not None:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         if self._seed is not None:
@@ -363,6 +387,12 @@ class SuperCMModule(ClusteringNetwork):
         for method in self.methods:
             method.after_step(self.feature_extractor, self.head)
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the schedule, which in a run limited by time ends when that does."""
+        if self._adjusts_schedule and self.progress > 0:
+            scheduler.total_steps = max(round(self.trainer.global_step / self.progress), 1)
+        super().lr_scheduler_step(scheduler, metric)
+
     def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
         """Select labels and required views of a training batch."""
         check_form(batch, self.labeled_part, self.unlabeled_part)
@@ -407,7 +437,12 @@ class SuperCMModule(ClusteringNetwork):
                 "configure_optimizers to set the metric that it monitors"
             )
         if getattr(scheduler, "total_steps", 0) is None:
-            scheduler.total_steps = int(self.trainer.estimated_stepping_batches)  # type: ignore[attr-defined]
+            total = number_of_steps(self.trainer)
+            self._adjusts_schedule = total == math.inf or not math.isnan(
+                progress_by_time(self.trainer)
+            )
+            if total < math.inf:
+                scheduler.total_steps = int(total)  # type: ignore[attr-defined]
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

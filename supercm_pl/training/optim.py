@@ -55,7 +55,8 @@ class WarmupCosineLR(LRScheduler):
         optimizer: The optimizer whose rates are scheduled.
         warmup_steps: Steps of linear warm-up, ``>= 0``. Even the first step has a positive rate.
         total_steps: Length of the run in optimizer steps. ``None``: the modules of this package
-            set it to that of the trainer, for any schedule with this attribute.
+            set it to that of the trainer, for any schedule with this attribute; under ``max_time``,
+            to what remains at the present speed.
         final_factor: Fraction of the base rate at the end, in ``[0, 1]``.
         last_epoch: The step to resume from, as in every PyTorch schedule.
 

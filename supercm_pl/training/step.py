@@ -60,7 +60,8 @@ class Step:
         index: ``(N_u,)`` int64, the numbers of the unlabeled samples in their part of the data;
             ``None`` unless a method has ``needs_index``.
         num_unlabeled: Number of samples in that part; ``None`` if the data module does not know.
-        progress: Fraction of the run's optimizer steps already taken, in ``[0, 1]``.
+        progress: Fraction of the run that is over, in ``[0, 1]``: of its optimizer steps, or of
+            ``max_time``; NaN in a run without a limit.
         extra_forward: Runs a further forward pass of inputs ``(N, ...)``, with gradients unless
             the caller turns them off. Batch norm follows the module's ``batch_norm``.
         forward_frozen_bn: The same, but the running statistics of batch norm stay as they are.

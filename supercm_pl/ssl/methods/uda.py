@@ -62,6 +62,11 @@ class UDA(Method):
         self.tsa = check_choice("tsa", tsa, get_args(SignalAnnealing))
         self.replaces_supervised = tsa != "none"
 
+    @property
+    def needs_progress(self) -> bool:
+        """Whether the method depends on ``step.progress``."""
+        return self.tsa != "none" or super().needs_progress
+
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak and strong views of the unlabeled samples."""
         predicted = probabilities(step.unlabeled["weak"].logits)

@@ -41,6 +41,11 @@ class AdversarialMethod(Method):
         self.reversal = AdversarialRampUp() if reversal is None else reversal
         self.max_reversal = check_not_negative("max_reversal", max_reversal)
 
+    @property
+    def needs_progress(self) -> bool:
+        """Whether the method depends on ``step.progress``."""
+        return True
+
     def reversal_at(self, progress: float) -> float:
         """``λ`` at ``progress``."""
         return self.max_reversal * self.reversal(progress)

@@ -95,6 +95,11 @@ class ADDA(Method):
         self.forgotten = False
         self._set_stage(adapting=False)
 
+    @property
+    def needs_progress(self) -> bool:
+        """Whether the method depends on ``step.progress``."""
+        return True
+
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Create the discriminator, and a place for the source's encoder."""
         self.discriminator.build(head.in_features)
