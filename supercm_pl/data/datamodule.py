@@ -73,7 +73,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         strong: Transform that makes the strong view; required by some methods.
         preprocess: Transform of all inputs before the views and in evaluation, such as
             :class:`~supercm_pl.data.ZCA`. If it has a method ``fit`` and is not ``fitted``, it is
-            fitted to the training inputs at its first use. Checkpoints contain it.
+            fitted to the training inputs at its first use. Checkpoints contain it, and the module
+            applies it to inputs that come without the data module.
         steps_per_epoch: Training batches of an epoch; ``None``: one pass over the longest part.
             Required if unlabeled samples come from an ``IterableDataset``.
         eval_batch_size: Samples of a batch in validation, test and prediction, 1 or more.
@@ -90,6 +91,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         ValueError: If a number is out of range; at the start of training, if ``keep_on_device`` is
             ``True`` and data are not in memory.
     """
+
+    prepares_inputs = True  # else the module does it
 
     def __init__(
         self,
@@ -132,6 +135,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
+        self._val_limit: int | float | None = None
 
     @property
     @abstractmethod
@@ -212,6 +216,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self.contract = Contract.of(self.trainer)
         self.load()
         self.contract.agree_on_classes()
+        if hasattr(self.contract.module, "use_preprocess"):
+            self.contract.module.use_preprocess(self.preprocess)
         if stage == "fit" and not self._described:
             rank_zero_info(self.describe())
             self._described = True
@@ -220,7 +226,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             inspect_parts(parts, views, self.transforms)
         if stage == "fit" and self.trainer is not None and not self.has_val_data:
             # Lightning warns about an empty loader, and would run an empty validation.
-            self.trainer.limit_val_batches = 0
+            self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
 
     def train_dataloader(self) -> PairedLoader:
         """Batches of all training parts; see :class:`~supercm_pl.data.PairedLoader`."""
@@ -267,6 +273,15 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Free what training kept on the device."""
         if stage in (None, "fit"):
             self._resident = {}
+            self._restore_trainer()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Restore the trainer."""
+        self._restore_trainer()
+
+    def _restore_trainer(self) -> None:
+        if self.trainer is not None and self._val_limit is not None:
+            self.trainer.limit_val_batches, self._val_limit = self._val_limit, None
 
     def evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
         """Batches, in order, of a data set whose ``__getitems__`` returns a whole batch."""

@@ -1,5 +1,6 @@
 """SuperCM as a scikit-learn estimator for vectors, without Lightning or configurations."""
 
+from supercm_pl.estimator.labeled_k_fold import LabeledKFold
 from supercm_pl.estimator.supercm_classifier import SuperCMClassifier
 
-__all__ = ["SuperCMClassifier"]
+__all__ = ["LabeledKFold", "SuperCMClassifier"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
 
-__all__ = ["encode_labels", "is_labeled", "validate_data"]
+__all__ = ["check_not_missing", "encode_labels", "is_labeled", "validate_data"]
 
 try:
     from sklearn.utils.validation import validate_data
@@ -20,26 +21,33 @@ except ImportError:  # scikit-learn before 1.6
         return estimator._validate_data(*arrays, **options)
 
 
-def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which of the N samples have a label, that is other than the number -1.
-
-    Raises:
-        ValueError: If -1 is a string.
-    """
-    if y.dtype.kind not in "US":
-        return np.asarray(y != -1, dtype=bool)
-    if (y == np.asarray("-1").astype(y.dtype.kind)).any():
+def check_not_missing(y: Any) -> None:
+    """Require labels without None and NaN, of pandas and as text too, else a ``ValueError``."""
+    listed = np.asarray(y, dtype=object).ravel()
+    missing = [
+        value
+        for value in listed
+        if value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and value == "nan")
+    ]
+    if missing:
         raise ValueError(
-            "y must not contain the string '-1', got a string dtype; for string classes with "
-            "unlabeled samples, use dtype object and the number -1"
+            f"y must be -1 where a sample has no label, got {missing[0]}; in strings, '-1'"
         )
-    return np.ones(len(y), dtype=bool)
+
+
+def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of the N samples have a label: not -1, and in strings not ``"-1"``."""
+    text = y.dtype.kind in "US" or (y.dtype == object and len(y) > 0 and isinstance(y[0], str))
+    if y.dtype.kind == "S":
+        return np.asarray(y != b"-1", dtype=bool)
+    return np.asarray(y != ("-1" if text else -1), dtype=bool)
 
 
 def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Find the classes and number the labels; -1 means no label.
-
-    String classes need an array of dtype ``object``, which can also contain the number -1.
+    """Find the classes and number the labels; -1, in strings ``"-1"``, means no label.
 
     Args:
         y: Shape (N,).
@@ -49,13 +57,19 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
     Raises:
         TypeError: If classes have several types.
-        ValueError: If there is no label, if labels are continuous, or if -1 is a string.
+        ValueError: If there are labels of fewer than two classes, labels are continuous, or
+            strings are mixed with numbers.
 
     Example:
-        >>> classes, labels = encode_labels(np.array(["rose", -1, "aster", "rose"], dtype=object))
+        >>> classes, labels = encode_labels(np.array(["rose", -1, "aster", "rose"]))
         >>> classes.tolist(), labels.tolist()
         (['aster', 'rose'], [1, -1, 0, 1])
     """
+    if y.dtype == object and len({isinstance(value, str) for value in y}) == 2:
+        raise ValueError(
+            "y must not mix strings and numbers, which scikit-learn does not stratify: pass "
+            "y.astype(str), where '-1' means no label"
+        )
     labeled = is_labeled(y)
     if not labeled.any():
         raise ValueError("y must have at least one labeled sample, got -1 (unlabeled) throughout")
@@ -66,4 +80,9 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     encoder = LabelEncoder()
     labels = np.full(len(y), -1, dtype=np.int64)
     labels[labeled] = encoder.fit_transform(known)
+    if len(encoder.classes_) < 2:
+        raise ValueError(
+            f"y must have labels of at least two classes, got only class {encoder.classes_[0]!r}"
+            + ("" if labeled.all() else "; -1 means no label, so it cannot be a class")
+        )
     return encoder.classes_, labels

@@ -24,7 +24,12 @@ from torch import Tensor
 
 from supercm_pl.checks import check_not_negative, check_positive
 from supercm_pl.clustering import CentroidMode
-from supercm_pl.estimator._validation import encode_labels, is_labeled, validate_data
+from supercm_pl.estimator._validation import (
+    check_not_missing,
+    encode_labels,
+    is_labeled,
+    validate_data,
+)
 from supercm_pl.estimator.fitting import Network, Walk, build_network, train
 
 __all__ = ["SuperCMClassifier"]
@@ -45,8 +50,8 @@ class SuperCMClassifier(
 
     It trains a small network with L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025).
     CM is the clustering loss, whose centroids are the class means of the labeled features. As in
-    scikit-learn's semi-supervised estimators, ``y`` is -1 for unlabeled samples. For string classes
-    with unlabeled samples, use an array of dtype ``object``.
+    scikit-learn's semi-supervised estimators, ``y`` is -1 for unlabeled samples, and ``"-1"`` among
+    strings. In cross-validation, use :class:`LabeledKFold`, which tests on labeled samples only.
 
     A fit takes about a second on one core, and longer beyond about 20,000 samples, because the
     neighbor search is brute force. Results depend only on ``random_state`` and the data.
@@ -131,16 +136,19 @@ class SuperCMClassifier(
 
         Args:
             X: Shape (N, n_features), N ≥ 2, finite.
-            y: Shape (N,): classes, or -1 for no label.
+            y: Shape (N,): numbers or strings, at least two classes; -1 or ``"-1"`` is no label.
 
         Returns:
             This estimator.
 
         Raises:
             TypeError: If a parameter has the wrong type, or classes have several types.
-            ValueError: If a parameter is out of range, data are invalid, or no sample has a label.
+            ValueError: If a parameter is out of range, data are invalid, or fewer than two classes
+                have labels.
         """
         self._check_parameters()
+        if y is not None:
+            check_not_missing(y)
         rows, targets = validate_data(self, X, y, dtype=_FLOATS, ensure_min_samples=2)
         self.classes_, labels = encode_labels(targets)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2)
@@ -223,6 +231,7 @@ class SuperCMClassifier(
         Raises:
             ValueError: If no sample has a label.
         """
+        check_not_missing(y)
         targets = column_or_1d(y)
         check_consistent_length(X, targets, sample_weight)
         labeled = is_labeled(targets)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from supercm_pl.checkpoints.building import build, hyperparameters_of, load_module
+from supercm_pl.checkpoints.building import hyperparameters_of, load_module
+from supercm_pl.checkpoints.data_state import data_state, load_preprocess
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checkpoints.trust import named_in, trusted_names
 from supercm_pl.export.classifier import Classifier
@@ -56,13 +55,16 @@ def load_classifier(
     trusted = trusted_names(trust)
     own = named_in(settings.get("model"))
     module = load_module(SuperCMModule, content, trust=trusted | own)
-    state = _data_state(content)
+    state = data_state(content)
     shape = input_shape or state.get("input_shape")
     if shape is None:
         raise ValueError(f"{path} has no input shape: pass it, such as 3,32,32")
     names = classes or state.get("classes") or [str(k) for k in range(module.num_classes)]
     named = (settings.get("data", {}).get("init_args") or {}).get("preprocess")
-    preprocess = _preprocess(path, state, named, trusted)
+    try:
+        preprocess = load_preprocess(state, named, trusted)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; pass the config.yaml of the run") from error
     return Classifier(module, names, shape, preprocess=preprocess, uint8=uint8)
 
 
@@ -75,27 +77,3 @@ def _settings(file: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
         raise ValueError(f"{file} is not the configuration of a run: it has no data")
     return settings
-
-
-def _data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    # Lightning saves the state of a data module under the name of its class.
-    states = (state for state in content.values() if isinstance(state, dict))
-    return next((state for state in states if "fingerprint" in state), {})
-
-
-def _preprocess(
-    path: Path, state: Mapping[str, Any], named: Any, trust: frozenset[str]
-) -> nn.Module | None:
-    if "preprocess" not in state:
-        return None
-    known = named or state.get("preprocess_class")
-    known = {"class_path": known} if isinstance(known, str) else known
-    if not isinstance(known, Mapping) or "class_path" not in known:
-        raise ValueError(
-            f"{path} has no class path of its preprocessing: pass the config.yaml of the run"
-        )
-    preprocess = build(known, trust | named_in(named))
-    if not isinstance(preprocess, nn.Module):
-        raise ValueError(f"the preprocessing of {path} must be a module, got {known['class_path']}")
-    preprocess.load_state_dict(state["preprocess"])
-    return preprocess

@@ -14,9 +14,11 @@ from supercm_pl._lightning import restricted_classmethod
 from supercm_pl.backbones.features import Bottleneck
 from supercm_pl.backbones.features import feature_size as find_feature_size
 from supercm_pl.checkpoints.building import load_module, read_hyperparameters
+from supercm_pl.checkpoints.data_state import data_state, load_preprocess
 from supercm_pl.checkpoints.files import forget_other_files, read_checkpoint
 from supercm_pl.checks import check_at_least, check_choice, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
+from supercm_pl.data.datasets import as_float
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
 from supercm_pl.training.batch_norm import fixed_statistics
@@ -73,6 +75,8 @@ class ClusteringNetwork(L.LightningModule):
     """
 
     head: ClusteringHead
+    _preprocess: list[nn.Module]
+    _lacks: str | None
 
     def __init__(
         self,
@@ -98,6 +102,7 @@ class ClusteringNetwork(L.LightningModule):
         if channels_last:
             backbone.to(memory_format=torch.channels_last)
         self.compile_mode = compile_mode
+        self.use_preprocess(None)
         self.num_classes = num_classes
         size = find_feature_size(backbone) if feature_size is None else feature_size
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
@@ -144,6 +149,43 @@ class ClusteringNetwork(L.LightningModule):
         """Make callbacks forget files outside the folders of the run."""
         if self._trainer is not None:
             forget_other_files(self._trainer, checkpoint)
+        state = data_state(checkpoint)
+        if "preprocess" in state and not self._preprocess:
+            try:
+                self.use_preprocess(load_preprocess(state))
+            except ValueError:  # the user's own class, which only a data module has then
+                self._lacks = str(state.get("preprocess_class"))
+
+    def use_preprocess(self, preprocess: nn.Module | None) -> None:
+        """Apply a fitted module to inputs that no data module has prepared.
+
+        The data module calls it with its ``preprocess``, and so do checkpoints.
+        """
+        # In a list: its parameters and buffers are those of the data module, not of this one.
+        self._preprocess, self._lacks = [] if preprocess is None else [preprocess], None
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Convert inputs ``(N, ...)`` of the data to those of the backbone, as in training.
+
+        ``uint8`` becomes floats in ``[0, 1]``, and the data module's ``preprocess`` follows.
+
+        Raises:
+            ValueError: If the model was trained with one that its checkpoint can't rebuild.
+        """
+        if self._lacks is not None:
+            raise ValueError(
+                f"the model was trained on inputs that {self._lacks} had preprocessed: pass the "
+                "fitted object to use_preprocess, or use the data module"
+            )
+        inputs = as_float(inputs)
+        for preprocess in self._preprocess:
+            inputs = preprocess.to(inputs.device)(inputs)
+        return inputs
+
+    def _prepared(self, inputs: Tensor) -> Tensor:
+        # The data modules of this package prepare batches on the device.
+        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        return inputs if getattr(data, "prepares_inputs", False) else self.prepare(inputs)
 
     @property
     def feature_extractor(self) -> nn.Module:
@@ -158,8 +200,8 @@ class ClusteringNetwork(L.LightningModule):
             self.backbone.compile(mode=self.compile_mode)  # in place: names do not change
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits ``(N, K)`` of inputs ``(N, ...)``."""
-        return self.forward_outputs(inputs).logits
+        """Return logits ``(N, K)`` of inputs ``(N, ...)`` of the data; see :meth:`prepare`."""
+        return self.forward_outputs(self.prepare(inputs)).logits
 
     def forward_outputs(self, inputs: Tensor) -> Outputs:
         """Run a forward pass: features, logits and assignments of inputs ``(N, ...)``."""
@@ -210,7 +252,7 @@ class ClusteringNetwork(L.LightningModule):
             ``class`` ``(N,)`` int64, ``probability`` ``(N,)``, ``assignments`` ``(N, K)``,
             ``features`` ``(N, d)``.
         """
-        outputs = self.forward_outputs(inputs_to_predict(batch))
+        outputs = self.forward_outputs(self._prepared(inputs_to_predict(batch)))
         probability, label = outputs.assignments.max(dim=1)
         return {
             "class": label,
@@ -221,7 +263,7 @@ class ClusteringNetwork(L.LightningModule):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], metrics: EvaluationMetrics) -> None:
         inputs, labels = unpack_labeled("evaluation", batch, 2)
-        metrics.update(self.forward_outputs(inputs).assignments, labels)
+        metrics.update(self.forward_outputs(self._prepared(inputs)).assignments, labels)
 
     def _log_and_reset(self, metrics: EvaluationMetrics, prog_bar: str | None = None) -> None:
         for name, value in metrics.compute().items():

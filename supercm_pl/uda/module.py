@@ -172,7 +172,7 @@ class UDAModule(SuperCMModule):
         """Add a source batch ``(x, y)`` (loader 0) or a target batch ``x`` (loader 1)."""
         if dataloader_idx == 0:
             inputs, labels, *_ = unpack_labeled("source validation", batch, 3)
-            outputs = self._source_outputs(inputs)
+            outputs = self._source_outputs(self._prepared(inputs))
             self.source_metrics.update(outputs.assignments, labels)
             for validator in self._validators():
                 validator.update(
@@ -180,7 +180,7 @@ class UDAModule(SuperCMModule):
                 )
             return
         inputs, *oracle = (batch,) if isinstance(batch, Tensor) else batch
-        outputs = self.forward_outputs(inputs)
+        outputs = self.forward_outputs(self._prepared(inputs))
         for validator in self._validators():
             validator.update(outputs.features, outputs.assignments, domain="target", head=self.head)
         if oracle:

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_wine, make_blobs
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
 from torch.nn import functional as F
 
 from supercm_pl.clustering import clustering_loss
-from supercm_pl.estimator import SuperCMClassifier
+from supercm_pl.estimator import LabeledKFold, SuperCMClassifier
 from supercm_pl.estimator.fitting import Walk, build_network, train
 from tests.support.generators import untouched_generators
 
+NAN, INF = math.nan, math.inf
 UNLABELED_IS_NO_CLASS = {
     "check_classifiers_classes": "takes -1 for a class, which says unlabeled here"
 }
@@ -71,10 +72,11 @@ def test_one_label_per_class_is_enough_for_blobs():
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 
 
-def test_string_classes_give_what_numbers_give():
+@pytest.mark.parametrize("dtype", [str, object])
+def test_string_classes_give_what_numbers_give(dtype):
     X, _, y = few_labels()
-    names = np.array(["rose", "aster", "iris"], dtype=object)
-    strings = np.where(y == -1, -1, names[y])
+    names = np.array(["rose", "aster", "iris"])
+    strings = np.where(y == -1, "-1", names[y]).astype(dtype)
     by_name, by_number = quick().fit(X, strings), quick().fit(X, (y + 2) % 3 - (y == -1) * 2)
     # aster, iris, rose is their order: 0 → 2, 1 → 0, 2 → 1.
     assert by_name.classes_.tolist() == ["aster", "iris", "rose"]
@@ -97,9 +99,30 @@ def test_an_array_of_strings_is_fine_where_every_sample_has_a_label():
     assert model.score(X, np.array(["a", "b", "c"])[truth]) > 0.97
 
 
-def test_one_class_is_what_it_predicts():
-    X, _, y = few_labels()
-    assert set(quick().fit(X, np.where(y == 2, 2, -1)).predict(X)) == {2}
+FOLDS = LabeledKFold(3, shuffle=True, random_state=0)
+
+
+@pytest.mark.parametrize(("cv", "scoring"), [(3, None), (FOLDS, "accuracy")])
+def test_cross_validation_stratifies_all_forms_of_labels(cv, scoring):
+    X, truth = load_wine(return_X_y=True)
+    labeled = np.random.default_rng(0).random(len(truth)) < 0.3
+    y = np.where(labeled, truth, -1)
+    model = SuperCMClassifier(max_steps=60, random_state=0)
+    first, *others = (
+        cross_val_score(model, X, y.astype(form), cv=cv, scoring=scoring) for form in (int, str)
+    )
+    assert first.min() > 0.85
+    for scores in others:
+        np.testing.assert_array_equal(scores, first)
+
+
+def test_folds_test_each_labeled_sample_once():
+    y = np.array(["-1", "a", "b", "a", "b", "-1", "b", "a"])
+    folds = list(LabeledKFold(3).split(np.zeros((8, 2)), y))
+    assert sorted(np.concatenate([test for _, test in folds])) == [1, 2, 3, 4, 6, 7]
+    for fitted, test in folds:
+        assert sorted([*fitted, *test]) == list(range(8))
+        assert sorted(y[test]) == ["a", "b"]
 
 
 @pytest.mark.bad_input
@@ -107,7 +130,14 @@ def test_one_class_is_what_it_predicts():
     ("y", "message"),
     [
         ([-1] * 6, "at least one labeled sample"),
-        (["a", "b", "-1", "-1", "a", "b"], "use dtype object"),
+        (np.array(["a", "b", -1, -1, "a", "b"], dtype=object), r"pass y.astype\(str\), where '-1'"),
+        ([-1, 1, 1, -1, 1, 1], "at least two classes, got only class 1; -1 means no label"),
+        (["no", "no", "-1", "-1", "no", "no"], "at least two classes, got only class 'no'; -1 mea"),
+        ([1] * 6, "at least two classes, got only class 1$"),
+        ([0, 1, None, None, 0, 1], "y must be -1 where a sample has no label, got None"),
+        ([0, 1, NAN, NAN, 0, 1], "y must be -1 where a sample has no label, got nan"),
+        (["a", "b", None, NAN, "a", "b"], "no label, got None; in strings, '-1'"),
+        (np.array(["a", "b", NAN, NAN, "a", "b"]), "no label, got nan; in strings, '-1'"),
         ([0.5, 1.25, -1, -1, 0.1, 0.2], "continuous"),
         ([0, 1, -1], "inconsistent numbers of samples"),
         (None, "requires y to be passed"),
@@ -118,7 +148,7 @@ def test_wrong_labels_are_told(y, message):
         quick().fit(np.arange(12.0).reshape(6, 2), y)
 
 
-NAN, INF, X = math.nan, math.inf, few_labels()[0]
+X = few_labels()[0]
 
 
 @pytest.mark.bad_input

@@ -1,5 +1,6 @@
 import multiprocessing
 import random
+from contextlib import nullcontext
 
 import lightning.pytorch as L
 import numpy as np
@@ -9,11 +10,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from supercm_pl import SSLDataModule
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.backbones import MLP
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Split
 from tests.support.generators import untouched_generators
 from tests.support.images import paint
 from tests.support.linear import Linear, assert_resumed, every_step, same_weights, trainer
+from tests.support.trainers import quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
@@ -439,3 +442,21 @@ def test_predict_from_a_folder_is_for_images(tmp_path):
         from_arrays(shape=(5,), predict_path=tmp_path).predict_dataloader()
     with pytest.raises(ValueError, match=r"predict_path folder .* has no images"):
         from_arrays(predict_path=tmp_path).predict_dataloader()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fit_without_validation_leaves_the_trainer_as_it_was(fails):
+    class Fail(L.Callback):
+        def on_train_batch_start(self, *_):
+            if fails:
+                raise RuntimeError("stop")
+
+    x, y = np.random.default_rng(0).normal(size=(60, 4)).astype("float32"), np.arange(60) % 3
+    without = SSLDataModule.from_arrays(x, y, labels_per_class=4, val_size=0)
+    with_val = SSLDataModule.from_arrays(x, y, labels_per_class=4, val_size=9)
+    module = SSLModule(MLP(4, (8,)))
+    made = quiet_trainer(max_steps=2, callbacks=[Fail()])
+    with pytest.raises(RuntimeError, match="stop") if fails else nullcontext():
+        made.fit(module, without)
+    assert made.limit_val_batches == 1.0
+    assert "val/acc" in made.validate(module, with_val, verbose=False)[0]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import lightning.pytorch as L
+import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.data import ZCA
@@ -90,3 +95,26 @@ def test_zca_whitens_the_training_inputs_of_a_run(tmp_path):
     expected = (images - images.mean(0)) @ whitening
     found = whitened.preprocess(torch.cat([x, u])).flatten(1)
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("preprocess", [Centered, partial(ZCA, epsilon=1e-3)])
+def test_inputs_without_the_data_module_are_preprocessed_too(tmp_path, preprocess):
+    first, model, run = data(preprocess=preprocess()), module(), trainer(tmp_path)
+    run.fit(model, first)
+    run.save_checkpoint(tmp_path / "run.ckpt")
+    expected = run.test(model, first, verbose=False)
+    x, y = next(iter(first.test_dataloader()))
+    prepared, _ = first.on_after_batch_transfer((x, y), 0)
+    logits = model.eval().forward_outputs(prepared).logits
+    loader = DataLoader(TensorDataset(*first.test_dataloader().dataset.fetch(np.arange(450))), 64)
+    torch.testing.assert_close(model(x), logits)
+    raw = (x * 255).to(torch.uint8)
+    torch.testing.assert_close(model(raw), model(raw / 255))
+    assert trainer(tmp_path).test(model, loader, verbose=False) == expected
+    loaded = SSLModule.load_from_checkpoint(tmp_path / "run.ckpt", backbone=module().backbone)
+    if preprocess is Centered:  # a class of the test, which a checkpoint may not name
+        with pytest.raises(ValueError, match=r"inputs that .*Centered.* had preprocessed: pass"):
+            loaded(x)
+        loaded.use_preprocess(first.preprocess)
+    torch.testing.assert_close(loaded.eval()(x), logits)
+    assert trainer(tmp_path).test(loaded, loader, verbose=False) == expected
