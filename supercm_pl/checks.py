@@ -175,6 +175,8 @@ def check_labels(
 
 def check_alpha(alpha: float | Sequence[float] | Tensor, num_classes: int) -> float | Tensor:
     """Require one positive number, or one per class, and return a float or a (K,) tensor."""
+    if not isinstance(alpha, Tensor) and hasattr(alpha, "tolist"):
+        alpha = alpha.tolist()  # of NumPy
     if isinstance(alpha, (list, tuple)):
         numbers = [check_positive("alpha", value) for value in alpha]
         alpha = torch.tensor(numbers, dtype=torch.float32)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
+_LARGEST_ARRAY = 10_000
 _Class = TypeVar("_Class", bound=type)
 
 # The section of an unindented docstring, and each argument in it.
@@ -97,6 +99,25 @@ def is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value as plain ones, also from NumPy and small tensors; a ``TypeError`` for others.
+
+    Example:
+        >>> import numpy as np
+        >>> as_plain({"alpha": np.array([1.0, 2.0]), "weight": np.float64(0.5)})
+        {'alpha': [1.0, 2.0], 'weight': 0.5}
+    """
+    if callable(getattr(value, "tolist", None)) and math.prod(value.shape) <= _LARGEST_ARRAY:
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {as_plain(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return (tuple if isinstance(value, tuple) else list)(map(as_plain, value))
+    if not is_plain(value):
+        raise TypeError(f"a plain value is required, got {type(value).__name__}")
+    return value
 
 
 def _show_options(cls: type, function: Any, target: type) -> None:

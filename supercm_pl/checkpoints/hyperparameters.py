@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as L
 
 from supercm_pl._lightning import given_hyperparameters, hyperparameters_given
-from supercm_pl.options import is_plain
+from supercm_pl.options import as_plain
 
 
 def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> None:
@@ -26,11 +28,20 @@ def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> 
     # From Python, arguments may be objects, which `weights_only=True` rejects. They are left out,
     # and passed again on loading: `load_from_checkpoint(path, backbone=...)`.
     arguments = _constructor_arguments(module, frame)
-    plain = {name: value for name, value in arguments.items() if is_plain(value)}
+    plain = plain_values(arguments)
     # By itself, Lightning reads the local variables of the constructors, and misses the defaults of
     # options that one class passes on to another.
     with hyperparameters_given(plain):
         module.save_hyperparameters()
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that ``weights_only=True`` can read, those of NumPy converted."""
+    plain = {}
+    for name, value in values.items():
+        with suppress(TypeError):
+            plain[name] = as_plain(value)
+    return plain
 
 
 def _constructor_arguments(module: L.LightningModule, frame: FrameType) -> dict[str, Any]:

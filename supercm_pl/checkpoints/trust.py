@@ -17,6 +17,7 @@ _RAMPS = "supercm_pl.training.ramps"
 # compile nothing and call no function. Those in torch.fx, torch.jit, timm's wrappers and
 # torchmetrics' networks do.
 _LISTED = (
+    "lightning.pytorch.cli",  # ReduceLROnPlateau with a metric to monitor
     *("torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torchvision.models", "timm.models"),
     *("torchmetrics.classification", "torchmetrics.clustering", "torchmetrics.regression"),
 )

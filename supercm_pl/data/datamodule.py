@@ -154,6 +154,15 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     def describe(self) -> str:
         """One line with the number of samples in each part."""
 
+    def classes_and_rest(self) -> str:
+        """The number of classes, their names, and what the sources left out; for messages."""
+        names = self.classes
+        told = "" if all(name.isdigit() for name in names) else f" ({', '.join(names[:5])}"
+        if told:
+            told += f" and {len(names) - 5:,} more)" if len(names) > 5 else ")"
+        rest = [source.left_out for source in self._sources if source.left_out]
+        return " · ".join([f"{len(names):,} classes{told}", *rest])
+
     @property
     def domains(self) -> tuple[Domain, ...]:
         """The opened sources, with their splits."""

@@ -12,6 +12,8 @@ import torch
 from supercm_pl.data.datasets import Indices, Samples, is_iterable
 from supercm_pl.data.parts import Domain, TargetDomain, has_labels, joined, read_labels
 from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.image_folders import check_separate
+from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.resized import Reshape, common_reshape, reshaped
 from supercm_pl.data.splits.shared_classes import check_same_classes, union_of_classes
 from supercm_pl.data.splits.stratified import make_split
@@ -57,6 +59,8 @@ def open_domains(
     classes = union_of_classes(source.classes for source in opened.values())
     if data.classes:  # without labels, it has no class names either
         check_same_classes(classes, data.classes)
+    files = {**{name: source.train for name, source in opened.items()}, "target": data.train}
+    check_separate({n: part.paths for n, part in files.items() if isinstance(part, ImageFiles)})
     trains = {name: source.train for name, source in opened.items()}
     reshape = common_reshape(trains, data.train, resize)
     domains = []

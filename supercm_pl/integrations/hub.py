@@ -187,7 +187,7 @@ def _parts(
     content = read_checkpoint(fspath(model), "cpu")
     if "preprocess" in data_state(content):
         raise ValueError(
-            f"{model} requires preprocessing of its inputs, which is not written: use supercm export"
+            f"{model} requires preprocessing, which is not written: use supercm export"
         )
     hyper_parameters = hyperparameters_of(content)
     if "_class_path" not in hyper_parameters:

@@ -113,9 +113,10 @@ def _split(path: Path) -> dict[str, int]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    parts = content.items() if isinstance(content, dict) else ()
-    return {
-        str(name): len(rows)
-        for name, rows in parts
-        if isinstance(rows, list) and name in ("labeled", "unlabeled", "val")
-    }
+    if not isinstance(content, dict):
+        return {}
+    names = ("labeled", "unlabeled", "val")
+    counts = content.get("counts")  # with samples that are in no row of the split
+    if isinstance(counts, dict):
+        return {name: counts[name] for name in names if isinstance(counts.get(name), int)}
+    return {name: len(content[name]) for name in names if isinstance(content.get(name), list)}

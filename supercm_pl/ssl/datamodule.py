@@ -219,12 +219,16 @@ class SSLDataModule(SuperCMDataModule):
         return (
             f"{len(domain.split.labeled):,} labeled · {counted(domain.num_unlabeled)} unlabeled · "
             f"{len(domain.val):,} validation · {domain.num_test:,} test, "
-            f"{self.num_classes:,} classes"
+            f"{self.classes_and_rest()}"
         )
 
     def save_split(self, path: str | Path) -> None:
         """Write the split to a file, which another run can take as ``labeled_indices``."""
-        self.split.save(path)
+        (domain,) = self.domains
+        counts = {"labeled": len(domain.split.labeled), "val": len(domain.val)}
+        if domain.num_unlabeled is not None:
+            counts["unlabeled"] = domain.num_unlabeled
+        self.split.save(path, counts)
 
 
 def _known_classes(names: tuple[str, ...], distortion: Distortion | None) -> tuple[str, ...]:

@@ -119,6 +119,7 @@ class SuperCMModule(ClusteringNetwork):
         # If a class were the default, jsonargparse would apply its settings to any other class.
         self._optimizer = torch.optim.AdamW if optimizer is None else optimizer
         self._lr_scheduler = lr_scheduler
+        self.lr: float | None = None  # set by Lightning's learning-rate finder
         self._backbone_lr_factor = backbone_lr_factor
         self._companions: tuple[Tensor, ...] = ()
         self._randomness = StepRandomness()
@@ -427,15 +428,23 @@ class SuperCMModule(ClusteringNetwork):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer of the trainable parameters, and its schedule by steps."""
-        optimizer = build_optimizer(self, self.backbone, self._optimizer, self._backbone_lr_factor)
+        optimizer = build_optimizer(
+            self, self.backbone, self._optimizer, self._backbone_lr_factor, self.lr
+        )
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError(
-                "lr_scheduler must be a schedule of steps, got ReduceLROnPlateau: override "
-                "configure_optimizers to set the metric that it monitors"
-            )
+            monitor = getattr(scheduler, "monitor", None)  # of the class of the same name in
+            if monitor is None:  # lightning.pytorch.cli
+                raise ValueError(
+                    "lr_scheduler must name the metric that it monitors: use "
+                    "lightning.pytorch.cli.ReduceLROnPlateau with monitor, such as val/acc"
+                )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "interval": "epoch", "monitor": monitor},
+            }
         if getattr(scheduler, "total_steps", 0) is None:
             total = number_of_steps(self.trainer)
             self._adjusts_schedule = total == math.inf or not math.isnan(

@@ -16,6 +16,7 @@ from supercm_pl.backbones.features import feature_size as find_feature_size
 from supercm_pl.checkpoints.building import load_module, read_hyperparameters
 from supercm_pl.checkpoints.data_state import data_state, load_preprocess
 from supercm_pl.checkpoints.files import forget_other_files, read_checkpoint
+from supercm_pl.checkpoints.hyperparameters import plain_values
 from supercm_pl.checks import check_at_least, check_choice, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.data.datasets import as_float
@@ -24,6 +25,8 @@ from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_
 from supercm_pl.training.batch_norm import fixed_statistics
 from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.step import Outputs
+
+_COMPILED = "_orig_mod."  # in the names of a module that torch.compile has wrapped
 
 PartView = tuple[str, str]
 """A part of the data and a view of it, such as ``("labeled", "weak")``."""
@@ -145,6 +148,10 @@ class ClusteringNetwork(L.LightningModule):
             content["hyper_parameters"] = read_hyperparameters(hparams_file)
         return load_module(cls, content, strict, trust, **kwargs)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave objects out of the hyperparameters, which a subclass may have saved."""
+        checkpoint["hyper_parameters"] = plain_values(checkpoint.get("hyper_parameters", {}))
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make callbacks forget files outside the folders of the run."""
         if self._trainer is not None:
@@ -163,6 +170,21 @@ class ClusteringNetwork(L.LightningModule):
         """
         # In a list: its parameters and buffers are those of the data module, not of this one.
         self._preprocess, self._lacks = [] if preprocess is None else [preprocess], None
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the state, with the names of an uncompiled backbone also if it is compiled."""
+        state: dict[str, Any] = super().state_dict(*args, **options)
+        for name in [name for name in state if _COMPILED in name]:
+            state[name.replace(_COMPILED, "")] = state.pop(name)
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Load the state, of a compiled backbone or not."""
+        names = (name for name, _ in (*self.named_parameters(), *self.named_buffers()))
+        own = {name.replace(_COMPILED, ""): name for name in names}
+        plain = {name.replace(_COMPILED, ""): value for name, value in state_dict.items()}
+        state = {own.get(name, name): value for name, value in plain.items()}
+        return super().load_state_dict(state, *args, **options)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Convert inputs ``(N, ...)`` of the data to those of the backbone, as in training.

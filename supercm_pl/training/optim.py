@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -19,7 +20,11 @@ LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 
 
 def build_optimizer(
-    module: nn.Module, backbone: nn.Module, make: OptimizerCallable, backbone_lr_factor: float
+    module: nn.Module,
+    backbone: nn.Module,
+    make: OptimizerCallable,
+    backbone_lr_factor: float,
+    lr: float | None = None,
 ) -> Optimizer:
     """Build an optimizer of the trainable parameters, with a separate rate for the backbone.
 
@@ -29,16 +34,25 @@ def build_optimizer(
         make: Builds the optimizer.
         backbone_lr_factor: Learning rate of the backbone, as a multiple of that of all other
             parameters; 1 makes a single group.
+        lr: Replaces the learning rate that ``make`` sets; ``None`` keeps it.
     """
+    build = make if lr is None else partial(_with_rate, make, lr)
     parameters = [p for p in module.parameters() if p.requires_grad]
     if backbone_lr_factor == 1.0:
-        return make(parameters)
+        return build(parameters)
     slow = set(backbone.parameters())
     rest = [p for p in parameters if p not in slow]
     trained = [p for p in parameters if p in slow]
-    optimizer = make([{"params": group} for group in (rest, trained) if group])
+    optimizer = build([{"params": group} for group in (rest, trained) if group])
     if trained:
         optimizer.param_groups[-1]["lr"] *= backbone_lr_factor
+    return optimizer
+
+
+def _with_rate(make: OptimizerCallable, lr: float, parameters: Iterable[Any]) -> Optimizer:
+    optimizer = make(parameters)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
     return optimizer
 
 

@@ -258,7 +258,7 @@ class UDADataModule(SuperCMDataModule):
         parts = [source, f"{counted(self.num_target)} target", val, test]
         if labeled:
             parts.insert(1, f"{labeled:,} labeled target")
-        return " · ".join(parts) + f", {self.num_classes:,} classes"
+        return " · ".join(parts) + f", {self.classes_and_rest()}"
 
 
 def _as_sources(source: Source | Sequence[Source] | None) -> list[Source]:

@@ -36,6 +36,9 @@ class Source(ABC):
     its path, as in ``data.init_args.source.class_path: my_package.MySource``.
     """
 
+    left_out = ""
+    """What :meth:`load` did not read, for the line that opens a run."""
+
     _class_names: tuple[str, ...] | None = None
 
     def prepare(self) -> None:  # noqa: B027 - most sources have nothing to prepare

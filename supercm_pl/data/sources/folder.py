@@ -15,11 +15,13 @@ from supercm_pl.data.datasets import IdentifiedSamples, Samples
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.image_folders import (
     all_images,
+    check_separate,
     class_folders,
     find_images,
     first_three,
     labeled_images,
     listed,
+    other_files,
 )
 from supercm_pl.data.sources.image_reading import ImageFiles, ImageSource
 
@@ -86,6 +88,9 @@ class FolderSource(ImageSource):
         for name, folder in (("test", self.test), ("val", self.val)):
             if folder is not None:
                 parts[name] = self._files(*labeled_images(folder, name, classes))
+        check_separate({name: images.paths for name, images in parts.items()})
+        folders = (self.labeled, self.unlabeled, self.test, self.val)
+        self.left_out = other_files([folder for folder in folders if folder is not None])
         if self.damaged == "skip":
             skipped: list[Path] = []
             parts = {name: self._undamaged(name, part, skipped) for name, part in parts.items()}
@@ -155,6 +160,7 @@ class DomainFolder(ImageSource):
                     "give the folder above the domains as root, and the folder of classes as domain"
                 )
         images = labeled_images(folder, f"{self.domain!r} domain", classes)
+        self.left_out = other_files([folder])
         return SourceData(self._files(*images), classes)
 
     def class_names(self) -> tuple[str, ...]:
@@ -202,10 +208,12 @@ class UnlabeledFolder(ImageSource):
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
         images = self._files(all_images(self.folder, "target"))
+        self.left_out = other_files([self.folder])
         if self.test is None:
             return SourceData(images, ())
         classes = class_folders(self.test, "test")
         test = self._files(*labeled_images(self.test, "test", classes))
+        check_separate({"target": images.paths, "test": test.paths})
         return SourceData(images, classes, test=test)
 
 

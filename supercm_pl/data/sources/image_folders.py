@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+_PARTS = {
+    *("train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"),
+    *("labeled", "labelled", "unlabeled", "unlabelled"),
+}
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -53,6 +61,13 @@ def labeled_images(folder: Path, name: str, classes: Sequence[str]) -> tuple[lis
             f"{name} folder {folder} has classes that the labeled folder lacks: "
             f"{', '.join(unknown)}; its classes are {', '.join(classes)}"
         )
+    if {name.lower() for name in found} <= _PARTS and not any(
+        path.parent == folder / name for name in found for path in find_images(folder / name)
+    ):
+        raise ValueError(
+            f"{name} folder {folder} has the parts {', '.join(found)} where classes are expected: "
+            f"pass each part by itself, such as {folder / found[0]}"
+        )
     paths: list[Path] = []
     targets: list[int] = []
     for class_name in found:
@@ -62,6 +77,40 @@ def labeled_images(folder: Path, name: str, classes: Sequence[str]) -> tuple[lis
         paths += images
         targets += [classes.index(class_name)] * len(images)
     return paths, targets
+
+
+def check_separate(parts: Mapping[str, Sequence[Path]]) -> None:
+    """Require that no file is in two parts; links to folders are followed.
+
+    One folder may serve validation and test, which both see a model that they did not train.
+    """
+    folders: dict[Path, str] = {}
+    seen: dict[str, str] = {}
+    for name, paths in parts.items():
+        for path in paths:
+            if path.parent not in folders:
+                folders[path.parent] = os.path.realpath(path.parent)
+            first = seen.setdefault(os.path.join(folders[path.parent], path.name), name)
+            if first != name and {first, name} != {"test", "val"}:
+                raise ValueError(
+                    f"{path} is in the {first} and in the {name} part: keep their folders apart, "
+                    "or omit one of them"
+                )
+
+
+def other_files(folders: Sequence[Path]) -> str:
+    """How many files of folders are left out as no images, and their suffixes; for messages."""
+    suffixes = Counter(
+        path.suffix.lower() or path.name
+        for folder in folders
+        for _, _, names in os.walk(folder)
+        for path in map(Path, names)
+        if path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+    if not suffixes:
+        return ""
+    kinds = first_three([suffix for suffix, _ in suffixes.most_common()])
+    return f"{suffixes.total():,} files left out ({kinds})"
 
 
 def class_folders(folder: Path, name: str) -> tuple[str, ...]:

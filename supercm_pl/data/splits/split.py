@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,12 +56,19 @@ class Split:
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    def save(self, path: str | Path) -> None:
-        """Write JSON atomically: the same bytes for the same split on every machine."""
+    def save(self, path: str | Path, counts: Mapping[str, int] | None = None) -> None:
+        """Write JSON atomically: the same bytes for the same split on every machine.
+
+        ``counts`` are the samples of each part, with those of the source's own data sets, which
+        the split does not list; only reports read them.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(self._text().encode())
+        text = self._text()
+        if counts is not None:
+            text = text.replace("{\n", f'{{\n"counts": {json.dumps(counts)},\n', 1)
+        partial.write_bytes(text.encode())
         partial.replace(path)
 
     @classmethod
@@ -68,6 +76,7 @@ class Split:
         """Read a file written by :meth:`save`; a ``ValueError`` for any other file."""
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
+            held.pop("counts", None)
             kind = held.pop("format")
             if kind not in (_FORMAT, _FORMAT_DISTORTED):
                 raise ValueError(f"its format is {kind!r}, not {_FORMAT!r}")

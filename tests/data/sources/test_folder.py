@@ -5,10 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from supercm_pl.data import FolderSource
+from supercm_pl import SSLDataModule, UDADataModule
+from supercm_pl.data import FolderSource, Split, UnlabeledFolder
 from supercm_pl.data.labels import labels_of
 from supercm_pl.data.sources.image_folders import find_images
 from supercm_pl.data.sources.image_reading import read_image
+from supercm_pl.report.runs import _split
 
 
 def paint(path, color=(200, 100, 50), size=(6, 4), mode="RGB", **options):
@@ -153,3 +155,68 @@ def test_names_that_are_not_unicode(folders):
     with open(os.fsencode(folders / "unlabeled") + b"/\xff.png", "wb") as file:
         file.write(image)
     assert len(source(folders).load().unlabeled) == 3
+
+
+def save(folder, *names):
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path, format="PNG")
+
+
+@pytest.mark.bad_input
+def test_a_file_in_two_parts(tmp_path):
+    save(tmp_path, "labeled/a/1.png", "labeled/b/1.png", "test/a/2.png", "test/b/2.png", "3.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "test")
+    cases = [
+        (FolderSource(tmp_path / "labeled", tmp_path), "labeled and in the unlabeled"),
+        (FolderSource(tmp_path / "labeled", tmp_path / "test", tmp_path / "linked"), "test part"),
+        (FolderSource(tmp_path / "labeled", test=tmp_path / "labeled"), "labeled and in the test"),
+        (UnlabeledFolder(tmp_path, tmp_path / "test"), "target and in the test"),
+    ]
+    for source, message in cases:
+        with pytest.raises(ValueError, match=f"png is in the .*{message}"):
+            source.load()
+    data = UDADataModule.from_folders(tmp_path / "labeled", tmp_path)
+    with pytest.raises(ValueError, match="is in the source and in the target part"):
+        data.load()
+
+
+@pytest.mark.bad_input
+def test_parts_that_are_given_as_classes(tmp_path):
+    save(tmp_path, *(f"{part}/{name}/1.png" for part in ("train", "val") for name in "ab"))
+    with pytest.raises(ValueError, match="has the parts train, val where classes are expected"):
+        FolderSource(tmp_path).load()
+    FolderSource(tmp_path / "train", val=tmp_path / "val").load()
+    save(tmp_path / "classes", "test/1.png", "train/1.png")  # of rapid tests and railways
+    assert FolderSource(tmp_path / "classes").load().classes == ("test", "train")
+
+
+def test_the_line_that_opens_a_run_names_classes_and_what_is_left_out(tmp_path):
+    names = [
+        f"labeled/{name}/{i}.{end}"
+        for name in ("cat", "dog")
+        for i, end in enumerate(("png", "jfif", "jpe", "PNG"))
+    ]
+    save(tmp_path, *names, *(f"unlabeled/{i}.png" for i in range(3)))
+    (tmp_path / "labeled" / "cat" / "x.heic").write_bytes(b"")
+    (tmp_path / "unlabeled" / "notes.txt").write_bytes(b"")
+    (tmp_path / "unlabeled" / ".hidden").write_bytes(b"")
+    data = SSLDataModule.from_folder(tmp_path / "labeled", tmp_path / "unlabeled")
+    assert data.describe() == (
+        "8 labeled · 3 unlabeled · 0 validation · 0 test, 2 classes (cat, dog) · "
+        "2 files left out (.heic, .txt)"
+    )
+
+
+def test_a_saved_split_counts_the_samples_of_all_folders(tmp_path):
+    save(tmp_path, *(f"labeled/{name}/{i}.png" for name in "ab" for i in range(3)))
+    save(tmp_path, *(f"unlabeled/{i}.png" for i in range(5)), "val/a/1.png", "val/b/1.png")
+    data = SSLDataModule.from_folder(
+        tmp_path / "labeled", tmp_path / "unlabeled", val=tmp_path / "val"
+    )
+    data.save_split(tmp_path / "version_0" / "split.json")
+    (tmp_path / "version_0" / "metrics.csv").write_text("step\n")
+    assert _split(tmp_path / "version_0" / "split.json") == {"labeled": 6, "unlabeled": 5, "val": 2}
+    assert Split.load(tmp_path / "version_0" / "split.json") == data.split
