@@ -18,7 +18,6 @@ from torch import Tensor
 
 from supercm_pl._version import __version__
 from supercm_pl.checkpoints.building import hyperparameters_of, load_module
-from supercm_pl.checkpoints.data_state import data_state
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.optional import import_optional
 from supercm_pl.training.module import SuperCMModule
@@ -52,8 +51,8 @@ def save_pretrained(
 
     A checkpoint of ``supercm fit`` contains all arguments. For a module that was built in Python,
     only plain arguments are written: pass its objects, such as the backbone, to
-    :func:`from_pretrained` again. A checkpoint with preprocessing by the data module is
-    rejected: ``supercm export`` includes it.
+    :func:`from_pretrained` again. Preprocessing by the data module is not written; use
+    ``supercm export`` to include it.
 
     Args:
         model: A checkpoint of ``supercm fit``, or a module on any device.
@@ -185,10 +184,6 @@ def _parts(
         kind = type(model)
         return f"{kind.__module__}.{kind.__qualname__}", dict(model.hparams), model.state_dict()
     content = read_checkpoint(fspath(model), "cpu")
-    if "preprocess" in data_state(content):
-        raise ValueError(
-            f"{model} requires preprocessing, which is not written: use supercm export"
-        )
     hyper_parameters = hyperparameters_of(content)
     if "_class_path" not in hyper_parameters:
         raise ValueError(

@@ -127,6 +127,7 @@ class SuperCMModule(ClusteringNetwork):
         self._num_unlabeled: int | None = None
         self._time_share = math.nan
         self._adjusts_schedule = False
+        self._follows_run = False
         self.step_values: dict[str, Tensor] = {}
         if num_classes is not None:
             self.build_head(num_classes)
@@ -218,6 +219,10 @@ class SuperCMModule(ClusteringNetwork):
                 f"the run has no limit, which {' and '.join(users)} require: set max_steps or "
                 "max_time of the trainer"
             )
+        total = number_of_steps(self.trainer)
+        if self._follows_run and total < math.inf:
+            # A checkpoint has restored the length of the run that wrote it.
+            self.trainer.lr_scheduler_configs[0].scheduler.total_steps = int(total)  # type: ignore[union-attr]
         # Labels of loaders without a data module, where they are at hand.
         loaders = None if Contract.of(self.trainer).num_classes else self.trainer.train_dataloader
         labeled = loaders.get(self.labeled_part) if isinstance(loaders, Mapping) else None
@@ -447,6 +452,7 @@ class SuperCMModule(ClusteringNetwork):
             }
         if getattr(scheduler, "total_steps", 0) is None:
             total = number_of_steps(self.trainer)
+            self._follows_run = True
             self._adjusts_schedule = total == math.inf or not math.isnan(
                 progress_by_time(self.trainer)
             )

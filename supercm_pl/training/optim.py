@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -36,7 +37,7 @@ def build_optimizer(
             parameters; 1 makes a single group.
         lr: Replaces the learning rate that ``make`` sets; ``None`` keeps it.
     """
-    build = make if lr is None else partial(_with_rate, make, lr)
+    build = partial(_build, make, lr)
     parameters = [p for p in module.parameters() if p.requires_grad]
     if backbone_lr_factor == 1.0:
         return build(parameters)
@@ -49,10 +50,12 @@ def build_optimizer(
     return optimizer
 
 
-def _with_rate(make: OptimizerCallable, lr: float, parameters: Iterable[Any]) -> Optimizer:
+def _build(make: OptimizerCallable, lr: float | None, parameters: Iterable[Any]) -> Optimizer:
     optimizer = make(parameters)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        # NumPy's numbers would go into checkpoints, which `weights_only=True` then rejects.
+        group |= {name: v.item() for name, v in group.items() if isinstance(v, np.generic)}
+        group["lr"] = group["lr"] if lr is None else lr
     return optimizer
 
 

@@ -83,7 +83,7 @@ MODEL = [
     ),
     (
         "lr_scheduler: {class_path: torch.optim.lr_scheduler.ReduceLROnPlateau}",
-        "lr_scheduler must be a schedule of steps, got ReduceLROnPlateau",
+        "lr_scheduler must name the metric that it monitors: use",
     ),
     (
         "backbone: null",

@@ -53,7 +53,10 @@ def test_unknown_classes_are_in_the_unlabeled_stream_alone():
     assert len(test[0]) == 30
     assert all_unlabeled(data)[:, 1].long().bincount().tolist() == [10, 20, 10, 10]
     assert data.classes == ("ant", "cat", "dog")
-    assert data.describe() == "15 labeled · 50 unlabeled · 15 validation · 30 test, 3 classes"
+    assert (
+        data.describe()
+        == "15 labeled · 50 unlabeled · 15 validation · 30 test, 3 classes (ant, cat, dog)"
+    )
 
 
 def test_unknown_classes_of_a_validation_set_of_the_sources_own():
@@ -62,7 +65,7 @@ def test_unknown_classes_of_a_validation_set_of_the_sources_own():
     data = SSLDataModule(source, labels_per_class=2, distortion=UNKNOWN, seed=0)
     (batch,) = data.val_dataloader()
     assert batch[1].bincount().tolist() == [20, 20, 20]
-    assert "60 validation · 0 test, 3 classes" in data.describe()
+    assert "60 validation · 0 test, 3 classes (ant, cat, dog)" in data.describe()
 
 
 def test_labels_that_are_wrong_are_those_of_the_labeled_stream_alone():

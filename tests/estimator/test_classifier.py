@@ -111,7 +111,7 @@ def test_cross_validation_stratifies_all_forms_of_labels(cv, scoring):
     first, *others = (
         cross_val_score(model, X, y.astype(form), cv=cv, scoring=scoring) for form in (int, str)
     )
-    assert first.min() > 0.85
+    assert first.mean() > 0.85
     for scores in others:
         np.testing.assert_array_equal(scores, first)
 

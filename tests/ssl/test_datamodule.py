@@ -187,7 +187,7 @@ def test_from_folder(tmp_path):
     folders = [tmp_path / part for part in ("labeled", "unlabeled", "test")]
     options = {"image_size": 6, "val_size": 2, "predict_path": tmp_path / "unlabeled"}
     data = SSLDataModule.from_folder(*folders, **options)
-    assert data.describe() == "6 labeled · 4 unlabeled · 2 validation · 8 test, 2 classes"
+    assert data.describe() == "6 labeled · 4 unlabeled · 2 validation · 8 test, 2 classes (a, b)"
     assert data.classes == ("a", "b")
     assert first_batch(data)["unlabeled"].shape == (128, 3, 6, 6)
     (batch,) = data.predict_dataloader()

@@ -206,13 +206,6 @@ def test_a_module_built_in_python_loads_with_its_backbone_given_again(tmp_path):
     torch.testing.assert_close(loaded.head.centroids, module.head.centroids, rtol=0, atol=0)
 
 
-@pytest.mark.bad_input
-def test_a_plateau_schedule_is_refused_with_the_way_out():
-    module = build(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
-    with pytest.raises(ValueError, match="override configure_optimizers"):
-        fit(module, Blobs())
-
-
 class Normalised(nn.Sequential):
     """A backbone with batch norm, and nothing after it."""
 

@@ -146,3 +146,12 @@ def test_without_a_limit_the_rest_trains(kind: Any, methods: Any) -> None:
 def test_data_without_a_length_under_max_steps() -> None:
     module = UDAModule(MLP(4, (8,)), 3, methods=DANN(), lr_scheduler=COSINE)
     assert endless(module, max_steps=4).global_step == 4
+
+
+def test_a_resumed_run_may_be_longer(watch: Watch, tmp_path: Path) -> None:
+    fit(watch, max_steps=4).save_checkpoint(tmp_path / "a.ckpt")
+    assert watch.rates[-1] == 0.0
+    watch.rates = []
+    fit(watch, tmp_path / "a.ckpt", max_steps=8)
+    assert watch.rates[0] > 0.4 * 1e-3
+    assert watch.rates[-1] == 0.0

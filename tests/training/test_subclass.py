@@ -46,6 +46,7 @@ class OwnArgument(SSLModule):
         self.hparams["when"] = object()
 
 
+@pytest.mark.filterwarnings("ignore:Attribute 'backbone' is an instance:UserWarning")
 def test_a_subclass_may_save_its_hyperparameters(tmp_path: Path) -> None:
     path = saved(OwnSize(9, cm_weight=np.float64(0.25)), tmp_path / "a.ckpt")
     loaded = OwnSize.load_from_checkpoint(path)
@@ -55,6 +56,13 @@ def test_a_subclass_may_save_its_hyperparameters(tmp_path: Path) -> None:
     path = saved(OwnArgument(MLP(4, (8,)), extra=2.0), tmp_path / "b.ckpt")
     loaded = OwnArgument.load_from_checkpoint(path, backbone=MLP(4, (8,)))
     assert loaded.hparams["extra"] == 2.0
+    quiet_trainer(max_steps=3).fit(loaded, data(), ckpt_path=path)
+
+
+def test_a_learning_rate_of_numpy(tmp_path: Path) -> None:
+    optimizer = partial(torch.optim.SGD, lr=np.float64(0.1))
+    path = saved(SSLModule(MLP(4, (8,)), optimizer=optimizer), tmp_path / "a.ckpt")
+    loaded = SSLModule.load_from_checkpoint(path, backbone=MLP(4, (8,)), optimizer=optimizer)
     quiet_trainer(max_steps=3).fit(loaded, data(), ckpt_path=path)
 
 

@@ -399,7 +399,7 @@ def test_folders(tmp_path):
     source, target = DomainFolder(tmp_path, "amazon"), DomainFolder(tmp_path, "dslr")
     data = UDADataModule(source, target, resize=8, source_val_size=2, target_val_size=2)
     expected = "10 source · 10 target · 2 source and 2 target validation · "
-    assert data.describe() == expected + "12 test (all target samples), 2 classes"
+    assert data.describe() == expected + "12 test (all target samples), 2 classes (mug, pen)"
     assert next(iter(data.train_dataloader()))["target"].shape == (64, 3, 8, 8)
 
     one, other = (tmp_path / name / "images" for name in ("amazon", "dslr"))
@@ -407,7 +407,7 @@ def test_folders(tmp_path):
     assert (named.num_target, named.has_test_data) == (11, True)
     flat = UDADataModule.from_folders([one, one], tmp_path / "dslr", test=other, grayscale=True)
     assert (flat.num_target, flat.input_shape) == (11, (1, 32, 32))
-    assert "12 test, 2 classes" in flat.describe()
+    assert "12 test, 2 classes (mug, pen)" in flat.describe()
     (other / "pen").rename(other / "pencil")
     with pytest.raises(ValueError, match=r"target lacks 'pen' and the source lacks 'pencil'"):
         UDADataModule.from_folders(one, other).load()

@@ -122,7 +122,10 @@ def test_stl10_has_unlabeled_images_and_folds(tmp_path, monkeypatch):
     assert data.train.targets.tolist() == [4, 5, 6]
     assert np.array_equal(data.train.inputs.numpy(), truth["train"][0][4:7])
     module = SSLDataModule(STL10(tmp_path), seed=0)
-    assert module.describe() == "20 labeled · 7 unlabeled · 0 validation · 10 test, 10 classes"
+    assert module.describe() == (
+        "20 labeled · 7 unlabeled · 0 validation · 10 test, "
+        "10 classes (airplane, bird, car, cat, deer and 5 more)"
+    )
     for fold in (10, -1):
         with pytest.raises(ValueError, match=rf"fold must be in 0\.\.9, .* got {fold}"):
             STL10(fold=fold)
