@@ -81,8 +81,9 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     labels = np.full(len(y), -1, dtype=np.int64)
     labels[labeled] = encoder.fit_transform(known)
     if len(encoder.classes_) < 2:
+        (only,) = encoder.classes_.tolist()
         raise ValueError(
-            f"y must have labels of at least two classes, got only class {encoder.classes_.tolist()[0]!r}"
+            f"y must have labels of at least two classes, got only class {only!r}"
             + ("" if labeled.all() else "; -1 means no label, so it cannot be a class")
         )
     return encoder.classes_, labels
