@@ -59,8 +59,11 @@ def open_domains(
     classes = union_of_classes(source.classes for source in opened.values())
     if data.classes:  # without labels, it has no class names either
         check_same_classes(classes, data.classes)
-    files = {**{name: source.train for name, source in opened.items()}, "target": data.train}
-    check_separate({n: part.paths for n, part in files.items() if isinstance(part, ImageFiles)})
+    if not has_labels(data.train):  # the folder above the sources, given as an unlabeled target
+        parts = [source.train for source in opened.values()]
+        files = [path for part in parts if isinstance(part, ImageFiles) for path in part.paths]
+        if isinstance(data.train, ImageFiles):
+            check_separate({"source": files, "target": data.train.paths})
     trains = {name: source.train for name, source in opened.items()}
     reshape = common_reshape(trains, data.train, resize)
     domains = []

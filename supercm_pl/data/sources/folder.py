@@ -213,7 +213,6 @@ class UnlabeledFolder(ImageSource):
             return SourceData(images, ())
         classes = class_folders(self.test, "test")
         test = self._files(*labeled_images(self.test, "test", classes))
-        check_separate({"target": images.paths, "test": test.paths})
         return SourceData(images, classes, test=test)
 
 

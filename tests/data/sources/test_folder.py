@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from supercm_pl import SSLDataModule, UDADataModule
-from supercm_pl.data import FolderSource, Split, UnlabeledFolder
+from supercm_pl.data import FolderSource, Split
 from supercm_pl.data.labels import labels_of
 from supercm_pl.data.sources.image_folders import find_images
 from supercm_pl.data.sources.image_reading import read_image
@@ -173,7 +173,6 @@ def test_a_file_in_two_parts(tmp_path):
         (FolderSource(tmp_path / "labeled", tmp_path), "labeled and in the unlabeled"),
         (FolderSource(tmp_path / "labeled", tmp_path / "test", tmp_path / "linked"), "test part"),
         (FolderSource(tmp_path / "labeled", test=tmp_path / "labeled"), "labeled and in the test"),
-        (UnlabeledFolder(tmp_path, tmp_path / "test"), "target and in the test"),
     ]
     for source, message in cases:
         with pytest.raises(ValueError, match=f"png is in the .*{message}"):
