@@ -77,6 +77,11 @@ class LabelPropagation(Method):
         """0 where classes are found not to be clusters, else 1."""
         return float(self._trust is None or self._trust >= self.min_trust)
 
+    @property
+    def needs_progress(self) -> bool:
+        """Whether the method depends on ``step.progress``."""
+        return True
+
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak view of the unlabeled samples."""
         logits = step.unlabeled["weak"].logits
