@@ -131,6 +131,7 @@ def start(folder: Path, words: list[str], ranks: int) -> int:
         traceback.print_exc()
     finally:
         for child in multiprocessing.active_children():  # as at the end of a program
+            child.terminate()
             child.join()
         os._exit(status)
 
