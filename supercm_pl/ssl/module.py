@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from supercm_pl.checks import check_choice
 from supercm_pl.options import hands_options_to
-from supercm_pl.training.batch import ParsedBatch
+from supercm_pl.training.batch import ParsedBatch, check_joinable
 from supercm_pl.training.batch_norm import BatchNormPolicy, fixed_statistics
 from supercm_pl.training.method import Method, check_joint_batch_norm
 from supercm_pl.training.metrics import EvaluationMetrics
@@ -86,8 +86,12 @@ class SSLModule(SuperCMModule):
     def forward_views(
         self, views: Mapping[PartView, Tensor], batch: ParsedBatch
     ) -> dict[PartView, Outputs]:
-        """Run one forward pass, or a second one of the unlabeled samples without statistics."""
-        if self.batch_norm == "all":
+        """Run one forward pass, or a second one of the unlabeled samples without statistics.
+
+        A single labeled sample has no statistics of its own, and joins the others.
+        """
+        check_joinable(views)
+        if self.batch_norm == "all" or len(batch.labels) == 1:
             return self.forward_joint(views)
         first = {view: views[view] for view in views if view[0] == self.labeled_part}
         second = {view: views[view] for view in views if view not in first}

@@ -76,7 +76,7 @@ def test_the_metadata_name_what_is_needed_and_the_extras(dist: Path) -> None:
     extras = metadata.get_all("Provides-Extra", [])
     assert {"bolts", "export", "hf", "plot", "report", "stream", "timm", "tune"} <= set(extras)
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert len(needed) == 8
+    assert len(needed) == 9
     assert not any("bolts" in line for line in needed)
 
 

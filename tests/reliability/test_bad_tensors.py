@@ -245,10 +245,10 @@ class Odd(nn.Module):
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
-        (lambda f: f[:3], ValueError, "backbone must return .* of 14 inputs"),
-        (lambda f: f[:, :5], ValueError, r"must have shape \(N, in_features=8\), got \(14, 5\)"),
-        (lambda f: f[:, None], ValueError, r"\(N, in_features=8\), got \(14, 1, 8\)"),
-        (lambda f: f.flatten(), ValueError, r"\(N, in_features=8\), got \(112,\)"),
+        (lambda f: f[:3], ValueError, "backbone must return .* of 6 inputs"),
+        (lambda f: f[:, :5], ValueError, r"must have shape \(N, in_features=8\), got \(6, 5\)"),
+        (lambda f: f[:, None], ValueError, r"\(N, in_features=8\), got \(6, 1, 8\)"),
+        (lambda f: f.flatten(), ValueError, r"\(N, in_features=8\), got \(48,\)"),
         (lambda f: (f, f), TypeError, "features must be a tensor, got tuple"),
         (lambda f: {"features": f}, TypeError, "features must be a tensor, got dict"),
         (lambda f: f.long(), TypeError, "features must be a floating-point tensor, got torch.int"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 IMAGE_SUFFIXES = (
-    *(".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"),
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 _PARTS = {
