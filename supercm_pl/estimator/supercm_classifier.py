@@ -51,7 +51,8 @@ class SuperCMClassifier(
     It trains a small network with L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025).
     CM is the clustering loss, whose centroids are the class means of the labeled features. As in
     scikit-learn's semi-supervised estimators, ``y`` is -1 for unlabeled samples, and ``"-1"`` among
-    strings. In cross-validation, use :class:`LabeledKFold`, which tests on labeled samples only.
+    strings. In cross-validation, use :class:`~supercm_pl.estimator.LabeledKFold`, which tests on
+    labeled samples only.
 
     A fit takes about a second on one core, and longer beyond about 20,000 samples, because the
     neighbor search is brute force. Results depend only on ``random_state`` and the data.

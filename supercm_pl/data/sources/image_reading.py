@@ -24,9 +24,8 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 class ImageSource(Source):
     """Base of the sources of image files.
 
-    Every image is rotated by its EXIF data, converted to RGB or grayscale by
-    :func:`~supercm_pl.data.image_modes.eight_bit`, which puts transparent images on white and
-    scales deeper ones to 8 bits, and resized to a square.
+    Every image is rotated by its EXIF data, converted to RGB or grayscale, and resized to a square.
+    Transparent images are put on white, and deeper ones are scaled to 8 bits.
 
     Args:
         image_size: Side of the square in pixels.
