@@ -114,14 +114,17 @@ def views_of(method: Method, steps: int = 1, scale: float = 3.0) -> Result:
 
 def domains_of(method: Method) -> Result:
     """Return the result of a method of both domains, by the gradients of their features."""
+    return result(*_domain_loss(method))
+
+
+def _domain_loss(method: Method) -> tuple[Tensor, list[Tensor]]:
     head = head_of()
     method.build(nn.Identity(), head)
     method.double()
     set_parameters(method)
     source, target = leaves(2, FEATURES)
     both = [outputs(head(x).logits, x) for x in (source, target)]
-    loss = method(step_of({"weak": both[0]}, {"weak": both[1]})).loss
-    return result(loss, [source, target])
+    return method(step_of({"weak": both[0]}, {"weak": both[1]})).loss, [source, target]
 
 
 def set_parameters(module: nn.Module) -> None:
@@ -243,13 +246,7 @@ def adamatch() -> Result:
 
 def mdd() -> Result:
     method = MDD(dropout=0.0, hidden_features=5, max_reversal=0.0)
-    head = head_of()
-    method.build(nn.Identity(), head)
-    method.double()
-    set_parameters(method)
-    source, target = leaves(2, FEATURES)
-    both = [outputs(head(x).logits, x) for x in (source, target)]
-    loss = method(step_of({"weak": both[0]}, {"weak": both[1]})).loss
+    loss, _ = _domain_loss(method)
     return result(loss, list(method.classifier.parameters()))
 
 

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_positive, check_size
+from supercm_pl.checks import check_at_least, check_positive, check_size
 from supercm_pl.data.contract import Contract
 from supercm_pl.data.transforms.randaugment import Cutout
 from supercm_pl.data.views import check_views, make_view
 from supercm_pl.seeding import derive_seed, isolated_rng
+from supercm_pl.training.batch import inputs_to_predict
 from supercm_pl.training.optim import WarmupCosineLR
 
 
@@ -25,8 +26,7 @@ class SelfSupervisedStart(L.Callback):
     SimCLR (Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*,
     ICML 2020) on all training samples, labeled and unlabeled: two draws of the data module's strong
     view, with Cutout in images, have to find each other among those of the batch. The network that
-    projects features is dropped. It helps most with one or two labels per class, for small networks
-    from scratch.
+    projects features is dropped. For small networks from scratch; all samples are kept in memory.
 
     A resumed run does not repeat it. All ranks compute the same, so a run of several ranks saves no
     time here.
@@ -46,7 +46,7 @@ class SelfSupervisedStart(L.Callback):
         lr: float = 0.002,
     ) -> None:
         self.steps = check_size("steps", steps)
-        self.batch_size = check_size("batch_size", batch_size)
+        self.batch_size = check_at_least("batch_size", batch_size, 2)
         self.temperature = check_positive("temperature", temperature)
         self.lr = check_positive("lr", lr)
 
@@ -57,7 +57,9 @@ class SelfSupervisedStart(L.Callback):
         module: Any = pl_module
         device = trainer.strategy.root_device
         contract = Contract.of(trainer)
-        images = _all_inputs(contract, (module.labeled_part, module.unlabeled_part), device)
+        parts = (module.labeled_part, module.unlabeled_part)
+        batches = (b for part in parts for b in contract.training_batches(part, device))
+        images = torch.cat([inputs_to_predict(batch) for batch in batches])
         draw = _drawing(trainer, images)
         rank_zero_info(f"{self.steps} self-supervised steps on {len(images):,} samples")
         module.to(device)
@@ -114,14 +116,6 @@ def contrastive_loss(projections: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(
         similar, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2)
     )
-
-
-def _all_inputs(contract: Contract, parts: tuple[str, str], device: torch.device) -> Tensor:
-    found = []
-    for part in parts:
-        for batch in contract.training_batches(part, device):
-            found.append(batch if isinstance(batch, Tensor) else batch[0])
-    return torch.cat(found)
 
 
 def _drawing(trainer: Any, images: Tensor) -> Callable[[Tensor], Tensor]:

@@ -24,7 +24,7 @@ class LabelPropagation(Method):
     several times in a run, from the features of all samples in evaluation mode: Iscen et al.,
     *Label Propagation for Deep Semi-supervised Learning* (CVPR 2019), with the graph and the
     diffusion of Poisson learning (Calder et al., ICML 2020), which suits very few labels, and with
-    the sizes of the classes chosen by the modularity of the partition.
+    sizes of the classes that modularity and normalized cut choose.
 
     SuperCM forms clusters, and this method finds clusters that have the wrong class. Both assume
     that classes are clusters. The first step tests it: labels are held out, predicted from the
@@ -85,32 +85,28 @@ class LabelPropagation(Method):
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak view of the unlabeled samples."""
         logits = step.unlabeled["weak"].logits
-        if self._trust is None:
-            self._trust = self._find_trust(step)
-            self._due = 0.0 if self._trust >= _SURE else self.every
-        trust = {"trust": logits.new_full((), self._trust)}
-        if self.cm_factor and step.progress >= self._due:
-            self.labels = self._find_labels(step).to(logits.device)
-            while self._due <= step.progress:
-                self._due += self.every
+        if self._trust is None or (self.cm_factor and step.progress >= self._due):
+            self._search(step)
+        trust = {"trust": logits.new_full((), self._trust or 0.0)}
         if not self.cm_factor or not len(self.labels):
             return MethodLoss(logits.new_zeros(()), trust)
         if step.index is None:
             raise ValueError("step.index must hold the numbers of the samples, got None")
-        loss = F.cross_entropy(logits, self.labels.to(logits.device)[step.index])
-        return MethodLoss(loss, trust)
+        self.labels = self.labels.to(logits.device)
+        return MethodLoss(F.cross_entropy(logits, self.labels[step.index]), trust)
 
-    def _find_trust(self, step: Step) -> float:
+    def _search(self, step: Step) -> None:
         graph, labels, num_classes = self._graph(step)
-        accuracy = graph.held_out_accuracy(np.arange(len(labels)), labels, num_classes)
-        if accuracy is None:
-            return 1.0
-        return max(0.0, (accuracy - 1 / num_classes) / (1 - 1 / num_classes))
-
-    def _find_labels(self, step: Step) -> Tensor:
-        graph, labels, num_classes = self._graph(step)
-        found = graph.classes(np.arange(len(labels)), labels, num_classes)
-        return torch.from_numpy(found[len(labels) :])
+        rows = np.arange(len(labels))
+        if self._trust is None:
+            accuracy = graph.held_out_accuracy(rows, labels, num_classes)
+            chance = 1 / num_classes
+            self._trust = 1.0 if accuracy is None else max(0.0, (accuracy - chance) / (1 - chance))
+            self._due = 0.0 if self._trust >= _SURE else self.every
+        if self.cm_factor and step.progress >= self._due:
+            self.labels = torch.from_numpy(graph.classes(rows, labels, num_classes)[len(labels) :])
+            while self._due <= step.progress:
+                self._due += self.every
 
     def _graph(self, step: Step) -> tuple[LabelGraph, np.ndarray, int]:
         if step.training_features is None:
