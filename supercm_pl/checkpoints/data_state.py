@@ -9,6 +9,7 @@ from torch import nn
 
 from supercm_pl.checkpoints.building import build
 from supercm_pl.checkpoints.trust import named_in
+from supercm_pl.options import class_and_arguments
 
 
 def data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -16,6 +17,19 @@ def data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
     # Lightning saves it under the name of its class.
     states = (state for state in content.values() if isinstance(state, dict))
     return next((state for state in states if "fingerprint" in state), {})
+
+
+def preprocess_state(preprocess: nn.Module | None) -> dict[str, Any]:
+    """Return the state of a fitted preprocessing, and its class with arguments, or nothing."""
+    if preprocess is None or not is_fitted(preprocess):
+        return {}
+    state = preprocess.state_dict()
+    return {"preprocess": state, "preprocess_class": class_and_arguments(preprocess)}
+
+
+def is_fitted(preprocess: nn.Module) -> bool:
+    """Whether a preprocessing is fitted, or requires no fit."""
+    return not hasattr(preprocess, "fit") or bool(getattr(preprocess, "fitted", True))
 
 
 def load_preprocess(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl._lightning import restricted_classmethod
+from supercm_pl.checkpoints.data_state import is_fitted, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
@@ -30,7 +31,6 @@ from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.views import INDEX, check_views, make_view
 from supercm_pl.distributed import rank
-from supercm_pl.options import class_and_arguments
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -333,10 +333,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         """Return the digest of the split, and preprocessing, classes and shape for later use."""
         state: dict[str, Any] = {"fingerprint": self.fingerprint(), "seed": self.run_seed}
         state |= {"classes": list(self.classes), "input_shape": list(self.input_shape)}
-        if self._is_fitted() and self.preprocess is not None:
-            state["preprocess"] = self.preprocess.state_dict()
-            state["preprocess_class"] = class_and_arguments(self.preprocess)
-        return state
+        return state | preprocess_state(self.preprocess)
 
     @restricted_classmethod
     def load_from_checkpoint(
@@ -407,13 +404,10 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     def _preprocessed(self, inputs: Tensor) -> Tensor:
         if self.preprocess is None:
             return inputs
-        if not self._is_fitted():
+        if not is_fitted(self.preprocess):
             self.preprocess.fit(inputs_of(self.parts()))  # type: ignore[operator]
         done: Tensor = self.preprocess.to(inputs.device)(inputs)
         return done
-
-    def _is_fitted(self) -> bool:
-        return not hasattr(self.preprocess, "fit") or bool(getattr(self.preprocess, "fitted", True))
 
     def _cast(self, inputs: Tensor) -> Tensor:
         """Floats in the precision of the module."""

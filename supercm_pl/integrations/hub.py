@@ -7,7 +7,7 @@ can run code. Only names of repositories on the Hub use the network.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,13 +18,14 @@ from torch import Tensor
 
 from supercm_pl._version import __version__
 from supercm_pl.checkpoints.building import hyperparameters_of, load_module
+from supercm_pl.checkpoints.data_state import data_state, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.optional import import_optional
 from supercm_pl.training.module import SuperCMModule
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_CONFIG, _WEIGHTS, _PREPROCESS = "config.json", "model.safetensors", "preprocess."
 _CARD = """\
 ---
 library_name: supercm_pl
@@ -51,8 +52,7 @@ def save_pretrained(
 
     A checkpoint of ``supercm fit`` contains all arguments. For a module that was built in Python,
     only plain arguments are written: pass its objects, such as the backbone, to
-    :func:`from_pretrained` again. Preprocessing by the data module is not written; use
-    ``supercm export`` to include it.
+    :func:`from_pretrained` again. The fitted ``preprocess`` of the data module is included.
 
     Args:
         model: A checkpoint of ``supercm fit``, or a module on any device.
@@ -64,7 +64,7 @@ def save_pretrained(
         ValueError: If the number of ``classes`` is wrong, or a checkpoint has no class path.
     """
     safetensors = _package("safetensors.torch")
-    class_path, hyper_parameters, state = _parts(model)
+    class_path, hyper_parameters, state, data = _parts(model)
     count = hyper_parameters.get("num_classes")
     if classes is not None and len(classes) != count:
         raise ValueError(f"classes must be {count} names, one for each class, got {len(classes)}")
@@ -75,12 +75,15 @@ def save_pretrained(
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in state.items()
     }
+    for name, value in data.get("preprocess", {}).items():
+        weights[f"{_PREPROCESS}{name}"] = value.detach().cpu().contiguous()
     safetensors.save_file(weights, folder / _WEIGHTS, {"format": "pt"})
     config = {
         "class_path": class_path,
         "supercm_pl_version": __version__,
         "classes": None if classes is None else list(classes),
         "hyper_parameters": hyper_parameters,
+        **{name: data[name] for name in ("preprocess_class",) if name in data},
     }
     text = json.dumps(config, indent=2, default=str)
     (folder / _CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -138,6 +141,11 @@ def from_pretrained(
     named = {**config["hyper_parameters"], "_class_path": class_path}
     weights = _package("safetensors.torch").load_file(folder / _WEIGHTS)
     content = {"state_dict": weights, "hyper_parameters": named}
+    if "preprocess_class" in config:  # as the data module writes it to a checkpoint
+        names = [name for name in weights if name.startswith(_PREPROCESS)]
+        fitted = {name.removeprefix(_PREPROCESS): weights.pop(name) for name in names}
+        known = {"preprocess": fitted, "preprocess_class": config["preprocess_class"]}
+        content["data"] = {"fingerprint": "", **known}
     return load_module(SuperCMModule, content, trust=trust, **arguments)
 
 
@@ -178,11 +186,11 @@ def push_to_hub(
 
 def _parts(
     model: SuperCMModule | str | PathLike[str],
-) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """Return class path, hyperparameters and state of a module or a checkpoint."""
+) -> tuple[str, dict[str, Any], dict[str, Tensor], Mapping[str, Any]]:
+    """Return class path, hyperparameters, state and preprocessing of a module or a checkpoint."""
     if isinstance(model, SuperCMModule):
-        kind = type(model)
-        return f"{kind.__module__}.{kind.__qualname__}", dict(model.hparams), model.state_dict()
+        kind, data = type(model), preprocess_state(model.preprocess)
+        return f"{kind.__module__}.{kind.__qualname__}", dict(model.hparams), model.state_dict(), data
     content = read_checkpoint(fspath(model), "cpu")
     hyper_parameters = hyperparameters_of(content)
     if "_class_path" not in hyper_parameters:
@@ -190,7 +198,8 @@ def _parts(
             f"{model} has no class path, since it was not written by supercm fit: load it, and "
             "pass the module"
         )
-    return hyper_parameters["_class_path"], hyper_parameters, content["state_dict"]
+    path = hyper_parameters["_class_path"]
+    return path, hyper_parameters, content["state_dict"], data_state(content)
 
 
 def _download(repo_id: str, revision: str | None, local_files_only: bool) -> Path:

@@ -186,10 +186,9 @@ class ClusteringNetwork(L.LightningModule):
         state = {own.get(name, name): value for name, value in plain.items()}
         return super().load_state_dict(state, *args, **options)
 
-    def prepare(self, inputs: Tensor) -> Tensor:
-        """Convert inputs ``(N, ...)`` of the data to those of the backbone, as in training.
-
-        ``uint8`` becomes floats in ``[0, 1]``, and the data module's ``preprocess`` follows.
+    @property
+    def preprocess(self) -> nn.Module | None:
+        """The module of :meth:`use_preprocess`.
 
         Raises:
             ValueError: If the model was trained with one that its checkpoint can't rebuild.
@@ -199,10 +198,18 @@ class ClusteringNetwork(L.LightningModule):
                 f"the model was trained on inputs that {self._lacks} had preprocessed: pass the "
                 "fitted object to use_preprocess, or use the data module"
             )
-        inputs = as_float(inputs)
-        for preprocess in self._preprocess:
-            inputs = preprocess.to(inputs.device)(inputs)
-        return inputs
+        return self._preprocess[0] if self._preprocess else None
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Convert inputs ``(N, ...)`` of the data to those of the backbone, as in training.
+
+        ``uint8`` becomes floats in ``[0, 1]``, and the data module's ``preprocess`` follows.
+
+        Raises:
+            ValueError: As in :attr:`preprocess`.
+        """
+        inputs, preprocess = as_float(inputs), self.preprocess
+        return inputs if preprocess is None else preprocess.to(inputs.device)(inputs)
 
     def _prepared(self, inputs: Tensor) -> Tensor:
         # The data modules of this package prepare batches on the device.

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from supercm_pl import SSLModule
+from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import ConvNet
+from supercm_pl.data import ZCA
 from tests.support.command import SMALL, supercm
+from tests.support.trainers import quiet_trainer
 
 pytest.importorskip("safetensors", reason="safetensors is not installed: supercm-pl[hf]")
 hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
@@ -79,6 +81,27 @@ def test_a_module_built_in_python_takes_its_objects_again(tmp_path: Path) -> Non
     assert loaded.cm_weight == 0.25
     with pytest.raises(TypeError, match="backbone"):
         from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["module", "checkpoint"])
+def test_the_preprocessing_travels_with_the_model(given: str, tmp_path: Path) -> None:
+    data = SSLDataModule(labels_per_class=2, preprocess=ZCA(epsilon=1e-3), seed=0)
+    arguments = {"class_path": "supercm_pl.backbones.ConvNet", "init_args": {"widths": [4]}}
+    module, run = SSLModule(ConvNet(widths=(4,)), 10), quiet_trainer(max_steps=2)
+    run.fit(module, data)
+    run.save_checkpoint(tmp_path / "run.ckpt")
+    if given == "checkpoint":  # as `supercm fit` writes it
+        content = torch.load(tmp_path / "run.ckpt")
+        named = {"_class_path": "supercm_pl.ssl.module.SSLModule", "backbone": arguments}
+        content["hyper_parameters"] |= named
+        torch.save(content, tmp_path / "run.ckpt")
+    save_pretrained(module if given == "module" else tmp_path / "run.ckpt", tmp_path / "model")
+    own = {"backbone": ConvNet(widths=(4,))} if given == "module" else {}
+    loaded, images = from_pretrained(tmp_path / "model", **own).eval(), torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), module.eval()(images))
+        prepared = module.forward_outputs(data.preprocess(images)).logits
+        torch.testing.assert_close(loaded(images), prepared)
 
 
 def test_a_model_card_of_ones_own_is_kept(trained: Path, tmp_path: Path) -> None:
