@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+import re
+
+from torch import Tensor, nn
 
 from supercm_pl.checks import check_size
 
@@ -34,6 +36,25 @@ def feature_size(backbone: nn.Module) -> int:
         f"backbone {type(backbone).__name__} has an unknown number of features: give it an integer "
         "attribute `out_features`, or pass `feature_size=...` to the module"
     )
+
+
+def check_fits(backbone: nn.Module, inputs: Tensor, error: RuntimeError) -> None:
+    """Explain an error of the backbone that the shape of its inputs ``(N, ...)`` causes.
+
+    Raises:
+        ValueError: If a layer requires another number of channels or values.
+    """
+    text = str(error)
+    channels = re.search(r"to have (\d+) channels", text)
+    values = re.search(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x", text)
+    if channels or values:
+        reason = f"a convolution requires {channels[1]} channels" if channels else ""
+        if values:
+            reason = f"a linear layer requires {values[2]} values, got {values[1]}"
+        raise ValueError(
+            f"backbone {type(backbone).__name__} does not fit inputs of shape "
+            f"{tuple(inputs.shape[1:])}: {reason}"
+        ) from error
 
 
 class Bottleneck(nn.Sequential):

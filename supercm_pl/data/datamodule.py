@@ -135,6 +135,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self._resident: dict[str, ResidentSamples] = {}
         self._run_seed: int | None = None
         self._described = False
+        self._inspected: set[str] = set()
         self._val_limit: int | float | None = None
 
     @property
@@ -230,12 +231,22 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         if stage == "fit" and not self._described:
             rank_zero_info(self.describe())
             self._described = True
-            parts = self.parts()
-            views = {name: self.contract.required_views(name) for name in parts}
-            inspect_parts(parts, views, self.transforms)
+        self._inspect(stage)
         if stage == "fit" and self.trainer is not None and not self.has_val_data:
             # Lightning warns about an empty loader, and would run an empty validation.
             self._val_limit, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
+
+    def _inspect(self, stage: str | None) -> None:
+        if stage in (None, "predict") or stage in self._inspected:
+            return
+        self._inspected.add(stage)
+        parts = {name: part.samples for name, part in self.parts().items()}
+        views = {name: self.contract.required_views(name) for name in parts if stage == "fit"}
+        if stage == "test":
+            parts["test"] = self.domains[-1].test
+        else:
+            parts |= {f"{d.name} validation".strip(): d.val for d in self.domains}
+        inspect_parts(parts, views, self.transforms)
 
     def train_dataloader(self) -> PairedLoader:
         """Batches of all training parts; see :class:`~supercm_pl.data.PairedLoader`."""

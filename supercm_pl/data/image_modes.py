@@ -14,7 +14,8 @@ _DEEP_FLOATS = (1, 255)
 def eight_bit(image: Image.Image) -> Image.Image:
     """Convert to mode ``L`` if the image is grayscale, to ``RGB`` otherwise.
 
-    Transparent pixels are composited over white. Integers of more than 8 bits are divided by the
+    Transparent pixels are composited over white, as by browsers and viewers; a warning reports an
+    image that vanishes there. Integers of more than 8 bits are divided by the
     largest value of 8, 10, 12, 14 or 16 bits that the image fits in, and floats by 1 or 255;
     values beyond them are scaled by the smallest and largest value of the image. A warning says
     so, unless the image uses 16 bits, or floats in ``[0, 1]``.
@@ -28,7 +29,16 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa") or "transparency" in image.info or image.mode[-1:] == "A":
         image = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        composed = Image.alpha_composite(white, image)
+        shown, alpha = (np.asarray(each) for each in (composed.convert("L"), image.getchannel("A")))
+        if np.ptp(shown) < 2 <= np.ptp(alpha):
+            warnings.warn(
+                "an image is white on a transparent background and vanishes on white: save such "
+                "images with a background",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        image = composed
     return image.convert("L" if grayscale else "RGB")
 
 

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from supercm_pl.data.datasets import Samples, as_float
-from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.views import kind_of, make_view
 from supercm_pl.seeding import isolated_rng
 
 _SAMPLES = 8
 _DRAWS = 6
+_LARGEST_RATIO = 30.0  # of root mean squares; samples of one distribution differ much less
 
 
 def inspect_parts(
-    parts: Mapping[str, Part],
+    parts: Mapping[str, Dataset[Any]],
     views: Mapping[str, Iterable[str]],
     transforms: Mapping[str, nn.Module | None],
 ) -> None:
     """Look at eight samples of each part, and at the transforms of other packages.
 
     Args:
-        parts: Parts of the training data; those without a length are skipped.
-        views: The required views of each part.
+        parts: Samples of each part; those without a length are skipped.
+        views: The required views of each training part.
         transforms: Transforms of the data module, by view.
 
     Raises:
@@ -35,8 +37,8 @@ def inspect_parts(
             numbers once for the whole batch.
     """
     checked: set[str] = set()
-    for name, part in parts.items():
-        samples = part.samples
+    scales: dict[str, float] = {}
+    for name, samples in parts.items():
         if not isinstance(samples, Samples) or not len(samples):
             continue
         positions = np.unique(np.linspace(0, len(samples) - 1, _SAMPLES).astype(np.int64))
@@ -44,10 +46,12 @@ def inspect_parts(
             reseed(0)
             batch = samples.fetch(positions)
         inputs = batch if isinstance(batch, Tensor) else batch[0]
+        if inputs.ndim == 4:
+            _check_scale(name, inputs)
+        inputs = as_float(inputs)
+        scales[name] = float(inputs.square().mean().sqrt())
         if inputs.ndim != 4:
             continue
-        _check_scale(name, inputs)
-        inputs = as_float(inputs)
         if bool((inputs.flatten(1).std(dim=1) < 1 / 255).all()):
             rank_zero_warn(
                 f"all of {len(inputs)} images looked at in the {name} part are nearly constant: "
@@ -58,6 +62,19 @@ def inspect_parts(
             if kind in transforms and _is_foreign(transforms[kind]):
                 _check_draws(kind, inputs[:1], transforms)
             checked.add(kind)
+    _compare_scales(scales)
+
+
+def _compare_scales(scales: Mapping[str, float]) -> None:
+    (first, scale), *others = scales.items() or [("", 1.0)]
+    for name, other in others:
+        ratio = max(scale, other) / max(min(scale, other), 1e-12)
+        if ratio > _LARGEST_RATIO:
+            rank_zero_warn(
+                f"inputs of the {first} part are of the size {scale:.2g}, those of the {name} part "
+                f"{other:.2g}: scale both by the same numbers",
+                category=RuntimeWarning,
+            )
 
 
 def _check_scale(name: str, images: Tensor) -> None:

@@ -190,7 +190,12 @@ def _parts(
     """Return class path, hyperparameters, state and preprocessing of a module or a checkpoint."""
     if isinstance(model, SuperCMModule):
         kind, data = type(model), preprocess_state(model.preprocess)
-        return f"{kind.__module__}.{kind.__qualname__}", dict(model.hparams), model.state_dict(), data
+        return (
+            f"{kind.__module__}.{kind.__qualname__}",
+            dict(model.hparams),
+            model.state_dict(),
+            data,
+        )
     content = read_checkpoint(fspath(model), "cpu")
     hyper_parameters = hyperparameters_of(content)
     if "_class_path" not in hyper_parameters:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from supercm_pl._lightning import restricted_classmethod
-from supercm_pl.backbones.features import Bottleneck
+from supercm_pl.backbones.features import Bottleneck, check_fits
 from supercm_pl.backbones.features import feature_size as find_feature_size
 from supercm_pl.checkpoints.building import load_module, read_hyperparameters
 from supercm_pl.checkpoints.data_state import data_state, load_preprocess
@@ -240,7 +240,11 @@ class ClusteringNetwork(L.LightningModule):
             )
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(inputs)
+        try:
+            features = self.backbone(inputs)
+        except RuntimeError as error:
+            check_fits(self.backbone, inputs, error)
+            raise
         if self.compile_mode is not None:
             # The next replay of a CUDA graph overwrites the memory of its outputs.
             features = features.clone()

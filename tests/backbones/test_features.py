@@ -1,11 +1,15 @@
 """The feature size is read off the backbone, or asked for."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
+from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP, ConvNet
 from supercm_pl.backbones.features import feature_size
+from tests.support.trainers import quiet_trainer
 
 
 class _Opaque(nn.Module):
@@ -40,3 +44,24 @@ def test_reads_the_attribute_of_timm_models():
 def test_says_what_to_do_where_it_cannot_tell():
     with pytest.raises(ValueError, match=r"_Opaque.*feature_size="):
         feature_size(_Opaque())
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 8)),
+            "does not fit inputs of shape (1, 8, 8): a convolution requires 3 channels",
+        ),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(100, 8)),
+            "does not fit inputs of shape (1, 8, 8): a linear layer requires 100 values, got 64",
+        ),
+    ],
+    ids=["channels", "values"],
+)
+def test_a_backbone_that_does_not_fit_the_inputs(backbone: nn.Module, message: str) -> None:
+    trainer = quiet_trainer(max_steps=1)
+    with pytest.raises(ValueError, match=re.escape(f"backbone Sequential {message}")):
+        trainer.fit(SSLModule(backbone), SSLDataModule(labels_per_class=2))

@@ -47,6 +47,14 @@ def test_transparent_pixels_are_white(mode: str, through_file: bool, tmp_path: P
     assert len(pixels) == (1 if mode == "LA" and not through_file else 3)
 
 
+def test_what_vanishes_on_white_is_reported() -> None:
+    image = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    assert (image_tensor(image) == 255).all()  # nothing to see anyway
+    image.paste((255, 255, 255, 255), (0, 0, 4, 4))
+    with pytest.warns(RuntimeWarning, match="white on a transparent background and vanishes"):
+        image_tensor(image)
+
+
 def test_half_transparent_is_half_white() -> None:
     image = Image.new("RGBA", (1, 1), (200, 0, 100, 51))
     assert eight_bit(image).getpixel((0, 0)) == (244, 204, 224)

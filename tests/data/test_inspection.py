@@ -79,10 +79,36 @@ def test_images_in_range(images: Any) -> None:
     data(images).setup("fit")
 
 
-def test_a_part_of_constant_images_is_reported() -> None:
+CONSTANT = np.ascontiguousarray(np.broadcast_to(IMAGES[:, :1, :1, :1], IMAGES.shape))
+
+
+@pytest.mark.parametrize(
+    ("part", "stage"), [("labeled", "fit"), ("validation", "fit"), ("test", "test")]
+)
+def test_a_part_of_constant_images_is_reported(part: str, stage: str) -> None:
     images = IMAGES.copy()
-    images[:4] = images[:4, :1, :1, :1]
-    rows = [0, 1, 2, 3]
-    made = SSLDataModule.from_arrays(images, LABELS, labeled_indices=rows)
-    with pytest.warns(RuntimeWarning, match="all of 4 images looked at in the labeled part are"):
-        made.setup("fit")
+    made = SSLDataModule.from_arrays(
+        images, LABELS, CONSTANT if part == "test" else IMAGES, LABELS, labels_per_class=4, seed=0
+    )
+    if part != "test":
+        split = made.split
+        rows = split.labeled if part == "labeled" else split.val
+        images[rows] = CONSTANT[rows]
+    with pytest.warns(RuntimeWarning, match=f"all of 8 images looked at in the {part} part are"):
+        made.setup(stage)
+
+
+@pytest.mark.bad_input
+def test_a_test_set_on_another_scale_is_reported(recwarn: pytest.WarningsRecorder) -> None:
+    table = np.random.default_rng(0).normal(size=(40, 5))
+    for factor in (1, 5):
+        made = SSLDataModule.from_arrays(table, LABELS, factor * table, LABELS, labels_per_class=4)
+        made.setup("test")
+    assert not recwarn.list
+    made = SSLDataModule.from_arrays(table, LABELS, 300 * table, LABELS, labels_per_class=4)
+    with pytest.warns(RuntimeWarning, match="labeled part are of the size .*, those of the test"):
+        made.setup("test")
+    pixels = (IMAGES * 255).round()
+    made = SSLDataModule.from_arrays(IMAGES, LABELS, pixels, LABELS, labels_per_class=4)
+    with pytest.raises(ValueError, match="images of the test part are floats from 0 to 255"):
+        made.setup("test")
