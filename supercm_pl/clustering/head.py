@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from supercm_pl.checks import (
     check_alpha,
+    check_choice,
     check_flag,
     check_matrix,
     check_not_negative,
@@ -53,7 +54,9 @@ class ClusteringHead(ClassCentroids):
         momentum: ρ of the mode ``ema``, between 0 and 1, both excluded.
         temperature: T > 0, by which logits are divided in the softmax.
         alpha: Concentration of the Dirichlet prior on the mean assignment, greater than 0: one
-            number, or K of them; 1 is no prior.
+            number, or K of them; 1 is no prior. `"balanced"` is a mild prior for classes of equal
+            size: 1.2 for up to ten classes and 1 + 2/K for more, so that its strength (α - 1) K
+            does not grow with K.
         orthonormal: Use the variant of the clustering loss for orthonormal centroids.
         ortho_weight: λ ≥ 0 of that variant.
         normalize: Divide the clustering loss by N·d.
@@ -89,7 +92,7 @@ class ClusteringHead(ClassCentroids):
         centroids: CentroidMode = "cumulative",
         momentum: float = 0.9,
         temperature: float = 1.0,
-        alpha: float | Sequence[float] | Tensor = 1.0,
+        alpha: float | Sequence[float] | Tensor | Literal["balanced"] = 1.0,
         orthonormal: bool = False,
         ortho_weight: float = 1.0,
         normalize: bool = True,
@@ -101,6 +104,9 @@ class ClusteringHead(ClassCentroids):
         self.ortho_weight = check_not_negative("ortho_weight", ortho_weight)
         self.normalize = check_flag("normalize", normalize)
         check_flag("bias", bias)
+        if isinstance(alpha, str):
+            check_choice("alpha", alpha, ("balanced",))
+            alpha = 1 + 2 / max(num_classes, 10)
         alpha = check_alpha(alpha, num_classes)
         if isinstance(alpha, Tensor):
             self.register_buffer("alpha", alpha.detach().clone())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +88,7 @@ def build_network(
     hidden_features: Sequence[int],
     centroids: CentroidMode,
     temperature: float,
-    alpha: float | Sequence[float] | Tensor,
+    alpha: float | Sequence[float] | Tensor | Literal["balanced"],
     seed: int,
 ) -> Network:
     """Build a float32 network whose initial weights depend only on the seed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -104,7 +104,7 @@ class SuperCMClassifier(
         hidden_features: Sequence[int] = (64, 32),
         *,
         cm_weight: float = 2.0,
-        alpha: float | Sequence[float] = 1.2,
+        alpha: float | Sequence[float] | Literal["balanced"] = "balanced",
         centroids: CentroidMode = "cumulative",
         temperature: float = 1.0,
         standardize: bool = True,

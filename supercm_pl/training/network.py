@@ -47,7 +47,7 @@ class HeadOptions(TypedDict, total=False):
     centroids: CentroidMode
     momentum: float
     temperature: float
-    alpha: float | Sequence[float]
+    alpha: float | Sequence[float] | Literal["balanced"]
     orthonormal: bool
     ortho_weight: float
     normalize: bool

@@ -295,6 +295,11 @@ def test_loss_of_no_rows_is_finite() -> None:
     assert loss.total.isfinite()
 
 
+def test_the_strength_of_a_balanced_prior_does_not_grow_with_the_number_of_classes() -> None:
+    alphas = {k: ClusteringHead(5, k, alpha="balanced").alpha for k in (2, 10, 100)}
+    assert alphas == {2: 1.2, 10: 1.2, 100: 1.02}
+
+
 def test_alpha_above_one_makes_classes_balanced_and_below_one_not() -> None:
     balanced, lopsided = torch.full((8, 4), 0.25), torch.eye(4)[:1].expand(8, 4)
     features = torch.zeros(8, 5)

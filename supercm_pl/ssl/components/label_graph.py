@@ -103,14 +103,15 @@ class LabelGraph:
     ) -> Array:
         num_classes = scores.shape[1]
         positive = scores - scores.min(axis=1, keepdims=True)
-        found = _within_sizes(positive, smallest)
+        offsets = np.zeros(num_classes)
+        found = _within_sizes(positive, smallest, offsets)
         for _ in range(rounds):
             spread = np.eye(num_classes)[found]
             spread[rows] = np.eye(num_classes)[labels]
             for _ in range(rounds):
                 spread = self.step @ spread
                 spread[rows] = np.eye(num_classes)[labels]
-            before, found = found, _within_sizes(spread, smallest)
+            before, found = found, _within_sizes(spread, smallest, offsets)
             found[rows] = labels
             if (before == found).all():
                 break
@@ -125,24 +126,24 @@ class LabelGraph:
         return float(modularity), float((1 - inside / np.maximum(volume, 1e-12)).sum())
 
 
-def _within_sizes(scores: Array, smallest: float, rounds: int = 200) -> Array:
+def _within_sizes(scores: Array, smallest: float, offsets: Array, rounds: int = 60) -> Array:
     """The best class by ``scores`` times a factor per class, such that sizes are in range.
 
     A size is a fraction of all samples, between ``smallest`` and ``1 / (K² smallest)``. The factors
-    are found by steps as of a dual ascent; if they are not, the last ones are used.
+    are found by steps as of a dual ascent; if they are not, the last ones are used. Their
+    logarithms, ``offsets``, are changed in place: those of similar scores are a good start.
     """
     count, num_classes = scores.shape
     logs = np.log(np.maximum(scores, 1e-12))
-    found: Array = logs.argmax(axis=1)
+    found: Array = (logs + offsets).argmax(axis=1)
     if not smallest:
         return found
     largest = 1 / (smallest * num_classes**2)
-    offsets = np.zeros(num_classes)
     for step in range(rounds):
-        found = (logs + offsets).argmax(axis=1)
         sizes = np.bincount(found, minlength=num_classes) / count
         lacking = np.maximum(smallest - sizes, 0) - np.maximum(sizes - largest, 0)
         if np.abs(lacking).sum() < 1e-9:
             break
-        offsets += num_classes / (1 + step / 50) * lacking
+        offsets += num_classes / (1 + step / 15) * lacking
+        found = (logs + offsets).argmax(axis=1)
     return found
