@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -112,10 +113,10 @@ def numbered_classes(labels: Indices) -> list[str]:
 
 
 def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names as a tuple of strings, two or more and all different."""
+    """Class names as a tuple of strings in Unicode's form NFC, two or more and all different."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"classes must be a sequence of names, got {names!r}")
-    classes = tuple(str(name) for name in names)
+    classes = tuple(unicodedata.normalize("NFC", str(name)) for name in names)
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, got {list(classes)}")
     if len(set(classes)) < len(classes):

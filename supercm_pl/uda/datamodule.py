@@ -18,6 +18,7 @@ from supercm_pl.data.sources.arrays import Array, ArraySource, UnlabeledArrays
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.digits import Digits, DigitsM
 from supercm_pl.data.sources.folder import FolderSource, PathLike, UnlabeledFolder
+from supercm_pl.data.sources.image_folders import composed
 from supercm_pl.data.sources.resized import Resized, height_and_width
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
@@ -152,7 +153,8 @@ class UDADataModule(SuperCMDataModule):
         folders = [source] if isinstance(source, str | Path) else source
         sources = [FolderSource(folder, **look) for folder in folders]
         names = {name for folder in sources for name in folder.class_names()}
-        labeled = any((Path(target) / name).is_dir() for name in names)
+        below = Path(target).iterdir() if Path(target).is_dir() else ()
+        labeled = any(composed(path.name) in names and path.is_dir() for path in below)
         kind = FolderSource if labeled else UnlabeledFolder
         return cls(list(sources), kind(target, test=test, **look), **options)
 

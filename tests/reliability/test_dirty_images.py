@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,8 @@ def test_in_training_too(workers: int, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         for path in (folder / name).iterdir():
             path.write_bytes(b"")
-    data = SSLDataModule.from_folder(folder, labels_per_class=1, num_workers=workers)
+    source = FolderSource(folder, damaged="unchecked")
+    data = SSLDataModule(source, labels_per_class=1, num_workers=workers)
     with pytest.raises(ValueError, match=r"can't read the image .*\.png"):
         next(iter(data.train_dataloader()))
 
@@ -117,8 +119,10 @@ def test_or_all_are_left_out_and_counted(tmp_path: Path) -> None:
     folder = labeled_folder(tmp_path / "labeled")
     for name, spoil in DAMAGED.items():
         spoil(folder / "cat" / name)
-    source = FolderSource(folder, damaged="skip")
-    names = r"22 damaged images are left out: .*cat/bomb.png, .*cat/bomb_warned_of.png, .* and 19"
+    source = FolderSource(folder)
+    names = r"22 images are damaged \(.*cat/bomb.png, .*cat/bomb_warned_of.png, .* and 19 more"
+    with pytest.raises(ValueError, match=f"{names}.*; damaged='skip' leaves them out"):
+        FolderSource(folder, damaged="error").load()
     with pytest.warns(RuntimeWarning, match=names):
         data = source.load()
     assert {path.name for path in source.skipped} == set(DAMAGED)
@@ -128,7 +132,7 @@ def test_or_all_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_whole_folders_are_loaded_without_a_word(tmp_path: Path) -> None:
-    source = FolderSource(labeled_folder(tmp_path / "labeled"), damaged="skip")
+    source = FolderSource(labeled_folder(tmp_path / "labeled"))
     assert len(source.load().train) == 8
     assert source.skipped == ()
 
@@ -138,7 +142,7 @@ def test_a_folder_of_nothing_but_damaged_images(tmp_path: Path) -> None:
     (tmp_path / "unlabeled").mkdir()
     DAMAGED["text.png"](tmp_path / "unlabeled" / "text.png")
     folder = labeled_folder(tmp_path / "labeled")
-    source = FolderSource(folder, tmp_path / "unlabeled", damaged="skip")
+    source = FolderSource(folder, tmp_path / "unlabeled")
     with pytest.raises(ValueError, match=r"no image of the unlabeled folder can be read: .*text"):
         source.load()
 
@@ -190,7 +194,10 @@ def test_the_same_file_in_two_folders_is_found(other: str, tmp_path: Path) -> No
     folder = labeled_folder(tmp_path / "labeled")
     labeled_folder(tmp_path / other, count=1)
     options = {other: tmp_path / other}
-    FolderSource(folder, **options).load()
+    FolderSource(folder, **options, duplicates="allow").load()
+    seen = "2 images of the (test|val) folder are in the labeled folder too, so that the model"
+    with nullcontext() if other == "unlabeled" else pytest.warns(RuntimeWarning, match=seen):
+        FolderSource(folder, **options).load()
     message = rf"is in the labeled and in the {other} folder: .*labeled/cat/0.png and .*{other}/cat"
     with pytest.raises(ValueError, match=message):
         FolderSource(folder, **options, duplicates="error").load()

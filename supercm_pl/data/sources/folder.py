@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import IdentifiedSamples, Samples
@@ -18,12 +19,18 @@ from supercm_pl.data.sources.image_folders import (
     check_separate,
     class_folders,
     find_images,
-    first_three,
     labeled_images,
     listed,
     other_files,
+    warn_of_test_images,
 )
-from supercm_pl.data.sources.image_reading import ImageFiles, ImageSource
+from supercm_pl.data.sources.image_reading import (
+    Damaged,
+    ImageFiles,
+    ImageSource,
+    damaged_files,
+    warn_of_damaged,
+)
 
 PathLike = str | Path
 
@@ -36,8 +43,8 @@ class FolderSource(ImageSource):
         labeled/cat/1.png     unlabeled/a.jpg        test/cat/7.png
         labeled/dog/2.png     unlabeled/more/b.jpg   test/dog/8.png
 
-    Classes are numbered in the alphabetic order of their folders. ``image_size`` and ``grayscale``
-    are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
+    Classes are numbered in the alphabetic order of their folders. ``image_size``, ``grayscale`` and
+    ``damaged`` are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         labeled: Folder with one subfolder of images per class.
@@ -45,14 +52,9 @@ class FolderSource(ImageSource):
         test: Folder like ``labeled``, for the test.
         val: Folder like ``labeled``, for validation; ``None`` lets the data module hold out some of
             ``labeled``.
-        damaged: What to do about files that can't be read as images. ``"error"``: reading one
-            raises an error that names it. ``"skip"``: :meth:`load` reads every image once, leaves
-            out the damaged ones and warns.
-        duplicates: Whether one file may be in two of the folders, and so be used for training and
-            for the test: ``"allow"`` does not check, ``"error"`` makes :meth:`load` compare files.
-
-    Attributes:
-        skipped: Files that :meth:`load` left out.
+        duplicates: What to do about equal files in two of the folders. ``"warn"``: warn if they
+            are used for training and for the test or validation; ``"error"``: an error for any two
+            folders; ``"allow"``: do not compare.
 
     Raises:
         ValueError: From :meth:`load`, if a folder is missing or has another layout, or for
@@ -67,17 +69,15 @@ class FolderSource(ImageSource):
         val: PathLike | None = None,
         image_size: int = 32,
         grayscale: bool = False,
-        damaged: Literal["error", "skip"] = "error",
-        duplicates: Literal["allow", "error"] = "allow",
+        damaged: Damaged = "skip",
+        duplicates: Literal["warn", "error", "allow"] = "warn",
     ) -> None:
-        super().__init__(image_size, grayscale)
+        super().__init__(image_size, grayscale, damaged)
         self.labeled = Path(labeled)
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
         self.val = None if val is None else Path(val)
-        self.damaged = check_choice("damaged", damaged, ("error", "skip"))
-        self.duplicates = check_choice("duplicates", duplicates, ("allow", "error"))
-        self.skipped: tuple[Path, ...] = ()
+        self.duplicates = check_choice("duplicates", duplicates, ("warn", "error", "allow"))
 
     def load(self) -> SourceData:
         """List the files; an image is read when its sample is used."""
@@ -89,36 +89,18 @@ class FolderSource(ImageSource):
             if folder is not None:
                 parts[name] = self._files(*labeled_images(folder, name, classes))
         check_separate({name: images.paths for name, images in parts.items()})
+        if self.unlabeled is not None:
+            warn_of_test_images(self.unlabeled, "unlabeled", parts["unlabeled"].paths)
         folders = (self.labeled, self.unlabeled, self.test, self.val)
-        self.left_out = other_files([folder for folder in folders if folder is not None])
-        if self.damaged == "skip":
-            skipped: list[Path] = []
-            parts = {name: self._undamaged(name, part, skipped) for name, part in parts.items()}
-            self.skipped = tuple(skipped)
-            if skipped:
-                message = f"{len(skipped)} damaged images are left out: {first_three(skipped)}"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)
-        if self.duplicates == "error":
-            _check_duplicates({name: images.paths for name, images in parts.items()})
+        parts = self._checked(parts, [folder for folder in folders if folder is not None])
+        if self.duplicates != "allow":
+            paths = {name: images.paths for name, images in parts.items()}
+            _check_duplicates(paths, strict=self.duplicates == "error")
         return SourceData(parts.pop("labeled"), classes, **parts)
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the subfolders of ``labeled``, sorted."""
-        return class_folders(self.labeled, "labeled")
-
-    def _undamaged(self, name: str, images: ImageFiles, skipped: list[Path]) -> ImageFiles:
-        errors: dict[int, ValueError] = {}
-        for row in range(len(images)):
-            try:
-                images[row]
-            except ValueError as error:
-                errors[row] = error
-        if len(errors) == len(images):
-            raise ValueError(f"no image of the {name} folder can be read: {errors[0]}")
-        skipped += [images.paths[row] for row in errors]
-        whole = [row for row in range(len(images)) if row not in errors]
-        targets = images.targets and [images.targets[row] for row in whole]
-        return self._files([images.paths[row] for row in whole], targets)
+        return tuple(class_folders(self.labeled, "labeled"))
 
 
 class DomainFolder(ImageSource):
@@ -131,8 +113,9 @@ class DomainFolder(ImageSource):
         root/validation/bus/1.jpg        VisDA-2017
         root/sketch/mug/1.png            DomainNet
 
-    There is no test set: a target domain is tested on all of its images. ``image_size`` and
-    ``grayscale`` are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
+    There is no test set: a target domain is tested on all of its images. ``image_size``,
+    ``grayscale`` and ``damaged`` are those of
+    :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
         root: Folder of the data set.
@@ -143,29 +126,34 @@ class DomainFolder(ImageSource):
     """
 
     def __init__(
-        self, root: PathLike, domain: str, image_size: int = 256, grayscale: bool = False
+        self,
+        root: PathLike,
+        domain: str,
+        image_size: int = 256,
+        grayscale: bool = False,
+        damaged: Damaged = "skip",
     ) -> None:
-        super().__init__(image_size, grayscale)
+        super().__init__(image_size, grayscale, damaged)
         self.root = Path(root)
         self.domain = domain
 
     def load(self) -> SourceData:
         """List the files; an image is read when its sample is used."""
         folder, classes = self._folder(), self.class_names()
-        for name in classes:
-            below = find_images(folder / name)
-            if below and all(path.parent != folder / name for path in below):
+        folders = class_folders(folder, f"{self.domain!r} domain")
+        for place in (place for places in folders.values() for place in places):
+            below = find_images(place)
+            if below and all(path.parent != place for path in below):
                 raise ValueError(
                     f"expected {folder}/<class>/<image>, found {below[0]}: "
                     "give the folder above the domains as root, and the folder of classes as domain"
                 )
-        images = labeled_images(folder, f"{self.domain!r} domain", classes)
-        self.left_out = other_files([folder])
-        return SourceData(self._files(*images), classes)
+        images = self._files(*labeled_images(folder, f"{self.domain!r} domain", classes))
+        return SourceData(self._checked({self.domain: images}, [folder])[self.domain], classes)
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the class folders, sorted."""
-        return class_folders(self._folder(), f"{self.domain!r} domain")
+        return tuple(class_folders(self._folder(), f"{self.domain!r} domain"))
 
     def _folder(self) -> Path:
         folder = self.root / self.domain
@@ -183,7 +171,7 @@ class DomainFolder(ImageSource):
 class UnlabeledFolder(ImageSource):
     """A target domain whose images have no labels: all images under a folder, flat or nested.
 
-    ``image_size`` and ``grayscale`` are those of
+    ``image_size``, ``grayscale`` and ``damaged`` are those of
     :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
@@ -200,26 +188,32 @@ class UnlabeledFolder(ImageSource):
         test: PathLike | None = None,
         image_size: int = 256,
         grayscale: bool = False,
+        damaged: Damaged = "skip",
     ) -> None:
-        super().__init__(image_size, grayscale)
+        super().__init__(image_size, grayscale, damaged)
         self.folder = Path(folder)
         self.test = None if test is None else Path(test)
 
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
-        images = self._files(all_images(self.folder, "target"))
-        self.left_out = other_files([self.folder])
-        if self.test is None:
-            return SourceData(images, ())
-        classes = class_folders(self.test, "test")
-        test = self._files(*labeled_images(self.test, "test", classes))
-        return SourceData(images, classes, test=test)
+        parts = {"target": self._files(all_images(self.folder, "target"))}
+        classes: tuple[str, ...] = ()
+        if self.test is not None:
+            classes = tuple(class_folders(self.test, "test"))
+            parts["test"] = self._files(*labeled_images(self.test, "test", classes))
+        else:  # a target may be tested on the images that it trains on
+            warn_of_test_images(self.folder, "target", parts["target"].paths)
+        folders = [self.folder] if self.test is None else [self.folder, self.test]
+        parts = self._checked(parts, folders)
+        return SourceData(parts["target"], classes, test=parts.get("test"))
 
 
 def images_to_predict(
     images: Path | Sequence[PathLike | os.PathLike[str]], input_shape: tuple[int, ...]
 ) -> IdentifiedSamples:
     """Images under a folder, or in files, in a model's input shape, with their paths as ids.
+
+    Damaged files of a folder are left out with a warning.
 
     Raises:
         ValueError: If the folder contains no image, or the shape is not ``(C, H, W)`` with ``C`` of
@@ -233,24 +227,43 @@ def images_to_predict(
     channels, height, width = input_shape
     if isinstance(images, Path):
         paths = all_images(images, "predict_path")
+        faults = damaged_files(paths)
+        if len(faults) == len(paths):
+            raise ValueError(f"no image of the folder {images} can be read: {faults[paths[0]]}")
+        if faults:
+            warn_of_damaged(faults)
+            paths = [path for path in paths if path not in faults]
+        others = other_files([images])
+        if others:
+            rank_zero_info(f"{images}: {others}")
         ids = [path.relative_to(images).as_posix() for path in paths]
     else:
         paths, ids = [Path(path) for path in images], [str(path) for path in images]
     return IdentifiedSamples(Samples(ImageFiles(paths, (height, width), channels == 1)), ids)
 
 
-def _check_duplicates(parts: Mapping[str, Sequence[Path]]) -> None:
-    """Reject a file that is in two parts; only files that share their size are read."""
+def _check_duplicates(parts: Mapping[str, Sequence[Path]], strict: bool) -> None:
+    """Find files that are in two parts; only files that share their size are read."""
     sizes = Counter(path.stat().st_size for paths in parts.values() for path in paths)
     seen: dict[bytes, tuple[str, Path]] = {}
+    found: list[tuple[str, Path, str, Path]] = []
     for name, paths in parts.items():
         for path in paths:
             if sizes[path.stat().st_size] == 1:
                 continue
             digest = hashlib.sha256(path.read_bytes()).digest()
             first_name, first = seen.setdefault(digest, (name, path))
-            if first_name != name:
-                raise ValueError(
-                    f"the same image is in the {first_name} and in the {name} folder: {first} "
-                    f"and {path}; remove one, or set duplicates='allow'"
-                )
+            if first_name != name and (strict or name in ("test", "val")):
+                found.append((first_name, first, name, path))
+    for first_name, first, name, path in found[:1]:
+        if strict:
+            raise ValueError(
+                f"the same image is in the {first_name} and in the {name} folder: {first} "
+                f"and {path}; remove one, or set duplicates='allow'"
+            )
+        if {first_name, name} != {"test", "val"}:
+            rank_zero_warn(
+                f"{len(found):,} images of the {name} folder are in the {first_name} folder too, "
+                f"so that the model has seen them: {path} is {first}",
+                category=RuntimeWarning,
+            )

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_warn
+
+# Of the formats that `image_reading` decodes.
 IMAGE_SUFFIXES = (
-    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"),
-    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    *(".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc"),
+    *(".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
 )
 _PARTS = {
     *("train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"),
     *("labeled", "labelled", "unlabeled", "unlabelled"),
 }
+_HELD_OUT = _PARTS - {"train", "training", "labeled", "labelled", "unlabeled", "unlabelled"}
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -52,31 +58,70 @@ def all_images(folder: Path, name: str) -> list[Path]:
     return paths
 
 
+def warn_of_test_images(folder: Path, name: str, paths: Sequence[Path]) -> None:
+    """Warn if images of a folder that trains without labels seem to be for the test."""
+    above = Counter(path.relative_to(folder).parts[0] for path in paths)
+    for part in sorted(part for part in above if part.lower() in _HELD_OUT):
+        rank_zero_warn(
+            f"the {name} folder {folder} has a folder {part}, whose {above[part]:,} images are "
+            "trained on as well: move it if they are for the test",
+            category=RuntimeWarning,
+        )
+
+
 def labeled_images(folder: Path, name: str, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
     """Images in the class subfolders of the ``name`` folder, and their numbers in ``classes``."""
-    found = class_folders(folder, name)
-    unknown = sorted(set(found) - set(classes))
+    folders = class_folders(folder, name)
+    unknown = sorted(set(folders) - set(classes))
     if unknown:
         raise ValueError(
             f"{name} folder {folder} has classes that the labeled folder lacks: "
             f"{', '.join(unknown)}; its classes are {', '.join(classes)}"
         )
-    if {name.lower() for name in found} <= _PARTS and not any(
-        path.parent == folder / name for name in found for path in find_images(folder / name)
-    ):
-        raise ValueError(
-            f"{name} folder {folder} has the parts {', '.join(found)} where classes are expected: "
-            f"pass each part by itself, such as {folder / found[0]}"
-        )
-    paths: list[Path] = []
-    targets: list[int] = []
-    for class_name in found:
-        images = find_images(folder / class_name)
-        if not images:
+    images = {
+        class_name: [path for place in places for path in find_images(place)]
+        for class_name, places in folders.items()
+    }
+    _check_depth(folder, name, folders, images)
+    for class_name, found in images.items():
+        if not found:
             raise ValueError(f"class {class_name!r} of the {name} folder {folder} has no images")
-        paths += images
-        targets += [classes.index(class_name)] * len(images)
-    return paths, targets
+    targets = [classes.index(name) for name, found in images.items() for _ in found]
+    return [path for found in images.values() for path in found], targets
+
+
+def _check_depth(
+    folder: Path,
+    name: str,
+    folders: Mapping[str, Sequence[Path]],
+    images: Mapping[str, Sequence[Path]],
+) -> None:
+    """Notice folders of parts or domains where those of classes are expected."""
+    if any(path.parent in folders[each] for each, found in images.items() for path in found):
+        return
+    names = list(folders)
+    if {each.lower() for each in names} <= _PARTS:
+        raise ValueError(
+            f"{name} folder {folder} has the parts {', '.join(names)} where classes are expected: "
+            f"pass each part by itself, such as {folder / names[0]}"
+        )
+    below = [
+        {
+            path.relative_to(place).parts[0]
+            for path in images[each]
+            for place in folders[each]
+            if path.is_relative_to(place)
+        }
+        for each in names
+    ]
+    shared = sorted(set.intersection(*below)) if below else []
+    if len(names) > 1 and len(shared) > 1:
+        rank_zero_warn(
+            f"the folders {first_three(names)} of the {name} folder {folder} are taken for the "
+            f"classes, and have no images but folders with the same names ({first_three(shared)}): "
+            f"if those are the classes, pass a folder such as {folder / names[0]}",
+            category=RuntimeWarning,
+        )
 
 
 def check_separate(parts: Mapping[str, Sequence[Path]]) -> None:
@@ -113,24 +158,34 @@ def other_files(folders: Sequence[Path]) -> str:
     return f"{suffixes.total():,} files left out ({kinds})"
 
 
-def class_folders(folder: Path, name: str) -> tuple[str, ...]:
-    """Names of the class subfolders of the ``name`` folder, sorted."""
+def class_folders(folder: Path, name: str) -> dict[str, list[Path]]:
+    """The class subfolders of the ``name`` folder by class, sorted.
+
+    Class names are in Unicode's form NFC: systems differ in how they store accents.
+    """
     _check_folder(folder, name)
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if not found:
         raise ValueError(
             f"{name} folder {folder} has no class subfolders; expected {folder}/<class>/<image>, "
             f"found {listed(folder)}"
         )
     here = os.path.realpath(folder)
-    for class_name in names:
-        real = os.path.realpath(folder / class_name)
+    folders: dict[str, list[Path]] = {}
+    for path in sorted(found, key=lambda path: (composed(path.name), path.name)):
+        real = os.path.realpath(path)
         if f"{here}{os.sep}".startswith(f"{real}{os.sep}"):
             raise ValueError(
-                f"class {class_name!r} of the {name} folder {folder} is a link to {real}, which "
+                f"class {path.name!r} of the {name} folder {folder} is a link to {real}, which "
                 "contains the other classes too"
             )
-    return tuple(names)
+        folders.setdefault(composed(path.name), []).append(path)
+    return folders
+
+
+def composed(name: str) -> str:
+    """Text in Unicode's form NFC, in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_folder(folder: Path, name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
-from supercm_pl.data.sources.image_reading import ImageFiles, ImageSource
+from supercm_pl.data.sources.image_reading import Damaged, ImageFiles, ImageSource
 
 _Line = tuple[int, str, int]  # number, path as written, label
 
@@ -23,7 +23,7 @@ class ImageList(ImageSource):
         Real World/Mug/1.jpg 38              Office-Home; paths may contain spaces
         b/1.jpg 4                            ImageCLEF-DA, which has no class folders
 
-    ``image_size`` and ``grayscale`` are those of
+    ``image_size``, ``grayscale`` and ``damaged`` are those of
     :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
@@ -47,21 +47,23 @@ class ImageList(ImageSource):
         classes: Sequence[str] | None = None,
         image_size: int = 256,
         grayscale: bool = False,
+        damaged: Damaged = "skip",
     ) -> None:
-        super().__init__(image_size, grayscale)
+        super().__init__(image_size, grayscale, damaged)
         self.list_file = Path(list_file)
         self.root = self.list_file.parent if root is None else Path(root)
         self.test_list = None if test_list is None else Path(test_list)
         self.classes = None if classes is None else checked_classes(classes)
 
     def load(self) -> SourceData:
-        """Read the lists and check that the files exist; an image is read when it is used."""
+        """Read the lists and check the files; an image is read again when it is used."""
         lines = _read(self.list_file)
         classes = checked_classes(_names(lines)) if self.classes is None else self.classes
-        test = None
+        parts = {"training": self._images(self.list_file, lines, len(classes))}
         if self.test_list is not None:
-            test = self._images(self.test_list, _read(self.test_list), len(classes))
-        return SourceData(self._images(self.list_file, lines, len(classes)), classes, test=test)
+            parts["test"] = self._images(self.test_list, _read(self.test_list), len(classes))
+        parts = self._checked(parts, [])
+        return SourceData(parts["training"], classes, test=parts.get("test"))
 
     def _images(self, file: Path, lines: list[_Line], num_classes: int) -> ImageFiles:
         for number, path, label in lines:

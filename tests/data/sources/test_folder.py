@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from supercm_pl import SSLDataModule, UDADataModule
-from supercm_pl.data import FolderSource, Split
+from supercm_pl.data import FolderSource, Split, UnlabeledFolder
 from supercm_pl.data.labels import labels_of
+from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.sources.image_folders import find_images
 from supercm_pl.data.sources.image_reading import read_image
 from supercm_pl.report.runs import _split
@@ -178,7 +179,10 @@ def test_a_file_in_two_parts(tmp_path):
         with pytest.raises(ValueError, match=f"png is in the .*{message}"):
             source.load()
     data = UDADataModule.from_folders(tmp_path / "labeled", tmp_path)
-    with pytest.raises(ValueError, match="is in the source and in the target part"):
+    with (
+        pytest.raises(ValueError, match="is in the source and in the target part"),
+        pytest.warns(RuntimeWarning, match="has a folder test"),
+    ):
         data.load()
 
 
@@ -201,17 +205,74 @@ def test_the_line_that_opens_a_run_names_classes_and_what_is_left_out(tmp_path):
     save(tmp_path, *names, *(f"unlabeled/{i}.png" for i in range(3)))
     (tmp_path / "labeled" / "cat" / "x.heic").write_bytes(b"")
     (tmp_path / "unlabeled" / "notes.txt").write_bytes(b"")
+    (tmp_path / "unlabeled" / "broken.png").write_bytes(b"")
     (tmp_path / "unlabeled" / ".hidden").write_bytes(b"")
     data = SSLDataModule.from_folder(tmp_path / "labeled", tmp_path / "unlabeled")
-    assert data.describe() == (
+    with pytest.warns(RuntimeWarning, match=r"1 image is damaged \(.*broken.png\): left out"):
+        described = data.describe()
+    assert described == (
         "8 labeled · 3 unlabeled · 0 validation · 0 test, 2 classes (cat, dog) · "
-        "2 files left out (.heic, .txt)"
+        "2 files left out (.heic, .txt) · 1 damaged"
     )
 
 
+def test_test_images_in_the_unlabeled_folder_are_noticed(tmp_path):
+    save(tmp_path, "labeled/a/1.png", "labeled/b/1.png", "more/1.png", "more/Test/a/2.png")
+    source = FolderSource(tmp_path / "labeled", tmp_path / "more")
+    with pytest.warns(RuntimeWarning, match="more has a folder Test, whose 1 images are trained"):
+        source.load()
+    with pytest.warns(RuntimeWarning, match="target folder .*more has a folder Test"):
+        UnlabeledFolder(tmp_path / "more").load()
+
+
+def test_folders_of_domains_are_not_taken_for_classes_in_silence(tmp_path):
+    save(tmp_path, *(f"{domain}/{name}/1.png" for domain in ("pc", "web") for name in "ab"))
+    names = r"pc, web .* are taken for the classes, .* same names \(a, b\): .* such as .*pc"
+    with pytest.warns(RuntimeWarning, match=names):
+        FolderSource(tmp_path).load()
+    FolderSource(tmp_path / "pc", test=tmp_path / "web").load()
+
+
+def test_class_names_are_compared_whatever_their_accents_are_made_of(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    labeled = [f"labeled/{name}/1.png" for name in (composed, decomposed, "tea")]
+    target = [f"target/{name}/1.png" for name in (decomposed, "tea")]
+    save(tmp_path, *labeled, *target, f"test/{decomposed}/3.png")
+    data = FolderSource(tmp_path / "labeled", test=tmp_path / "test").load()
+    assert data.classes == (composed, "tea")
+    assert (data.train.targets, data.test.targets) == ([0, 0, 1], [0])
+    data = UDADataModule.from_folders(tmp_path / "labeled", tmp_path / "target")
+    assert data.classes == (composed, "tea")
+    assert data.has_test_data
+
+
+def test_folders_of_predict_are_checked_too(tmp_path, caplog):
+    save(tmp_path, "1.png", "2.jp2")
+    (tmp_path / "0.png").write_bytes(b"")
+    (tmp_path / "3.heic").write_bytes(b"")
+    caplog.set_level("INFO")
+    with pytest.warns(RuntimeWarning, match=r"1 image is damaged \(.*0.png\): left out"):
+        found = images_to_predict(tmp_path, (3, 8, 8))
+    assert found.ids == ["1.png", "2.jp2"]
+    assert "1 files left out (.heic)" in caplog.text
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "0.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no image of the folder .*none can be read: .*0.png"):
+        images_to_predict(tmp_path / "none", (3, 8, 8))
+
+
+def test_a_long_check_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("supercm_pl.data.sources.file_check._PATIENCE", 0.0)
+    save(tmp_path, "1.png", "2.png")
+    caplog.set_level("INFO")
+    images_to_predict(tmp_path, (3, 8, 8))
+    assert caplog.text.count("checking 2 image files") == 1
+
+
 def test_a_saved_split_counts_the_samples_of_all_folders(tmp_path):
-    save(tmp_path, *(f"labeled/{name}/{i}.png" for name in "ab" for i in range(3)))
-    save(tmp_path, *(f"unlabeled/{i}.png" for i in range(5)), "val/a/1.png", "val/b/1.png")
+    labeled = [f"labeled/{name}/{i}.png" for name in "ab" for i in range(3)]
+    unlabeled = [f"unlabeled/{i}.png" for i in range(5)]
+    save(tmp_path, *labeled, *unlabeled, "val/a/1.png", "val/b/1.png")
     data = SSLDataModule.from_folder(
         tmp_path / "labeled", tmp_path / "unlabeled", val=tmp_path / "val"
     )
