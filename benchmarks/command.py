@@ -28,8 +28,9 @@ def built(words: Sequence[str]) -> SuperCMCLI:
 
 def run(words: Sequence[str]) -> SuperCMCLI:
     """Run ``supercm`` with these arguments silently; return trainer, model and data."""
+    options = ["--no_report"] if words[0] == "fit" else []
     with (
-        patch.object(sys, "argv", ["supercm", *words]),
+        patch.object(sys, "argv", ["supercm", *words, *options]),
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()),
         warnings.catch_warnings(),

@@ -11,6 +11,7 @@ import lightning.pytorch as L
 from torch import Tensor
 
 from supercm_pl.data.contract import Contract
+from supercm_pl.spreadsheet import as_text
 
 
 class PredictionWriter:
@@ -46,17 +47,6 @@ class PredictionWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def as_text(cell: Any) -> Any:
-    """Put a quote before text that a spreadsheet would run as a formula, such as a file's name.
-
-    Example:
-        >>> as_text("=1+1.png"), as_text("a.png"), as_text(-1)
-        ("'=1+1.png", 'a.png', -1)
-    """
-    is_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{cell}" if is_formula else cell
 
 
 class PredictionCSV(L.Callback):

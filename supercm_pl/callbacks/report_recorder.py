@@ -8,16 +8,14 @@ from typing import get_args
 import lightning.pytorch as L
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from supercm_pl.checks import check_choice
 from supercm_pl.report.snapshot import FOLDER, Array, Snapshot
+from supercm_pl.report.thumbnails import thumbnails
 from supercm_pl.viz.projection import Projection, project
 from supercm_pl.viz.sampling import Mistakes, ValidationSampler, ValidationSamples
-
-_THUMBNAIL = 64  # pixels, of the longer side
 
 
 class ReportRecorder(ValidationSampler):
@@ -116,28 +114,3 @@ def _of_mistakes(mistakes: Mistakes | None) -> tuple[Array, Array, Array]:
     columns = (mistakes.labels, mistakes.predicted, mistakes.domains, mistakes.rows)
     mistaken = torch.stack(columns, dim=1).numpy()
     return thumbnails(mistakes.inputs), mistaken, mistakes.confidence.numpy()
-
-
-def thumbnails(inputs: Tensor) -> Array:
-    """Reduce images to thumbnails.
-
-    Args:
-        inputs: ``(M, C, H, W)`` floats. Images with values outside ``[0, 1]`` are rescaled to it
-            one by one.
-
-    Returns:
-        ``(M, h, w, C)`` uint8 with one or three channels, the longer side at most 64 pixels;
-        ``(M, 0, 0, 1)`` if inputs are not images.
-    """
-    if inputs.ndim != 4:
-        return np.zeros((len(inputs), 0, 0, 1), dtype=np.uint8)
-    images = (inputs if inputs.shape[1] in (1, 3) else inputs[:, :1]).nan_to_num()
-    longest = max(images.shape[2:])
-    if longest > _THUMBNAIL:
-        height, width = (max(1, side * _THUMBNAIL // longest) for side in images.shape[2:])
-        images = F.interpolate(images, size=(height, width), mode="area")
-    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-    outside = (low < 0.0) | (high > 1.0)
-    stretched = (images - low) / (high - low).clamp(min=1e-12)
-    images = torch.where(outside, stretched, images)
-    return (images * 255.0).round().byte().permute(0, 2, 3, 1).contiguous().numpy()

@@ -11,6 +11,10 @@ from supercm_pl.checkpoints.building import build
 from supercm_pl.checkpoints.trust import named_in
 from supercm_pl.options import class_and_arguments
 
+DATA_OPTIONS = "data_options"
+"""Key of a checkpoint: the options of the data module. Those of the model are its hyperparameters.
+"""
+
 
 def data_state(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the state of the data module; empty without one of this package."""

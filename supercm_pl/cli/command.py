@@ -22,14 +22,16 @@ from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.checkpoints.building import build_module, hyperparameters_of, known_arguments
+from supercm_pl.checkpoints.data_state import DATA_OPTIONS
 from supercm_pl.checkpoints.files import OwnFilesOnly, read_checkpoint, use_atomic_checkpoints
 from supercm_pl.checkpoints.trust import named_in, trusted_names
 from supercm_pl.cli.arguments import config_files, without_option
 from supercm_pl.cli.config_files import check_keys
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.errors.suggestions import nearest_file
+from supercm_pl.cli.final_report import write_final_report
 from supercm_pl.cli.parser import SuperCMArgumentParser
-from supercm_pl.cli.resume import DATA_OPTIONS, Difference, differences, is_typed
+from supercm_pl.cli.resume import Difference, differences, is_typed
 from supercm_pl.cli.save_run import SaveRun
 from supercm_pl.training.module import SuperCMModule
 
@@ -72,6 +74,7 @@ class SuperCMCLI(LightningCLI):
         add("--test_after_fit", type=bool, default=True, help="Whether fit ends with a test.")
         quiet = "Print only warnings, errors and the closing table."
         add("--quiet", action="store_true", help=quiet)
+        add("--no_report", action="store_true", help="Whether fit leaves out its report.")
         trust = "Comma-separated packages whose classes a checkpoint may name."
         add("--trust", type=str, default="", help=trust)
         parser.link_arguments(
@@ -208,6 +211,7 @@ class SuperCMCLI(LightningCLI):
         logs = self.trainer.log_dir if self.trainer.loggers else None
         chosen, by = self._chosen_checkpoint()
         saved = chosen or last_checkpoint(self.trainer)
+        step, epoch = self.trainer.global_step, self.trainer.current_epoch
         if self._option("test_after_fit") and getattr(self.datamodule, "has_test_data", True):
             self.trainer.test(
                 self.model,
@@ -217,7 +221,10 @@ class SuperCMCLI(LightningCLI):
                 weights_only=True,
             )
             metrics.update(self.trainer.callback_metrics)
-        self._close(metrics, checkpoint=saved, chosen_by=by, logs=logs)
+        report = None
+        if logs and not self._option("no_report"):
+            report = write_final_report(self.trainer, self.datamodule, step, epoch)
+        self._close(metrics, checkpoint=saved, chosen_by=by, logs=logs, report=report)
 
     def after_validate(self) -> None:
         """Print the metrics."""

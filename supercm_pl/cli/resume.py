@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-# Key of a checkpoint: the options of the data module. Those of the model are its hyperparameters.
-DATA_OPTIONS = "data_options"
-
 
 class Difference(NamedTuple):
     """An option with two values.

@@ -12,7 +12,7 @@ from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_warn
 
-from supercm_pl.cli.resume import DATA_OPTIONS
+from supercm_pl.checkpoints.data_state import DATA_OPTIONS
 
 
 class SaveRun(SaveConfigCallback):

@@ -73,6 +73,11 @@ class JoinedData(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         return self.fetch(np.asarray([index]))[0]
 
+    def locate(self, index: int) -> tuple[Dataset[Any], int]:
+        """The data set of a sample, and its index there."""
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.datasets[part], index - int(self._starts[part])
+
     def fetch(self, indices: Indices) -> Tensor:
         """Inputs ``(B, ...)`` of the samples ``indices`` ``(B,)``."""
         part = np.searchsorted(self._starts, indices, side="right") - 1

@@ -13,7 +13,7 @@ from supercm_pl.report.snapshot import Array
 
 _LONGEST = 32  # pixels, of an image's longer side
 _MOST_SAMPLES = 5_000
-_MOST_NUMBERS = 20_000_000
+_MOST_NUMBERS = 20_000_000  # of samples, inputs and classes together
 
 
 def baseline_accuracies(
@@ -34,7 +34,7 @@ def baseline_accuracies(
 
     Returns:
         Accuracy in ``[0, 1]`` by name; empty for less than two classes, without test samples, or
-        for more than 5,000 training samples or 20 million numbers, which would take minutes.
+        for so many samples that it would take minutes.
 
     Example:
         >>> import torch
@@ -42,23 +42,25 @@ def baseline_accuracies(
         >>> baseline_accuracies(x, y, x[:0], x, y)
         {'logistic regression': 1.0, 'label spreading': 1.0}
     """
-    x, rest, x_test = (_as_vectors(part) for part in (labeled, unlabeled, test))
+    x, rest, x_test = (as_vectors(part) for part in (labeled, unlabeled, test))
     y, y_test = labels.cpu().numpy(), test_labels.cpu().numpy()
-    if len(x) + len(rest) > _MOST_SAMPLES or x.size + rest.size > _MOST_NUMBERS:
+    num_classes = len(np.unique(y))
+    if len(x) + len(rest) > _MOST_SAMPLES or x.size * num_classes > _MOST_NUMBERS:
         return {}
-    if len(np.unique(y)) < 2 or not len(x_test):
+    if num_classes < 2 or not len(x_test):
         return {}
     # Regularization and distances assume numbers of about one.
     middle, scale = x.mean(), max(float(x.std()), 1e-12)
     x, rest, x_test = ((part - middle) / scale for part in (x, rest, x_test))
     found = {
-        "logistic regression": _logistic_regression(x, y, x_test),
+        "logistic regression": logistic_regression(x, y, x_test),
         "label spreading": _label_spreading(x, y, rest, x_test),
     }
     return {name: float((classes == y_test).mean()) for name, classes in found.items()}
 
 
-def _logistic_regression(x: Array, y: Array, x_test: Array) -> Array:
+def logistic_regression(x: Array, y: Array, x_test: Array) -> Array:
+    """Classes of test samples by multinomial regression; inputs are numbers of about one."""
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
@@ -80,7 +82,8 @@ def _label_spreading(x: Array, y: Array, rest: Array, x_test: Array) -> Array:
     return found
 
 
-def _as_vectors(inputs: Tensor) -> Array:
+def as_vectors(inputs: Tensor) -> Array:
+    """Inputs ``(N, ...)`` as vectors ``(N, d)``; images are reduced to 32 pixels."""
     inputs = as_float(inputs).float().cpu()
     if inputs.ndim == 4 and len(inputs) and max(inputs.shape[2:]) > _LONGEST:
         longest = max(inputs.shape[2:])

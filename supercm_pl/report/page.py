@@ -7,12 +7,20 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from supercm_pl._version import __version__
-from supercm_pl.report.charts import confusion_chart, curves_chart, escaped
+from supercm_pl.report.charts import (
+    calibration_chart,
+    confusion_chart,
+    curves_chart,
+    escaped,
+    loss_chart,
+)
+from supercm_pl.report.evaluation import KINDS, Evaluation
 from supercm_pl.report.plane import embedding_chart
 from supercm_pl.report.runs import Run
 from supercm_pl.report.snapshot import Array, Snapshot
@@ -21,10 +29,15 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 0 auto; max-width: 1500px;
-       padding: 1.5rem; }
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #666; --line: #ddd;
+        --panel: #f4f4f4; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ddd; --paper: #16181c; --soft: #9a9a9a; --line: #3a3d44; --panel: #22252b; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+       margin: 0 auto; max-width: 1500px; padding: 1.5rem; }
 h1 { font-size: 1.5rem; margin: 0; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid #ddd; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .beside { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
@@ -32,15 +45,23 @@ h3 { font-size: 1rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 .wide { min-width: 700px; }
 table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid #eee; padding: .2rem .9rem .2rem 0; text-align: left;
+th, td { border-bottom: 1px solid var(--line); padding: .2rem .9rem .2rem 0; text-align: left;
          vertical-align: top; max-width: 28rem; overflow-wrap: break-word; }
 td.number { font-variant-numeric: tabular-nums; text-align: right; }
-pre { background: #f6f6f6; max-height: 30rem; overflow: auto; padding: .8rem; font-size: 13px; }
+pre { background: var(--panel); max-height: 30rem; overflow: auto; padding: .8rem;
+      font-size: 13px; }
 .mistakes { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { margin: 0; width: 118px; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere; }
-figure img { width: 96px; image-rendering: pixelated; border: 1px solid #ddd; display: block; }
-.note { color: #666; }
+figure img { width: 96px; image-rendering: pixelated; border: 1px solid var(--line);
+             display: block; }
+.note { color: var(--soft); }
 summary { cursor: pointer; }
+.js-plotly-plot text:not(.hovertext text) { fill: var(--ink) !important; }
+.js-plotly-plot .gridlayer path, .js-plotly-plot .zerolinelayer path {
+  stroke: var(--line) !important; }
+.js-plotly-plot .updatemenu-item-rect, .js-plotly-plot .slider-grip-rect {
+  fill: var(--panel) !important; stroke: var(--soft) !important; }
+.js-plotly-plot .slider-rail-rect { fill: var(--line) !important; }
 @media (max-width: 900px) {
   body { padding: .8rem; }
   .beside { grid-template-columns: minmax(0, 1fr); }
@@ -48,11 +69,6 @@ summary { cursor: pointer; }
 """
 
 _SIDE_BY_SIDE = 3
-
-_NOTHING_RECORDED = (
-    "Nothing was recorded. Add the callback <code>supercm_pl.callbacks.ReportRecorder</code> to "
-    "<code>trainer.callbacks</code>, and validate."
-)
 
 
 def render_report(runs: Sequence[Run]) -> str:
@@ -71,11 +87,17 @@ def render_report(runs: Sequence[Run]) -> str:
     sections = {
         "Result": _results(runs),
         "Configuration": _configuration(runs),
-        "Curves": _curves(charts.html(curves_chart(runs))),
-        "Embedding of the validation data": _beside(runs, charts.embedding),
+        "Metrics": _wide(charts.html(curves_chart(runs)), "No metric was logged twice."),
+        "Terms of the loss": _wide(charts.html(loss_chart(runs)), "No term was logged twice."),
+        "Embedding": _beside(runs, charts.embedding),
         "Confusion": _beside(runs, charts.confusion),
-        "Most confident mistakes": _beside(runs, _mistakes),
+        "Calibration": _beside(runs, charts.calibration),
+        "Most confident mistakes": _beside(runs, partial(_gallery, kind="mistake")),
+        "Least confident samples": _beside(runs, partial(_gallery, kind="doubtful")),
+        "Labels that may be wrong": _beside(runs, partial(_gallery, kind="suspect")),
     }
+    if any(run.final and run.snapshots for run in runs):
+        sections["Embedding of the validation data, by epoch"] = _beside(runs, charts.epochs)
     body = "\n".join(
         f"<section><h2>{title}</h2>\n{part}</section>" for title, part in sections.items()
     )
@@ -126,17 +148,33 @@ class _Charts:
         return text
 
     def embedding(self, run: Run) -> str:
+        shown = run.snapshots if run.final is None else [run.final]
+        return f"{_when(shown[-1])}{self.html(embedding_chart(shown))}"
+
+    def epochs(self, run: Run) -> str:
+        if not run.snapshots:
+            return _note("Not recorded: the run had no callback ReportRecorder.")
         return self.html(embedding_chart(run.snapshots))
 
     def confusion(self, run: Run) -> str:
-        last = run.snapshots[-1]
-        known = [n for n in range(len(last.domain_names)) if last.confusion[n].any()]
+        last = _last_record(run)
         parts = [
-            f"<div>{_when(last, escaped(last.domain_names[n]))}"
-            f"{self.html(confusion_chart(last, n))}</div>"
-            for n in known
+            f"<div>{_when(last, n)}{self.html(confusion_chart(last, n))}</div>"
+            for n in _labeled_parts(last, last.confusion)
         ]
-        return "\n".join(parts) or _note("The validation data have no labels.")
+        return "\n".join(parts) or _note("No labels are known, except those of the training.")
+
+    def calibration(self, run: Run) -> str:
+        if run.final is None:
+            return _note("Not recorded.")
+        parts = []
+        for n in _labeled_parts(run.final, run.final.calibration):
+            bins = run.final.calibration[n]
+            gaps = np.abs(bins[:, 1] - bins[:, 2])
+            error = float((gaps * bins[:, 0]).sum() / bins[:, 0].sum())
+            error_line = f"{_when(run.final, n)}Expected calibration error {error:.3f}"
+            parts.append(f"<div>{error_line}{self.html(calibration_chart(bins))}</div>")
+        return "\n".join(parts) or _note("No labels are known, except those of the training.")
 
     def policy(self) -> str:
         digests = (hashlib.sha256(script.encode()).digest() for script in self._scripts)
@@ -148,9 +186,23 @@ class _Charts:
         )
 
 
-def _curves(chart: str) -> str:
+def _last_record(run: Run) -> Snapshot:
+    """The record of the trained model, else that of the last validation."""
+    return run.snapshots[-1] if run.final is None else run.final
+
+
+def _labeled_parts(record: Snapshot, counts: Array) -> list[int]:
+    """Parts whose labels were not trained on; of a record of validations, all with labels."""
+    names = [str(name) for name in record.domain_names]
+    known = [n for n in range(len(names)) if counts[n].any()]
+    held_out = [n for n in known if names[n] == "test" or names[n].endswith("validation")]
+    tested = [n for n in held_out if names[n] == "test"]
+    return (tested or held_out or known) if isinstance(record, Evaluation) else known
+
+
+def _wide(chart: str, without: str) -> str:
     if not chart:
-        return _note("No metric was logged twice.")
+        return _note(without)
     # Panels side by side need scrolling on a phone.
     return f'<div class="scroll"><div class="wide">{chart}</div></div>'
 
@@ -159,14 +211,33 @@ def _results(runs: Sequence[Run]) -> str:
     logged = dict.fromkeys(name for run in runs for name in run.curves)
     names = [name for stage in ("test/", "val/") for name in logged if name.startswith(stage)]
     rows = [[escaped(name), *(_last(run, name) for run in runs)] for name in names]
-    parts = {"labeled": "labeled", "unlabeled": "unlabeled", "val": "validation"}
-    for part, title in parts.items():
-        if any(part in run.split for run in runs):
-            counts = [f"{run.split[part]:,}" if part in run.split else "" for run in runs]
-            rows.append([f"{title} samples", *counts])
+    rows += _baselines(runs)
+    counts = [_counts(run) for run in runs]
+    for name in dict.fromkeys(name for found in counts for name in found):
+        rows.append([f"{escaped(name)} samples", *(found.get(name, "") for found in counts)])
     if not rows:
         return _note("No metric was logged: there is no <code>metrics.csv</code>.")
     return _table(["last value", *(escaped(run.name) for run in runs)], rows, "number")
+
+
+def _baselines(runs: Sequence[Run]) -> list[list[str]]:
+    """Accuracy of simple classifiers on the samples of the test that were read."""
+    found: list[dict[str, str]] = []
+    for run in runs:
+        scores = {}
+        if run.final is not None:
+            pairs = zip(run.final.baselines, run.final.baseline_accuracy, strict=True)
+            scores = {escaped(name): f"{score:.4f}" for name, score in pairs}
+        found.append(scores)
+    names = dict.fromkeys(name for scores in found for name in scores)
+    return [[f"test/acc of {name}", *(each.get(name, "") for each in found)] for name in names]
+
+
+def _counts(run: Run) -> dict[str, str]:
+    if run.final is None:
+        return {name.replace("val", "validation"): f"{n:,}" for name, n in run.split.items()}
+    sizes = zip(run.final.domain_names, run.final.sizes, strict=True)
+    return {str(name): f"{size:,}" for name, (_, size) in sizes}
 
 
 def _last(run: Run, name: str) -> str:
@@ -193,22 +264,33 @@ def _configuration(runs: Sequence[Run]) -> str:
     return "\n".join(parts)
 
 
-def _mistakes(run: Run) -> str:
-    last = run.snapshots[-1]
+def _gallery(run: Run, kind: str) -> str:
+    last = _last_record(run)
+    final = last if isinstance(last, Evaluation) else None
+    if final is None and kind != "mistake":
+        return _note("Not recorded.")
     figures = []
-    for image, numbers, sure in zip(
-        last.images, last.mistaken, last.mistake_confidence, strict=True
+    for n, (image, numbers, share) in enumerate(
+        zip(last.images, last.mistaken, last.mistake_confidence, strict=True)
     ):
+        if final is not None and KINDS[final.kinds[n]] != kind:
+            continue
         label, predicted, domain, row = (int(number) for number in numbers)
-        wrong, true = escaped(last.classes[predicted]), escaped(last.classes[label])
-        where = escaped(last.domain_names[domain])
-        picture = f'<img alt="{where}, row {row}" src="{_data_uri(image)}">' if image.size else ""
-        figures.append(
-            f"<figure>{picture}<figcaption>{true} taken for <b>{wrong}</b>, {sure:.2f}<br>"
-            f'<span class="note">{where}, row {row}</span></figcaption></figure>'
-        )
+        class_name, true = escaped(last.classes[predicted]), escaped(last.classes[label])
+        where = f"{escaped(last.domain_names[domain])}, row {row}"
+        if final is not None and not str(final.ids[n]).isdigit():
+            where = escaped(final.ids[n])
+        told = f"{true} taken for <b>{class_name}</b>, {share:.2f}"
+        if kind == "suspect":
+            told = f"labeled {true}, <b>{class_name}</b> by others, {share:.2f}"
+        elif label < 0 or label == predicted:
+            told = f"<b>{class_name}</b>, {share:.2f}"
+        picture = f'<img alt="{where}" src="{_data_uri(image)}">' if image.size else ""
+        caption = f'<figcaption>{told}<br><span class="note">{where}</span></figcaption>'
+        figures.append(f"<figure>{picture}{caption}</figure>")
+    without = {"mistake": "No mistake", "doubtful": "No sample", "suspect": "No suspect label"}
     if not figures:
-        return _when(last) + _note("No mistake was recorded.")
+        return _when(last) + _note(f"{without[kind]} was recorded.")
     return f'{_when(last)}<div class="mistakes">{"".join(figures)}</div>'
 
 
@@ -221,21 +303,34 @@ def _data_uri(image: Array) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _when(snapshot: Snapshot, what: str = "") -> str:
-    when = f"epoch {snapshot.epoch}, step {snapshot.step:,}"
-    return f'<div class="note">{f"{what}, {when}" if what else when}</div>'
+def _when(snapshot: Snapshot, part: int | None = None) -> str:
+    told = [f"epoch {snapshot.epoch}, step {snapshot.step:,}"]
+    if isinstance(snapshot, Evaluation):
+        told = [f"step {snapshot.step:,}"]
+    if part is not None:
+        name = escaped(snapshot.domain_names[part])
+        if isinstance(snapshot, Evaluation):
+            read, size = snapshot.sizes[part]
+            samples = f"{size:,}" if read == size else f"{read:,} of {size:,}"
+            name = f"{name}, {samples} samples"
+        told = [name, *told]
+    return f'<div class="note">{", ".join(told)}</div>'
 
 
 def _beside(runs: Sequence[Run], part: Callable[[Run], str]) -> str:
     cells = "\n".join(
         f"<div><h3>{escaped(run.name)}</h3>"
-        f"{part(run) if run.snapshots else _note(_NOTHING_RECORDED)}</div>"
+        f"{part(run) if run.final or run.snapshots else _note(_not_recorded(run))}</div>"
         for run in runs
     )
     # A fixed number of columns: a chart is drawn with the width of its column, and the columns
     # of `auto-fit` shrink when the page grows.
     columns = min(len(runs), _SIDE_BY_SIDE)
     return f'<div class="beside" style="--columns: {columns}">{cells}</div>'
+
+
+def _not_recorded(run: Run) -> str:
+    return f"The model was not evaluated: {escaped(run.problem or 'there is no checkpoint')}."
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:

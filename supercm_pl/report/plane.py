@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from supercm_pl.report.charts import COLORS, escaped, look
+from supercm_pl.report.evaluation import Evaluation
 from supercm_pl.report.snapshot import Array, Snapshot
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def _buttons(last: Snapshot, colorings: Sequence[str]) -> dict[str, Any]:
         visible = [number == chosen for number, size in enumerate(sizes) for _ in range(size)]
         # The centroids are the last trace and always present.
         change = {"visible": [*visible, True]}
-        buttons.append({"label": f"by {by}", "method": "restyle", "args": [change]})
+        name = "part" if by == "domain" and isinstance(last, Evaluation) else by
+        buttons.append({"label": f"by {name}", "method": "restyle", "args": [change]})
     place = {"x": 0.0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
     return {"type": "buttons", "direction": "right", "buttons": buttons, **place}
 
@@ -149,7 +151,7 @@ def _stars(snapshot: Snapshot) -> dict[str, Any]:
             "opacity": 0.85,
             "symbol": "star",
             "color": [_color(k) for k in numbers],
-            "line": {"color": "black", "width": 1},
+            "line": {"color": "gray", "width": 1},
         },
     }
 

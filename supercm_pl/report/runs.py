@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from supercm_pl.report.evaluation import FILE, Evaluation
 from supercm_pl.report.snapshot import FOLDER, Snapshot
 from supercm_pl.viz.curves import Curve, read_curves
 
@@ -34,6 +35,8 @@ class Run:
         split: Number of samples in each part, from ``split.json``.
         snapshots: Records of :class:`~supercm_pl.callbacks.ReportRecorder`, by step; at most 60,
             evenly spaced, including the last.
+        final: Record of the trained model, or ``None``.
+        problem: Why there is none.
     """
 
     name: str
@@ -42,6 +45,13 @@ class Run:
     curves: Mapping[str, Curve]
     split: Mapping[str, int]
     snapshots: Sequence[Snapshot]
+    final: Evaluation | None = None
+    problem: str = ""
+
+    @property
+    def prior_minimum(self) -> float:
+        """A constant in the clustering loss; 0 if unknown."""
+        return 0.0 if self.final is None else float(self.final.prior_minimum)
 
 
 def read_run(folder: str | Path) -> Run:
@@ -63,6 +73,7 @@ def read_run(folder: str | Path) -> Run:
     for name, most in _MOST_BYTES.items():
         if (folder / name).is_file() and (folder / name).stat().st_size > most:
             raise ValueError(f"{folder / name} has more than {most:,} bytes")
+    final = recorded / FILE
     snapshots = sorted(path for path in recorded.glob("step_*.npz") if path.is_file())
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     return Run(
@@ -72,6 +83,7 @@ def read_run(folder: str | Path) -> Run:
         curves=read_curves(metrics) if metrics.is_file() else {},
         split=_split(folder / "split.json"),
         snapshots=[Snapshot.load(path) for path in _chosen(snapshots)],
+        final=Evaluation.load(final) if final.is_file() else None,
     )
 
 

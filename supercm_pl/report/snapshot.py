@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 FOLDER = "report"
 
@@ -39,7 +40,7 @@ class Snapshot:
         confusion: ``(D, K, K)`` int64; true class (row) and predicted class (column).
         images: ``(M, H, W, C)`` uint8 with ``C`` 1 or 3, the most confident mistakes;
             ``(M, 0, 0, 1)`` if inputs are not images.
-        mistaken: ``(M, 4)`` int64: label, predicted class, domain and row of each mistake.
+        mistaken: ``(M, 4)`` int64: label (``-1`` if unknown), predicted class, domain and row.
         mistake_confidence: ``(M,)`` float32, descending.
     """
 
@@ -59,9 +60,14 @@ class Snapshot:
     mistaken: Array
     mistake_confidence: Array
 
+    @property
+    def file_name(self) -> str:
+        """Name of the file, such as ``step_00000600.npz``."""
+        return f"step_{self.step:08d}.npz"
+
     def save(self, folder: str | Path) -> Path:
-        """Write ``step_00000600.npz`` to a folder atomically."""
-        path = Path(folder) / f"step_{self.step:08d}.npz"
+        """Write ``file_name`` to a folder atomically."""
+        path = Path(folder) / self.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -71,7 +77,7 @@ class Snapshot:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Snapshot:
+    def load(cls, path: str | Path) -> Self:
         """Read a file of :meth:`save`, without unpickling.
 
         Raises:
@@ -88,13 +94,13 @@ class Snapshot:
             snapshot = cls(**columns)
             snapshot._check()
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a file that ReportRecorder wrote: {error}") from error
+            raise ValueError(f"{path} is not a file of a report: {error}") from error
         return snapshot
 
     def _check(self) -> None:
         count, classes, domains = len(self.points), len(self.classes), len(self.domain_names)
         mistakes = len(self.images)
-        shapes: dict[str, tuple[int, ...]] = {
+        shapes = {
             "points": (count, 2),
             "centroids": (len(self.centroids), 2),
             **dict.fromkeys(("labels", "predicted", "confidence", "domains", "rows"), (count,)),
@@ -102,10 +108,7 @@ class Snapshot:
             "mistaken": (mistakes, 4),
             "mistake_confidence": (mistakes,),
         }
-        for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                found = getattr(self, name).shape
-                raise ValueError(f"{name} must have shape {shape}, got {found}")
+        self._check_shapes(shapes)
         numbers = {
             "labels": (self.labels, classes),
             "predicted": (self.predicted, classes),
@@ -119,6 +122,12 @@ class Snapshot:
                 raise ValueError(f"{name} must be in -1..{bound - 1}")
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise ValueError(f"images must be uint8 (M, H, W, C), got {self.images.shape}")
+
+    def _check_shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {found}")
 
 
 def _check_size(archive: zipfile.ZipFile) -> None:

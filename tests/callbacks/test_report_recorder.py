@@ -54,7 +54,7 @@ def test_a_file_brings_back_what_was_saved(tmp_path):
 
 
 def test_thumbnails_are_small_and_of_the_whole_range():
-    from supercm_pl.callbacks.report_recorder import thumbnails
+    from supercm_pl.report.thumbnails import thumbnails
 
     images = torch.linspace(-2, 2, 2 * 3 * 200 * 100).view(2, 3, 200, 100)
     small = thumbnails(images)
@@ -83,16 +83,16 @@ def test_nothing_in_a_file_is_unpickled_and_damage_is_named(tmp_path, capsys):
         for name in source.namelist():
             payload = buffer.getvalue() if name == "classes.npy" else source.read(name)
             target.writestr(name, payload)
-    with pytest.raises(ValueError, match=r"is not a file that ReportRecorder wrote.*allow_pickle"):
+    with pytest.raises(ValueError, match=r"is not a file of a report.*allow_pickle"):
         Snapshot.load(evil)
     assert "run" not in capsys.readouterr().out
 
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"step_00000100.npz is not a file that ReportRecorder"):
+    with pytest.raises(ValueError, match=r"step_00000100.npz is not a file of a report"):
         Snapshot.load(path)
     for change in ({"labels": np.full(30, 3)}, {"points": np.zeros((29, 2))}):
         wrong = snapshot(200, **change).save(tmp_path)
-        with pytest.raises(ValueError, match=r"is not a file that ReportRecorder"):
+        with pytest.raises(ValueError, match=r"is not a file of a report"):
             Snapshot.load(wrong)
 
 

@@ -91,10 +91,11 @@ def test_nothing_in_the_page_is_to_be_fetched(two_runs):
     assert "unsafe-inline" not in policy.partition("style-src")[0]
 
 
-def test_a_run_without_a_recorder_says_what_to_add(tmp_path):
+def test_a_run_without_a_checkpoint_says_so(tmp_path, capsys):
     run = run_folder(tmp_path / "run", steps=())
-    page = Elements(render_report([read_run(run)]))
-    assert "supercm_pl.callbacks.ReportRecorder" in page.text
+    report([str(run), "--output", str(tmp_path / "report.html")])
+    page = Elements((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f"The model was not evaluated: there is no checkpoint in {run}" in page.text
     assert "0.6250" in page.text
 
 
@@ -161,7 +162,7 @@ def test_it_renders_fetches_nothing_and_complains_of_nothing(seen, two_runs):
     page = seen.page
     page.wait_for_selector("#chart-4 .heatmaplayer image")
     assert page.locator(".js-plotly-plot").count() == 5
-    assert page.locator("#chart-0 .scatterlayer .trace").count() == 4
+    assert page.locator("#chart-0 .scatterlayer .trace").count() == 2
     assert page.locator("#chart-1 .scatterlayer .point").count() == 33
     # Side by side: no chart is cut off, or lies over its neighbor.
     boxes = [page.locator(f"#chart-{n} .main-svg").first.bounding_box() for n in (1, 2)]
@@ -257,7 +258,7 @@ def test_the_command_names_what_is_wrong(tmp_path, capsys):
     assert "RUN_DIR" in complaint()
     broken = run_folder(tmp_path / "broken", (100,))
     (broken / "report" / "step_00000100.npz").write_bytes(b"no zip")
-    assert "is not a file that ReportRecorder wrote" in complaint(broken)
+    assert "is not a file of a report" in complaint(broken)
 
 
 def test_the_command_names_the_extra_that_is_missing(tmp_path, capsys, monkeypatch):

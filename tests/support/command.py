@@ -19,6 +19,7 @@ COMMAND = Path(sys.executable).parent / "supercm"
 
 SMALL = """
 seed_everything: 0
+no_report: true
 trainer:
   accelerator: cpu
   max_steps: 12

@@ -27,6 +27,10 @@ class OneLineParser(argparse.ArgumentParser):
         self.add_argument(
             "--config", type=Path, help="the run's config.yaml; its classes are trusted"
         )
+        self.add_trust()
+
+    def add_trust(self) -> None:
+        """Add the option that names trusted packages."""
         self.add_argument(
             "--trust", default="", help="comma-separated packages whose classes are trusted"
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from supercm_pl.cli.commands.one_line_parser import OneLineParser
 from supercm_pl.report.page import render_report
-from supercm_pl.report.runs import read_run
+from supercm_pl.report.runs import Run, read_run
 
 
 def report(args: Sequence[str]) -> None:
@@ -24,13 +27,12 @@ def report(args: Sequence[str]) -> None:
     help_of_runs = "a logger's folder, such as runs/ssl_digits/version_0"
     add("runs", nargs="+", type=Path, metavar="RUN_DIR", help=help_of_runs)
     add("--output", type=Path, default=Path("report.html"), help="(default: %(default)s)")
+    add("--no_baselines", action="store_true", help="do not fit simple classifiers")
+    parser.add_trust()
     options = parser.parse_args(args)
     try:
-        runs = [read_run(folder) for folder in options.runs]
-        page = render_report(runs)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        # File names may contain bytes that are not valid text.
-        options.output.write_text(page, encoding="utf-8", errors="replace")
+        runs = [_evaluated(folder, options) for folder in options.runs]
+        write_page(runs, options.output)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "plotly":
             raise
@@ -40,3 +42,32 @@ def report(args: Sequence[str]) -> None:
     size = options.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     print(f"wrote {options.output}: {count}, {size:.1f} MB")
+
+
+def write_page(runs: Sequence[Run], output: Path) -> None:
+    """Write the page of runs to a file; its folder is created if needed."""
+    page = render_report(runs)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # File names may contain bytes that are not valid text.
+    output.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _evaluated(folder: Path, options: Namespace) -> Run:
+    """Read a run, and evaluate its last checkpoint unless this has been done."""
+    run = read_run(folder)
+    if run.final is not None:
+        return run
+    # These imports take seconds.
+    from supercm_pl.report.evaluate import save_evaluation
+    from supercm_pl.report.loading import load_run
+
+    try:
+        found = load_run(folder, options.trust)
+        print(f"evaluating {folder}", file=sys.stderr)
+        places = {"step": found.step, "epoch": found.epoch}
+        save_evaluation(
+            folder, found.module, found.data, **places, baselines=not options.no_baselines
+        )
+    except Exception as error:  # whatever is wrong with the data, the rest can be shown
+        return replace(run, problem=" ".join(str(error).split()))
+    return read_run(folder)

@@ -1,0 +1,193 @@
+"""Evaluation of a trained model for the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supercm_pl.clustering import ClusteringHead
+from supercm_pl.data.datamodule import SuperCMDataModule
+from supercm_pl.report.baselines import baseline_accuracies
+from supercm_pl.report.evaluation import Evaluation
+from supercm_pl.report.outputs import Outputs, outputs_of_parts
+from supercm_pl.report.snapshot import FOLDER, Array
+from supercm_pl.report.suspects import Suspect, suspect_labels, write_suspects
+from supercm_pl.report.thumbnails import thumbnails
+from supercm_pl.training.network import ClusteringNetwork
+from supercm_pl.viz.classification import confusion_counts, reliability
+from supercm_pl.viz.projection import project
+
+_BINS = 15
+_POINTS = 300  # a projection of these takes less than a second
+_SHOWN = 12  # images of a kind
+
+
+def save_evaluation(
+    folder: str | Path,
+    module: ClusteringNetwork,
+    data: SuperCMDataModule,
+    *,
+    step: int,
+    epoch: int,
+    most: int = 2_000,
+    seconds: float | None = None,
+    baselines: bool = True,
+) -> Evaluation:
+    """Evaluate a model on samples of every part of its data, and save it in a run's folder.
+
+    Labels that may be wrong are also written to ``report/suspects.csv``.
+
+    Args:
+        folder: The run's folder.
+        module: The model.
+        data: The data, opened.
+        step: Optimizer steps taken.
+        epoch: Epoch, from 0.
+        most: Samples of a part.
+        seconds: Time for the samples of a part; ``None``: no limit.
+        baselines: Also fit simple classifiers; see
+            :func:`~supercm_pl.report.baselines.baseline_accuracies`.
+    """
+    parts = outputs_of_parts(module, data, most=most, seconds=seconds)
+    suspects = suspect_labels(parts, len(data.classes))
+    scores = _compare(parts) if baselines else {}
+    found = evaluation(parts, suspects, scores, module.head, data.classes, step, epoch)
+    found.save(Path(folder) / FOLDER)
+    if suspects:
+        write_suspects(Path(folder) / FOLDER / "suspects.csv", parts[0], suspects, data.classes)
+    return found
+
+
+def evaluation(
+    parts: Sequence[Outputs],
+    suspects: Sequence[Suspect],
+    scores: Mapping[str, float],
+    head: ClusteringHead,
+    classes: Sequence[str],
+    step: int,
+    epoch: int,
+) -> Evaluation:
+    """The record of a model's outputs; arguments are those of :func:`save_evaluation`."""
+    points, centroids, drawn = _plane(parts, head)
+    shown = _shown(parts, suspects)
+    columns = [
+        (int(label), int(predicted), domain, int(part.rows[i]))
+        for domain, i, _, _, part in shown
+        for label, predicted in [(part.labels[i], part.predicted[i])]
+    ]
+    return Evaluation(
+        epoch=epoch,
+        step=step,
+        points=points,
+        centroids=centroids,
+        labels=_drawn([part.labels for part in parts], drawn).astype(np.int32),
+        predicted=_drawn([part.predicted for part in parts], drawn).astype(np.int32),
+        confidence=_drawn([part.assignments.amax(dim=1) for part in parts], drawn),
+        domains=np.repeat(np.arange(len(parts)), list(map(len, drawn))).astype(np.int32),
+        rows=_drawn([torch.from_numpy(part.rows) for part in parts], drawn),
+        classes=np.asarray(classes),
+        domain_names=np.asarray([part.name for part in parts]),
+        confusion=np.stack([_confusion(part, len(classes)) for part in parts]),
+        images=_images([part.inputs[i] for _, i, _, _, part in shown]),
+        mistaken=np.asarray(columns, dtype=np.int64).reshape(-1, 4),
+        mistake_confidence=np.asarray([sure for *_, sure, _ in shown], dtype=np.float32),
+        sizes=np.asarray([(len(part.rows), part.size) for part in parts]),
+        calibration=np.stack([_calibration(part) for part in parts]),
+        kinds=np.asarray([kind for _, _, kind, _, _ in shown], dtype=np.int64),
+        ids=np.asarray([part.ids[i] for _, i, _, _, part in shown], dtype=str),
+        baselines=np.asarray(list(scores), dtype=str),
+        baseline_accuracy=np.asarray(list(scores.values())),
+        prior_minimum=np.asarray(_prior_minimum(head)),
+    )
+
+
+def _plane(parts: Sequence[Outputs], head: ClusteringHead) -> tuple[Array, Array, list[Array]]:
+    """Projected features of samples, projected centroids, and the positions of the samples."""
+    share = max(_POINTS // len(parts), 2)
+    drawn = [np.unique(np.linspace(0, len(p.rows) - 1, share).astype(np.int64)) for p in parts]
+    features = _drawn([part.features for part in parts], drawn)
+    known = bool(head.centroid_counts.sum() > 0)
+    centroids = head.centroids.detach().float().cpu().numpy()[: None if known else 0]
+    both = np.concatenate([features, centroids]).astype(np.float64)
+    if not np.isfinite(both).all() or len(both) < 2:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), [d[:0] for d in drawn]
+    plane = project(both, "pca" if len(both) < 6 else "tsne").astype(np.float32)
+    return plane[: len(features)], plane[len(features) :], drawn
+
+
+def _drawn(columns: Sequence[Tensor], drawn: Sequence[Array]) -> Array:
+    pairs = zip(columns, drawn, strict=True)
+    return np.concatenate([column.numpy()[positions] for column, positions in pairs])
+
+
+def _confusion(part: Outputs, num_classes: int) -> Array:
+    known = part.labels >= 0
+    counts = confusion_counts(part.predicted[known], part.labels[known], num_classes)
+    return np.asarray(counts.numpy())
+
+
+def _calibration(part: Outputs) -> Array:
+    if not part.has_labels:
+        return np.zeros((_BINS, 3))
+    found = reliability(part.assignments, part.labels, _BINS)
+    columns = [found.counts.double(), found.confidence, found.accuracy]
+    return np.asarray(torch.stack(columns, dim=1).nan_to_num().numpy())
+
+
+def _shown(
+    parts: Sequence[Outputs], suspects: Sequence[Suspect]
+) -> list[tuple[int, int, int, float, Outputs]]:
+    """Part, position, kind and score of the images to show."""
+    found = []
+    for domain, part in enumerate(parts):
+        confidence = part.assignments.amax(dim=1)
+        if part.name == "test" or (part.name.endswith("validation") and part is parts[-1]):
+            wrong = np.flatnonzero(((part.predicted != part.labels) & (part.labels >= 0)).numpy())
+            order = wrong[np.argsort(-confidence.numpy()[wrong], kind="stable")][:_SHOWN]
+            found += [(domain, int(i), 0, float(confidence[i]), part) for i in order]
+    for domain, part in enumerate(parts):
+        if not part.has_labels:
+            confidence = part.assignments.amax(dim=1)
+            order = np.argsort(confidence.numpy(), kind="stable")[:_SHOWN]
+            found += [(domain, int(i), 1, float(confidence[i]), part) for i in order]
+            break
+    found += [(0, each.position, 2, each.share, parts[0]) for each in suspects[:_SHOWN]]
+    return found
+
+
+def _images(inputs: Sequence[Tensor]) -> Array:
+    if not inputs:
+        return np.zeros((0, 0, 0, 1), dtype=np.uint8)
+    return thumbnails(torch.stack(list(inputs)))
+
+
+def _compare(parts: Sequence[Outputs]) -> dict[str, float]:
+    labeled, test = parts[0], parts[-1]
+    # With a part of the labels, the classifiers would be at a disadvantage.
+    if test.name != "test" or not labeled.has_labels or len(labeled.rows) < labeled.size:
+        return {}
+    rest = next((part for part in parts if not part.has_labels), None)
+    found: dict[str, float] = {}
+    columns = {"inputs": "pixels" if test.inputs.ndim == 4 else "inputs", "features": "features"}
+    for column, name in columns.items():
+        x, x_test = getattr(labeled, column), getattr(test, column)
+        others = x[:0] if rest is None else getattr(rest, column)
+        scores = baseline_accuracies(x, labeled.labels, others, x_test, test.labels)
+        found |= {f"{classifier} on {name}": score for classifier, score in scores.items()}
+    return found
+
+
+def _prior_minimum(head: ClusteringHead) -> float:
+    """``min_p Σ_k (1 − α_k) log p_k``, at ``p_k ∝ α_k − 1``; 0 if there is none."""
+    alpha = torch.as_tensor(head.alpha, dtype=torch.double).cpu().expand(head.num_classes)
+    excess = alpha - 1
+    total = float(excess.sum())
+    if bool((excess < 0).any()) or total == 0:
+        return 0.0
+    shares = (excess / total)[excess > 0]
+    return -total * math.fsum(float(share * share.log()) for share in shares)
