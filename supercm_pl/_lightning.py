@@ -37,6 +37,11 @@ load_file = _load
 CLI_HOOKS = ("_prepare_subcommand_parser", "_parse_ckpt_path", "_run_subcommand")
 
 
+def loaders_given(trainer: Any) -> Any:
+    """Return the training loaders that were passed to ``fit``, before they are set up."""
+    return trainer.fit_loop._data_source.instance
+
+
 def given_hyperparameters() -> Any:
     """Return the hyperparameters that a module under construction will save, or ``None``."""
     return hparams_mixin._given_hyperparameters.get()

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from supercm_pl.names import nearest
+
 T = TypeVar("T")
 
 
@@ -111,7 +113,15 @@ def check_at_most_one(arguments: Mapping[str, object]) -> dict[str, Any]:
 def check_object(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
     """Require an instance of a class, not the class itself or its name."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be an object such as {example}, got {value!r}")
+        raise TypeError(f"{name} must be an object such as {example}, got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value for a message of one line: its text if that is short, else its type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: write {value.__name__}(...)"
+    text = repr(value)
+    return text if len(text) < 80 and "\n" not in text else f"an object of {type(value).__name__}"
 
 
 def as_objects(name: str, given: object, kind: type[T], example: str) -> list[T]:
@@ -123,10 +133,24 @@ def as_objects(name: str, given: object, kind: type[T], example: str) -> list[T]
     return objects
 
 
-def check_maker(name: str, value: Any, example: str) -> None:
-    """Require None or a class or function that builds something, not the name of one."""
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be a class or function such as {example}, got {value!r}")
+def check_maker(name: str, value: Any, home: Any, example: str) -> None:
+    """Require None or a class or function that builds something, not the name of one.
+
+    Args:
+        name: Name of the argument.
+        value: The argument.
+        home: The module that has such classes.
+        example: The name of one of them.
+    """
+    if value is None or callable(value):
+        return
+    given = value if isinstance(value, str) else type(value).__name__
+    classes = [each for each, kind in vars(home).items() if isinstance(kind, type)]
+    meant = f"{home.__name__}.{nearest(given, classes) or example}"
+    raise TypeError(
+        f"{name} must be a class or function, got {shown(value)}: write {name}={meant}, or "
+        f"partial({meant}, ...) with arguments"
+    )
 
 
 def check_matrix(name: str, tensor: object, *sizes: tuple[str, int | None]) -> None:
@@ -186,6 +210,12 @@ def check_alpha(alpha: float | Sequence[float] | Tensor, num_classes: int) -> fl
     if is_readable(alpha) and not bool(((alpha > 0) & alpha.isfinite()).all()):
         raise ValueError(f"alpha must be finite and greater than 0, got {alpha.tolist()}")
     return alpha
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value means that there is none: None, NaN, or pandas' NA."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def is_readable(tensor: Tensor) -> bool:

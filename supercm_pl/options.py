@@ -6,10 +6,23 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, TypeVar, get_args, get_type_hints
+
+from supercm_pl.names import did_you_mean
 
 _LARGEST_ARRAY = 10_000
 _Class = TypeVar("_Class", bound=type)
+
+# What other libraries, or the paper, call an argument.
+_OTHER_NAMES = {
+    **dict.fromkeys(("lr", "learning_rate"), "optimizer=partial(torch.optim.AdamW, lr=...)"),
+    **dict.fromkeys(("beta", "cm_lambda"), "cm_weight=..."),
+    "batch_size": "labeled_batch_size=... and unlabeled_batch_size=...",
+    "model": "backbone=...",
+    **dict.fromkeys(("scheduler", "lr_schedule"), "lr_scheduler=..."),
+    **dict.fromkeys(("transform", "augmentation"), "weak=..."),
+}
 
 # The section of an unindented docstring, and each argument in it.
 _ARGUMENTS = re.compile(r"(?<=^Args:\n)(?: {4}.*\n)+", re.MULTILINE)
@@ -38,6 +51,38 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
         return cls
 
     return decorate
+
+
+def check_options(cls: type, given: Mapping[str, Any], known: type) -> None:
+    """Require options of a ``TypedDict``, else a ``TypeError`` that suggests what was meant."""
+    for name in given.keys() - known.__annotations__.keys():
+        _reject(cls, name)
+
+
+def suggest_arguments(*classes: type) -> None:
+    """Make the constructors of classes suggest the nearest argument for a misspelt one."""
+    for cls in classes:
+        init: Any = vars(cls).get("__init__", object.__init__)
+        parameters = inspect.signature(init).parameters.values()
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            cls.__init__ = _checked(init, {each.name for each in parameters})  # type: ignore[misc]
+
+
+def _checked(init: Any, known: set[str]) -> Any:
+    @wraps(init)
+    def checked(self: Any, *args: Any, **named: Any) -> None:
+        for name in named.keys() - known:
+            _reject(type(self), name)
+        init(self, *args, **named)
+
+    return checked
+
+
+def _reject(cls: type, name: str) -> None:
+    names = inspect.signature(cls).parameters
+    meant = {other: own for other, own in _OTHER_NAMES.items() if own.partition("=")[0] in names}
+    hint = f": write {meant[name]}" if name in meant else did_you_mean(name, list(names))
+    raise TypeError(f"{cls.__name__} has no argument {name!r}{hint}")
 
 
 def inherit_descriptions(cls: type) -> None:

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from supercm_pl import _lightning
+from tests.support.trainers import quiet_trainer
 
 
 def test_hyperparameters_given_are_what_a_module_saves():
@@ -23,6 +24,22 @@ def test_hyperparameters_given_are_what_a_module_saves():
     with _lightning.hyperparameters_given({"size": 3}, "somewhere"):
         assert Module().hparams["size"] == 3
     assert Module().hparams["size"] == 1
+
+
+def test_the_loaders_given_to_fit_are_known_before_they_are_set_up():
+    class Module(L.LightningModule):
+        def setup(self, stage):
+            self.seen = _lightning.loaders_given(self.trainer)
+
+        def training_step(self, batch):
+            return torch.zeros((), requires_grad=True)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
+
+    module, loaders = Module(), {"labeled": [1]}
+    quiet_trainer(max_steps=1).fit(module, loaders)
+    assert module.seen is loaders
 
 
 def test_a_trainer_tells_its_progress():

@@ -7,6 +7,9 @@ from supercm_pl.backbones.resnet import ResNet18
 from supercm_pl.backbones.timm_models import TimmBackbone
 from supercm_pl.backbones.torchvision_models import TorchvisionBackbone
 from supercm_pl.backbones.wide_resnet import WideResNet
+from supercm_pl.options import suggest_arguments
+
+suggest_arguments(MLP, ConvNet, Embeddings, ResNet18, TimmBackbone, TorchvisionBackbone, WideResNet)
 
 __all__ = [
     "MLP",

@@ -6,6 +6,9 @@ from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.report_recorder import ReportRecorder
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.callbacks.self_supervised_start import SelfSupervisedStart
+from supercm_pl.options import suggest_arguments
+
+suggest_arguments(FigureLogger, NonFiniteLoss, PredictionCSV, ReportRecorder, SelfSupervisedStart)
 
 __all__ = [
     "FigureLogger",

@@ -10,6 +10,9 @@ from supercm_pl.clustering.functional import (
     squared_distances,
 )
 from supercm_pl.clustering.head import ClusteringHead, ClusteringOutput
+from supercm_pl.options import suggest_arguments
+
+suggest_arguments(ClusteringHead)
 
 __all__ = [
     "CentroidMode",

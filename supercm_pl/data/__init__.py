@@ -26,6 +26,21 @@ from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.data.transforms.augment import AffineNoise, Compose, FlipCrop, GaussianNoise
 from supercm_pl.data.transforms.randaugment import Cutout, RandAugment, StrongAugment
 from supercm_pl.data.transforms.whitening import ZCA, GlobalContrastNormalization
+from supercm_pl.options import suggest_arguments
+
+suggest_arguments(
+    ZCA,
+    AffineNoise,
+    Cutout,
+    Distortion,
+    FlipCrop,
+    GaussianNoise,
+    GlobalContrastNormalization,
+    IterableData,
+    PairedLoader,
+    RandAugment,
+    StrongAugment,
+)
 
 __all__ = [
     "CIFAR10",

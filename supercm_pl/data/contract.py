@@ -88,7 +88,9 @@ class Contract:
             return
         given, counted = module.num_classes, self.num_classes
         if given is None and counted is None:
-            raise ValueError("num_classes can't be taken from the data: pass it to the model")
+            raise ValueError(
+                "num_classes can't be taken from the data: write num_classes=... in the model"
+            )
         if given is None:
             module.take_num_classes(counted)
         elif counted is not None and given != counted:

@@ -29,6 +29,7 @@ from supercm_pl.data.loading.workers import serve_until_told
 from supercm_pl.data.parts import Domain
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.transforms.augment import as_transform
 from supercm_pl.data.views import INDEX, check_views, make_view
 from supercm_pl.distributed import rank
 from supercm_pl.seeding import derive_seed, isolated_rng
@@ -68,8 +69,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     Args:
         sources: Sources of the run; the last one has the test data.
-        weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view; ``None`` leaves
-            inputs unchanged.
+        weak: Transform of ``(B, ...)`` to ``(B, ...)`` that makes the weak view: a module, a
+            function, or a list of them; ``None`` leaves inputs unchanged.
         strong: Transform that makes the strong view; required by some methods.
         preprocess: Transform of all inputs before the views and in evaluation, such as
             :class:`~supercm_pl.data.ZCA`. If it has a method ``fit`` and is not ``fitted``, it is
@@ -110,9 +111,9 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         predict_path: str | Path | None = None,
     ) -> None:
         super().__init__()
-        for name, transform in (("weak", weak), ("strong", strong), ("preprocess", preprocess)):
-            if transform is not None:
-                check_object(name, transform, nn.Module, "AffineNoise()")
+        weak, strong = as_transform("weak", weak), as_transform("strong", strong)
+        if preprocess is not None:
+            check_object("preprocess", preprocess, nn.Module, "ZCA(), or scale arrays before")
         for name, flag in (("pin_memory", pin_memory), ("keep_on_device", keep_on_device)):
             if flag is not None:
                 check_flag(name, flag)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from supercm_pl.data.datasets import Samples, as_float
+from supercm_pl.data.transforms.augment import Function
 from supercm_pl.data.views import kind_of, make_view
 from supercm_pl.seeding import isolated_rng
 
@@ -59,8 +60,9 @@ def inspect_parts(
                 category=RuntimeWarning,
             )
         for kind in {kind_of(view) for view in views.get(name, ())} - checked:
-            if kind in transforms and _is_foreign(transforms[kind]):
-                _check_draws(kind, inputs[:1], transforms)
+            transform = transforms.get(kind)
+            if transform is not None and _is_foreign(transform):
+                _check_draws(kind, inputs[:1], transform)
             checked.add(kind)
     _compare_scales(scales)
 
@@ -82,32 +84,44 @@ def _check_scale(name: str, images: Tensor) -> None:
         return
     largest = float(images.max())
     whole = bool((images == images.round()).all())
-    if 2 < largest <= 255 and (whole or largest > 127):
+    if largest > 2 and (whole or 127 < largest <= 255):
+        tops = (top for top in (127, 255, 1023, 4095, 16383, 65535) if largest <= top)
+        top = next(tops, largest)
         raise ValueError(
             f"images of the {name} part are floats from 0 to {largest:g}, but transforms and "
-            f"backbones require [0, 1]: divide by {255 if largest > 127 else largest:g}, or pass "
+            f"backbones require [0, 1]: divide by {largest if top == 127 else top:g}, or pass "
             "uint8, which is divided by 255"
         )
 
 
-def _is_foreign(transform: nn.Module | None) -> bool:
-    leaves = [] if transform is None else [m for m in transform.modules() if not [*m.children()]]
-    return any(not type(leaf).__module__.startswith("supercm_pl.") for leaf in leaves)
+def _is_foreign(transform: nn.Module) -> bool:
+    leaves = [m for m in transform.modules() if not [*m.children()]]
+    ours = (type(leaf).__module__.startswith("supercm_pl.") for leaf in leaves)
+    return not all(ours) or any(isinstance(leaf, Function) for leaf in leaves)
 
 
-def _check_draws(kind: str, image: Tensor, transforms: Mapping[str, nn.Module | None]) -> None:
-    equal = image.expand(_SAMPLES, *image.shape[1:]).contiguous()
+def _check_draws(kind: str, image: Tensor, transform: nn.Module) -> None:
+    """Require that each foreign part of a transform draws for each of several equal images."""
+    parts = [*transform] if isinstance(transform, nn.Sequential) else [transform]
     with isolated_rng() as reseed, torch.no_grad():
-        draws = []
-        for seed in range(_DRAWS):
-            reseed(seed)
-            views = make_view(kind, equal, transforms)
-            if not torch.equal(views, views[:1].expand_as(views)):
-                return
-            draws.append(views[0])
-    if any(one.shape != draws[0].shape or not torch.equal(one, draws[0]) for one in draws):
-        raise ValueError(
-            f"the {kind} transform draws once for the whole batch, so that all images get the same "
-            "crop, flip or color: use transforms that draw for each image, such as those of "
-            "supercm_pl.data.transforms or kornia"
-        )
+        for part in parts:
+            equal = image.expand(_SAMPLES, *image.shape[1:]).contiguous()
+            draws = []
+            for seed in range(_DRAWS if _is_foreign(part) else 1):
+                reseed(seed)
+                try:
+                    draws.append(make_view(kind, equal, {kind: part}))
+                except Exception as error:
+                    raise ValueError(
+                        f"the {kind} transform must take a batch of shape {tuple(equal.shape)}, "
+                        f"but fails: {error}"
+                    ) from error
+            if all(torch.equal(views, views[:1].expand_as(views)) for views in draws) and any(
+                views.shape != draws[0].shape or not torch.equal(views, draws[0]) for views in draws
+            ):
+                raise ValueError(
+                    f"the {kind} transform draws once for the whole batch, so that all images get "
+                    "the same crop, flip or color: use transforms that draw for each image, such "
+                    "as those of supercm_pl.data.transforms or kornia"
+                )
+            image = draws[0][:1]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
+from supercm_pl.checks import is_missing
 from supercm_pl.data.datasets import BatchedDataset, Indices, dataset_length
 from supercm_pl.seeding import isolated_rng
 
@@ -80,7 +81,7 @@ def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
     if labels.dtype.kind not in "iub":
         raise TypeError(
             f"{name} must be integers from 0 on, got {labels.dtype}: "
-            "np.unique(y, return_inverse=True) turns names into numbers"
+            "np.unique(..., return_inverse=True) turns names into numbers"
         )
     labels = labels.astype(np.int64)
     if size and labels.min() < 0:
@@ -91,13 +92,84 @@ def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
     return labels
 
 
-def check_class_range(labels: Indices, num_classes: int, name: str) -> None:
-    """Require labels in ``0..num_classes-1``, else a ``ValueError``."""
+def named_labels(
+    values: Any, name: str, size: int, classes: Sequence[str] | None = None
+) -> tuple[Indices, tuple[str, ...]]:
+    """Labels as numbers int64 ``(N,)``, -1 where a sample has none, and the names of the classes.
+
+    Args:
+        values: Numbers from 0 on, or names; -1, ``"-1"``, ``None`` and NaN mean no label.
+        name: The argument, for messages.
+        size: ``N``.
+        classes: Names of the classes; ``None`` takes the names found, sorted, or the numbers.
+
+    Raises:
+        TypeError: If labels are neither all integers nor all names.
+        ValueError: If their number is not ``N``, one is of no class, or numbers are skipped.
+    """
+    if values is None:
+        raise TypeError(f"{name} must be labels, -1 where a sample has none, got None")
+    given = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if given.ndim == 2 and given.shape[1] > 1 and len(given) == size:
+        raise ValueError(
+            f"{name} must have one label for each of {size} inputs, got shape {given.shape}: "
+            f"{name}.argmax(1) turns one-hot labels into numbers"
+        )
+    if given.dtype.kind not in "OUSf" or given.ndim not in (1, 2) or len(given) != size:
+        labels = _numbers_or_none(given, name, size)
+        return labels, _checked_numbers(labels, name, classes)
+    flat: list[Any] = given.ravel().tolist()
+    absent = [is_missing(value) or str(value) in ("-1", "-1.0") for value in flat]
+    known = [value for value, no in zip(flat, absent, strict=True) if not no]
+    if all(isinstance(value, str) for value in known) and known:
+        names = checked_classes(sorted(set(known)) if classes is None else classes)
+        foreign = sorted(set(known) - set(names))
+        if foreign:
+            raise ValueError(f"{name} has the class {foreign[0]!r}, which is not one of {names}")
+        numbers = {each: number for number, each in enumerate(names)}
+        pairs = zip(flat, absent, strict=True)
+        return np.array([-1 if no else numbers[value] for value, no in pairs]), names
+    whole = [isinstance(value, int | float) and float(value).is_integer() for value in known]
+    if not all(whole):
+        raise TypeError(
+            f"{name} must be integers from 0 on or names, got {known[whole.index(False)]!r} of "
+            f"{given.dtype}"
+        )
+    filled = [-1 if no else int(value) for value, no in zip(flat, absent, strict=True)]
+    labels = _numbers_or_none(np.array(filled, dtype=np.int64), name, size)
+    return labels, _checked_numbers(labels, name, classes)
+
+
+def _numbers_or_none(values: Any, name: str, size: int) -> Indices:
+    signed = values.dtype.kind == "i" and values.size == size
+    none = signed & (np.asarray(values) == -1).ravel() if signed else np.zeros(size, dtype=bool)
+    labels = as_labels(np.where(none, 0, values.ravel()) if signed else values, name, size)
+    return np.where(none, -1, labels)
+
+
+def _checked_numbers(labels: Indices, name: str, classes: Sequence[str] | None) -> tuple[str, ...]:
+    known = labels[labels >= 0]
+    names = checked_classes(numbered_classes(known) if classes is None else classes)
+    check_class_range(known, len(names), name, np.flatnonzero(labels >= 0))
+    skipped = np.setdiff1d(np.arange(len(names)), known)
+    if classes is None and len(skipped):
+        raise ValueError(
+            f"{name} has no sample of class {skipped[0]}: name all classes by classes=[...], or "
+            f"number them from 0 on, classes, {name} = np.unique({name}, return_inverse=True)"
+        )
+    return names
+
+
+def check_class_range(
+    labels: Indices, num_classes: int, name: str, rows: Indices | None = None
+) -> None:
+    """Require labels in ``0..num_classes-1``, else a ``ValueError``; ``rows`` are their numbers."""
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(bad):
         raise ValueError(
-            f"labels of {name} must be in 0..{num_classes - 1}, "
-            f"got {labels[bad[0]]} at sample {bad[0]}"
+            f"labels of {name} must be in 0..{num_classes - 1}, got {labels[bad[0]]} at sample "
+            f"{bad[0] if rows is None else rows[bad[0]]}"
+            + (": pass samples without a label as unlabeled data" if labels[bad[0]] == -1 else "")
         )
 
 

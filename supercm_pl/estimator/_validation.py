@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
+
+from supercm_pl.checks import is_missing
 
 __all__ = ["check_not_missing", "encode_labels", "is_labeled", "validate_data"]
 
@@ -27,10 +28,7 @@ def check_not_missing(y: Any) -> None:
     missing = [
         value
         for value in listed
-        if value is None
-        or type(value).__name__ in ("NAType", "NaTType")
-        or (isinstance(value, float) and math.isnan(value))
-        or (isinstance(value, str) and value == "nan")
+        if is_missing(value) or (isinstance(value, str) and value == "nan")
     ]
     if missing:
         raise ValueError(

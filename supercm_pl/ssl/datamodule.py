@@ -20,10 +20,11 @@ from supercm_pl.data.sources.arrays import Array, ArraySource
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.digits import Digits
 from supercm_pl.data.sources.folder import FolderSource, PathLike
+from supercm_pl.data.sources.given import as_source
 from supercm_pl.data.splits.distortion import Distortion, new_numbers
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.stratified import is_saved_split, make_split, parse_fraction
-from supercm_pl.options import hands_options_to
+from supercm_pl.options import check_options, hands_options_to
 
 
 class SSLDataOptions(DataOptions, total=False):
@@ -54,7 +55,8 @@ class SSLDataModule(SuperCMDataModule):
     ``labeled_indices``; or none, if the source has an unlabeled data set, to label all the others.
 
     Args:
-        source: Source of the samples; ``None``: :class:`~supercm_pl.data.Digits`.
+        source: Source of the samples, or a data set of PyTorch or Hugging Face; ``None``:
+            :class:`~supercm_pl.data.Digits`.
         labels_per_class: Labeled samples of each class.
         num_labels: Labeled samples in all, spread over the classes as evenly as these allow.
         labeled_fraction: Share of the training samples that are labeled, such as ``0.01`` or
@@ -99,8 +101,8 @@ class SSLDataModule(SuperCMDataModule):
         unlabeled_batch_size: int = 128,
         **options: Unpack[DataOptions],
     ) -> None:
-        self.source = Digits() if source is None else source
-        check_object("source", self.source, Source, "Digits()")
+        check_options(type(self), options, DataOptions)
+        self.source = Digits() if source is None else as_source("source", source)
         super().__init__([self.source], **options)
         choices = {
             "labels_per_class": labels_per_class,
@@ -157,7 +159,13 @@ class SSLDataModule(SuperCMDataModule):
 
         ``options`` are those of the class.
         """
-        return cls(ArraySource(x, y, x_test, y_test, x_unlabeled, classes), **options)
+        source = ArraySource(x, y, x_test, y_test, x_unlabeled, classes)
+        if source.num_without_label and options.get("labeled_indices") is not None:
+            raise ValueError(
+                f"labeled_indices and y, where {source.num_without_label} samples have no label, "
+                "both choose the labeled samples: omit one of them"
+            )
+        return cls(source, **options)
 
     @property
     def classes(self) -> tuple[str, ...]:

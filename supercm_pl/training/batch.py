@@ -38,8 +38,8 @@ def check_form(batch: object, labeled: str, unlabeled: str) -> None:
     else:
         found = type(batch).__name__
     raise TypeError(
-        f'a training batch must be {{"{labeled}": (x, y), "{unlabeled}": x}}, as the data module '
-        f"yields it, got {found}"
+        f'a training batch must be {{"{labeled}": (x, y), "{unlabeled}": x}}, got {found}: pass '
+        f'a data module to fit, or {{"{labeled}": loader, "{unlabeled}": other_loader}}'
     )
 
 

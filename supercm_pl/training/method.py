@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object
 from supercm_pl.clustering import ClusteringHead
-from supercm_pl.options import inherit_descriptions
+from supercm_pl.options import inherit_descriptions, suggest_arguments
 from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
 from supercm_pl.training.step import Step
 
@@ -89,6 +89,7 @@ class Method(nn.Module, ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         inherit_descriptions(cls)
+        suggest_arguments(cls)
 
     def __init__(self, *, weight: float = 1.0, ramp: Ramp | float | None = None) -> None:
         super().__init__()
@@ -147,6 +148,9 @@ class Method(nn.Module, ABC):
         return self.weight * (1.0 if self.ramp is None else self.ramp(progress))
 
 
+suggest_arguments(Method)
+
+
 def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[Method]:
     """Return one method, or several, as a list.
 
@@ -157,6 +161,13 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
     Raises:
         TypeError: If one is not a method, or needs another type of step.
     """
+    several = given if isinstance(given, list | tuple) else [given]
+    names = [each for each in several if isinstance(each, str)]
+    if names:
+        raise TypeError(
+            f"methods must be objects such as VAT() or DANN(), got {names[0]!r}: import the class "
+            "from supercm_pl.ssl.methods or supercm_pl.uda.methods, and create an object"
+        )
     methods: list[Method] = as_objects("methods", given, Method, "VAT() or DANN()")  # type: ignore[type-abstract]
     for method in methods:
         if not issubclass(step_type, method.step_type):

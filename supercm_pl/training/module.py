@@ -17,11 +17,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Unpack
 
-from supercm_pl._lightning import batches_done, exclude_from_ddp, hyperparameters_given
+from supercm_pl._lightning import (
+    batches_done,
+    exclude_from_ddp,
+    hyperparameters_given,
+    loaders_given,
+)
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
 from supercm_pl.data.contract import Contract
-from supercm_pl.data.labels import held_labels
+from supercm_pl.data.datasets import Indices
+from supercm_pl.data.labels import checked_classes, held_labels, numbered_classes
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -108,8 +114,8 @@ class SuperCMModule(ClusteringNetwork):
         if centroid_threshold is not None:
             check_fraction("centroid_threshold", centroid_threshold)
         check_not_negative("backbone_lr_factor", backbone_lr_factor)
-        check_maker("optimizer", optimizer, "torch.optim.AdamW")
-        check_maker("lr_scheduler", lr_scheduler, "WarmupCosineLR")
+        check_maker("optimizer", optimizer, torch.optim, "AdamW")
+        check_maker("lr_scheduler", lr_scheduler, torch.optim.lr_scheduler, "CosineAnnealingLR")
         chosen = as_methods(methods, self.step_type)
         save_hyperparameters(self, inspect.currentframe())
         self.cm_weight = cm_weight
@@ -198,6 +204,10 @@ class SuperCMModule(ClusteringNetwork):
         """Read seed and number of unlabeled samples; a subclass that overrides it must call it."""
         super().setup(stage)
         contract = Contract.of(self.trainer)
+        if self.num_classes is None and contract.num_classes is None:
+            labels = self._labels_at_hand(loaders_given(self.trainer))
+            if labels is not None:
+                self.take_num_classes(len(checked_classes(numbered_classes(labels))))
         contract.agree_on_classes()
         if stage == "fit":
             # Keep values, not the contract: a copy of the module must not copy the data.
@@ -224,9 +234,8 @@ class SuperCMModule(ClusteringNetwork):
             # A checkpoint has restored the length of the run that wrote it.
             self.trainer.lr_scheduler_configs[0].scheduler.total_steps = int(total)  # type: ignore[union-attr]
         # Labels of loaders without a data module, where they are at hand.
-        loaders = None if Contract.of(self.trainer).num_classes else self.trainer.train_dataloader
-        labeled = loaders.get(self.labeled_part) if isinstance(loaders, Mapping) else None
-        labels = held_labels(getattr(labeled, "dataset", None))
+        known = Contract.of(self.trainer).num_classes
+        labels = None if known else self._labels_at_hand(self.trainer.train_dataloader)
         found = self.num_classes if labels is None else len(set(labels.tolist()))
         if found != self.num_classes:
             rank_zero_warn(
@@ -234,6 +243,10 @@ class SuperCMModule(ClusteringNetwork):
                 f"{found} classes: classes without samples distort the CM loss",
                 category=RuntimeWarning,
             )
+
+    def _labels_at_hand(self, loaders: Any) -> Indices | None:
+        labeled = loaders.get(self.labeled_part) if isinstance(loaders, Mapping) else None
+        return held_labels(getattr(labeled, "dataset", None))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the random draws of the step by seed, step and rank."""

@@ -20,7 +20,7 @@ from supercm_pl.checkpoints.hyperparameters import plain_values
 from supercm_pl.checks import check_at_least, check_choice, check_object
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.data.datasets import as_float
-from supercm_pl.options import hands_options_to
+from supercm_pl.options import check_options, hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
 from supercm_pl.training.batch_norm import fixed_statistics
 from supercm_pl.training.metrics import EvaluationMetrics
@@ -64,7 +64,7 @@ class ClusteringNetwork(L.LightningModule):
     Args:
         backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``.
         num_classes: Number of classes ``K``, at least 2; ``None``: that of the data module, in its
-            ``setup``. A different number in the data is an error.
+            ``setup``, or of the labels of a loader. A different number in the data is an error.
         bottleneck: Size of a linear layer with batch norm and ReLU between backbone and head;
             ``None``: no such layer.
         feature_size: Number ``d`` of features of the backbone; ``None``: read from the backbone.
@@ -92,6 +92,7 @@ class ClusteringNetwork(L.LightningModule):
         compile_mode: CompileMode | None = None,
         **options: Unpack[HeadOptions],
     ) -> None:
+        check_options(type(self), options, HeadOptions)
         super().__init__()
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)

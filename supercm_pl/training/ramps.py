@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 
 from supercm_pl.checks import check_interval, check_positive
-from supercm_pl.options import inherit_descriptions
+from supercm_pl.options import inherit_descriptions, suggest_arguments
 
 
 class Ramp(ABC):
@@ -30,6 +30,7 @@ class RampUp(Ramp):
 
     def __init_subclass__(cls) -> None:
         inherit_descriptions(cls)
+        suggest_arguments(cls)
 
     def __init__(self, end: float) -> None:
         self.end = check_interval("end", end, "(0, 1]")
@@ -44,6 +45,9 @@ class RampUp(Ramp):
     @abstractmethod
     def _shape(self, fraction: float) -> float:
         """Return the factor after a fraction of ``end``, in ``[0, 1]``."""
+
+
+suggest_arguments(RampUp)
 
 
 class LinearRampUp(RampUp):

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import as_objects, check_at_most_one, check_flag, check_object, check_size
+from supercm_pl.checks import check_at_most_one, check_flag, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.domains import labeled_by_domain, open_domains
 from supercm_pl.data.loading.steps import Part
@@ -18,12 +18,13 @@ from supercm_pl.data.sources.arrays import Array, ArraySource, UnlabeledArrays
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.digits import Digits, DigitsM
 from supercm_pl.data.sources.folder import FolderSource, PathLike, UnlabeledFolder
+from supercm_pl.data.sources.given import as_source
 from supercm_pl.data.sources.image_folders import composed
 from supercm_pl.data.sources.resized import Resized, height_and_width
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.target_split import check_held_out
-from supercm_pl.options import hands_options_to
+from supercm_pl.options import check_options, hands_options_to
 
 
 class UDADataOptions(DataOptions, total=False):
@@ -107,9 +108,9 @@ class UDADataModule(SuperCMDataModule):
         labeled_target_batch_size: int = 32,
         **options: Unpack[DataOptions],
     ) -> None:
+        check_options(type(self), options, DataOptions)
         self.sources = _as_sources(source)
-        self.target = DigitsM() if target is None else target
-        check_object("target", self.target, Source, "DigitsM()")
+        self.target = DigitsM() if target is None else as_source("target", target)
         super().__init__([*self.sources, self.target], **options)
         choices = {
             "target_labels_per_class": target_labels_per_class,
@@ -176,6 +177,11 @@ class UDADataModule(SuperCMDataModule):
         of the class.
         """
         source = ArraySource(x, y, classes=classes)
+        if source.num_without_label:
+            raise ValueError(
+                f"y must have a label for each sample of the source, got {source.num_without_label}"
+                " without: leave these out"
+            )
         target = UnlabeledArrays(x_target, x_test, y_test, source.class_names())
         return cls(source, target, **options)
 
@@ -265,7 +271,7 @@ class UDADataModule(SuperCMDataModule):
 
 def _as_sources(source: Source | Sequence[Source] | None) -> list[Source]:
     given = Resized(Digits(), size=16) if source is None else source
-    sources: list[Source] = as_objects("source", given, Source, "Digits()")  # type: ignore[type-abstract]
-    if not sources:
-        raise ValueError("source must be a source or a list of at least one, got an empty list")
-    return sources
+    sources = list(given) if isinstance(given, Sequence) else [given]
+    if isinstance(given, str) or not sources:
+        raise TypeError(f"source must be a source or a list of at least one, got {given!r}")
+    return [as_source("source", each) for each in sources]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from supercm_pl import SSLDataModule
@@ -31,6 +32,10 @@ def data(images: Any = IMAGES, **options: Any) -> SSLDataModule:
         v2.RandomRotation(10),
         v2.ColorJitter(0.5),
         Compose([FlipCrop(0, 0.0), v2.RandomErasing(1.0)]),
+        v1.Compose([v1.RandomHorizontalFlip()]),
+        v2.Compose([v2.RandomCrop(16, padding=2)]),
+        [FlipCrop(), v1.RandomVerticalFlip()],
+        lambda images: images.roll(int(torch.randint(9, ())), 3),
     ],
     ids=lambda transform: type(transform).__name__,
 )
@@ -46,13 +51,23 @@ def test_transforms_that_draw_once_for_the_batch(transform: nn.Module) -> None:
         Compose([K.RandomCrop((16, 16), padding=2), FlipCrop()]),
         nn.Sequential(v2.Normalize([0.5] * 3, [0.5] * 3), FlipCrop(2)),
         nn.Identity(),
+        [FlipCrop(), K.RandomHorizontalFlip()],
+        lambda images: images + 0.1 * torch.randn_like(images),
     ],
-    ids=["flip", "crop", "normalized", "identity"],
+    ids=["flip", "crop", "normalized", "identity", "list", "function"],
 )
 def test_transforms_that_draw_for_each_image(transform: nn.Module) -> None:
     before = torch.get_rng_state()
     data(weak=transform).setup("fit")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.bad_input
+def test_transforms_of_single_images_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"weak transform must take a batch of shape \(8, 3, 16, 16"
+    ):
+        data(weak=v1.ToTensor()).setup("fit")
 
 
 @pytest.mark.bad_input
@@ -62,8 +77,10 @@ def test_transforms_that_draw_for_each_image(transform: nn.Module) -> None:
         (IMAGES * 255, 255),
         ((IMAGES * 255).astype("int64"), 255),
         ((IMAGES * 16).round(), 16),
+        ((IMAGES * 65535).astype("uint16"), 65535),
+        ((IMAGES * 4000).astype("uint16"), 4095),
     ],
-    ids=["floats", "int64", "digits"],
+    ids=["floats", "int64", "digits", "uint16", "12 bits"],
 )
 def test_images_out_of_range(images: Any, divisor: int) -> None:
     with pytest.raises(ValueError, match=rf"labeled part are floats from 0 .* divide by {divisor}"):

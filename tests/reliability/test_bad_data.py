@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from supercm_pl import SSLDataModule, UDADataModule
 from supercm_pl.data import DatasetSource, Digits, Resized
@@ -20,6 +21,9 @@ pytestmark = pytest.mark.bad_input
 
 X = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
 Y = np.arange(60) % 3
+NAMES = np.array([*"abc"])[Y]
+MIXED = np.array([*"ab", 1] * 20, dtype=object)
+DATASET = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
 
 
 def ssl(x: Any = X, y: Any = Y, *more: Any, **options: Any) -> dict[str, Any]:
@@ -54,14 +58,46 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(spoiled(np.nan)), ValueError, "1 of 60 samples hold NaN .* is sample 7"),
     (lambda: ssl(spoiled(-np.inf)), ValueError, "1 of 60 samples hold NaN .* is sample 7"),
     (lambda: ssl(X.astype(float) * 1e300), ValueError, "x must be finite, but 60 of 60"),
-    (lambda: ssl(y=None), ValueError, r"y must have one label for each of 60 inputs, got shape \("),
+    (lambda: ssl(y=None), TypeError, "y must be labels, -1 where a sample has none, got None"),
     (lambda: ssl(y=Y[:50]), ValueError, r"y must have one label for each .* got shape \(50,\)"),
-    (lambda: ssl(y=np.eye(3)[Y]), ValueError, r"y must have one label .* got shape \(60, 3\)"),
-    (lambda: ssl(y=Y / 2), TypeError, "y must be integers from 0 on, got float64"),
-    (lambda: ssl(y=Y.astype(str)), TypeError, "y must be integers from 0 on, got <U21"),
-    (lambda: ssl(y=Y - 1), ValueError, "y must be 0 or more, got -1 at sample 0"),
+    (lambda: ssl(y=np.eye(3)[Y]), ValueError, r"got shape \(60, 3\): y.argmax\(1\) turns one-hot"),
+    (lambda: ssl(y=Y / 2), TypeError, "y must be integers from 0 on or names, got 0.5 of float64"),
+    (lambda: ssl(y=MIXED), TypeError, "y must be integers from 0 on or names, got 'a'"),
+    (lambda: ssl(y=Y - 2), ValueError, "y must be 0 or more, got -2 at sample 0"),
+    (lambda: ssl(y=np.where(Y, 1, -1)), ValueError, "y has no sample of class 0: name all classes"),
+    (
+        lambda: ssl(X, Y, X, Y - 1),
+        ValueError,
+        "y_test must have a label .* none at sample 0: leave",
+    ),
+    (
+        lambda: ssl(X, NAMES, X, np.roll([*"abd"] * 20, 1)),
+        ValueError,
+        "y_test has the class 'd', wh",
+    ),
+    (lambda: uda(y=Y - 1), ValueError, "y must have a label for each sample of the source, got 20"),
+    (
+        lambda: ssl(labels_per_class=None, y=Y - 1, labeled_indices=[1, 2]),
+        ValueError,
+        "omit one of",
+    ),
     (lambda: ssl(y=np.where(Y == 1, 10**9, Y)), ValueError, "must number the classes from 0 on"),
-    (lambda: ssl(y=Y * 5), ValueError, "asked for 2 labels of a class, but class '1' has 0"),
+    (
+        lambda: ssl(y=Y * 5),
+        ValueError,
+        r"y has no sample of class 1: .* np.unique\(y, return_inver",
+    ),
+    (
+        lambda: ssl(DataLoader(DATASET)),
+        TypeError,
+        "x must be an array, .*DatasetSource.dataset.data",
+    ),
+    (lambda: ssl(DATASET), TypeError, r"x must be an array, .* SSLDataModule\(DatasetSource"),
+    (
+        lambda: ssl(scipy.sparse.csr_matrix(X)),
+        TypeError,
+        r"x must be dense, .* write x.toarray\(\)",
+    ),
     (lambda: ssl(y=Y * 0), ValueError, r"at least two classes are needed, got \['0'\]"),
     (lambda: ssl(classes="abc"), TypeError, "classes must be a sequence of names, got 'abc'"),
     (lambda: ssl(classes=3), TypeError, "classes must be a sequence of names, got 3"),
@@ -107,9 +143,14 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
     ({"seed": 0.5}, TypeError, "seed must be an int, got 0.5"),
     ({"weak": "flip"}, TypeError, r"weak must be an object such as AffineNoise\(\), got 'flip'"),
-    ({"weak": GaussianNoise}, TypeError, "weak must be an object such as .*GaussianNoise'>"),
-    ({"strong": max}, TypeError, "strong must be an object such as .* max>"),
+    (
+        {"weak": GaussianNoise},
+        TypeError,
+        r"got the class GaussianNoise: write GaussianNoise\(...\)",
+    ),
+    ({"strong": [GaussianNoise(), 3]}, TypeError, "each of transforms must be an object .* got 3"),
     ({"preprocess": "zca"}, TypeError, "preprocess must be an object such as .* got 'zca'"),
+    ({"preprocess": max}, TypeError, r"such as ZCA\(\), or scale arrays before"),
     ({"distortion": {"label_noise": 1}}, TypeError, r"distortion must be an object such as"),
     ({"unlabeled_includes_labeled": "no"}, TypeError, "must be True or False, got 'no'"),
     ({"keep_on_device": "yes"}, TypeError, "keep_on_device must be True or False, got 'yes'"),
@@ -154,19 +195,104 @@ def test_options_of_adaptation(
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "message"),
     [
-        lambda: SSLDataModule("digits", labels_per_class=2),  # type: ignore[arg-type]
-        lambda: SSLDataModule(Digits, labels_per_class=2),  # type: ignore[arg-type]
-        lambda: UDADataModule("digits"),  # type: ignore[arg-type]
-        lambda: UDADataModule([Digits(), "digits"]),  # type: ignore[list-item]
-        lambda: UDADataModule(target="digits"),  # type: ignore[arg-type]
-        lambda: Resized("digits", size=8),  # type: ignore[arg-type]
+        (lambda: SSLDataModule("digits"), "source must be .* got 'digits': pass folders to from_f"),
+        (
+            lambda: SSLDataModule(Digits),
+            r"source must be .* the class Digits: write Digits\(\.\.\.",
+        ),
+        (lambda: SSLDataModule(X), r"source must be a source .* arrays to from_arrays\(x, y\)"),
+        (
+            lambda: SSLDataModule(DataLoader(DATASET)),
+            "a DataLoader: pass loader.dataset, and label",
+        ),
+        (lambda: DatasetSource(DataLoader(DATASET)), "Dataset, got DataLoader: pass its dataset"),
+        (lambda: UDADataModule("digits"), "source must be a source or a list of at least one"),
+        (lambda: UDADataModule([Digits(), "digits"]), "source must be a source or a data set"),
+        (lambda: UDADataModule(target="digits"), "target must be a source .* got 'digits': pass f"),
+        (lambda: Resized("digits", size=8), "source must be an object such as Digits"),
     ],
 )
-def test_what_is_no_source(make: Callable[[], Any]) -> None:
-    with pytest.raises(TypeError, match=r"(source|target) must be an object such as Digits"):
+def test_what_is_no_source(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Y.tolist(),
+        Y.astype(float),
+        Y[:, None],
+        torch.from_numpy(Y),
+        torch.from_numpy(Y).float(),
+        NAMES,
+        NAMES.tolist(),
+        NAMES.astype(object),
+    ],
+    ids=["list", "floats", "column", "tensor", "float tensor", "names", "list of names", "objects"],
+)
+def test_labels_of_any_kind_are_right(labels: Any) -> None:
+    data = SSLDataModule.from_arrays(X, labels, X, labels, labels_per_class=2)
+    assert data.classes in (("0", "1", "2"), ("a", "b", "c"))
+    assert data.domains[0].labels.tolist() == Y.tolist()
+    assert data.domains[0].test.targets.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.where(np.arange(60) < 12, Y, -1),
+        np.where(np.arange(60) < 12, Y, np.nan),
+        np.where(np.arange(60) < 12, Y, None),
+        np.where(np.arange(60) < 12, NAMES, "-1"),
+        np.where(np.arange(60) < 12, NAMES.astype(object), None),
+    ],
+    ids=["-1", "NaN", "None", "names and -1", "names and None"],
+)
+def test_samples_without_a_label_are_unlabeled(labels: Any) -> None:
+    data = SSLDataModule.from_arrays(X, labels, x_unlabeled=X[:5] + 1)
+    assert data.describe().startswith("12 labeled · 53 unlabeled · 0 validation")
+    assert data.domains[0].labels.tolist() == Y[:12].tolist()
+    unlabeled = data.parts()["unlabeled"].samples
+    expected = np.concatenate([X[12:], X[:5] + 1])
+    assert np.array_equal(unlabeled.fetch(np.arange(53)), expected)
+
+
+def test_labels_of_pandas() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    missing = pandas.Series(Y).where(np.arange(60) < 12).astype("Int64")
+    for labels in (pandas.Series(NAMES, index=np.arange(60)[::-1]), pandas.Categorical(NAMES)):
+        data = SSLDataModule.from_arrays(pandas.DataFrame(X), labels, labels_per_class=2)
+        assert data.domains[0].labels.tolist() == Y.tolist()
+        assert data.classes == ("a", "b", "c")
+    assert SSLDataModule.from_arrays(X, missing).describe().startswith("12 labeled · 48 unlabeled")
+
+
+def test_a_data_set_of_pytorch_is_a_source() -> None:
+    data = SSLDataModule(DATASET, labels_per_class=2)  # type: ignore[arg-type]
+    assert data.describe().startswith("6 labeled · 48 unlabeled")
+    data = UDADataModule(DATASET, DATASET)  # type: ignore[arg-type]
+    assert data.describe().startswith("54 source · 54 target")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["reversed", "read-only", "memory map", "uint8"])
+def test_memory_of_any_kind_is_right(kind: str, tmp_path: Any) -> None:
+    x = X
+    if kind == "reversed":
+        x = np.ascontiguousarray(X[::-1])[::-1]
+    elif kind == "memory map":
+        np.save(tmp_path / "x.npy", X)
+        x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    elif kind == "read-only":
+        x = X.copy()
+        x.flags.writeable = False
+    else:
+        x = (X * 10).astype("uint8")
+    data = SSLDataModule.from_arrays(x, Y, labels_per_class=2)
+    assert np.array_equal(data.domains[0].data.train.inputs, x)
 
 
 def test_a_class_without_a_label_is_told() -> None:
@@ -191,7 +317,7 @@ V = torch.zeros(3)
         (Listed([(V, 0.5)] * 12), TypeError, "integer label, but sample 0 is labeled 0.5"),
         (Listed([(V, "cat")] * 12), TypeError, "integer label, but sample 0 is labeled 'cat'"),
         (Listed([(V, [0, 1])] * 12), TypeError, r"integer label, but sample 0 is labeled \[0, 1\]"),
-        (Listed([(V, i % 3 - 1) for i in range(12)]), ValueError, r"in 0\.\.1, got -1 at sample 0"),
+        (Listed([(V, i % 3 - 1) for i in range(12)]), ValueError, "got -1 at sample 0: pass sampl"),
         (each(lambda i: torch.zeros(3 + i % 2)), ValueError, "inputs must have one shape, but"),
         (each(lambda i: image(8 + i % 2, 8)), ValueError, "resize them in the dataset's transform"),
         (each(lambda i: image(*(8, 8, 3)[: 2 + i % 2])), ValueError, "have one shape, but sample"),

@@ -17,11 +17,11 @@ from supercm_pl.cli.arguments import config_files, option_value, position_of_key
 from supercm_pl.cli.errors.classify import is_about_checkpoint, origin_of, without_worker_traceback
 from supercm_pl.cli.errors.suggestions import (
     argument_names,
-    did_you_mean,
     nearest_class,
     nearest_file,
     object_at,
 )
+from supercm_pl.names import did_you_mean
 
 _GROUPS = (
     ("trainer", Trainer),

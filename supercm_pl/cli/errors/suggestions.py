@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from supercm_pl.names import nearest
 
 # Where to search for a class that is named without its module, or with a wrong one.
 _CLASS_HOMES = (
@@ -26,23 +26,6 @@ _CLASS_HOMES = (
 )
 
 
-def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
-    """``"; did you mean <the nearest of names>?"``, or nothing if none is near.
-
-    Args:
-        name: The wrong name.
-        names: The valid names, or a mapping from valid names to what to suggest for them.
-
-    Example:
-        >>> did_you_mean("cm_wieght", ["cm_ramp", "cm_weight"])
-        '; did you mean cm_weight?'
-        >>> did_you_mean("colour", ["cm_ramp", "cm_weight"])
-        ''
-    """
-    found = _nearest(name, names)
-    return f"; did you mean {found}?" if found else ""
-
-
 def nearest_class(class_path: str) -> str:
     """``"; did you mean ...?"`` for a class path, or the name of a class, that does not exist.
 
@@ -53,14 +36,14 @@ def nearest_class(class_path: str) -> str:
         '; did you mean torch.optim.AdamW?'
     """
     first, *parts = class_path.split(".")
-    corrected = _nearest(first, {home.partition(".")[0] for home in _CLASS_HOMES}) if parts else ""
+    corrected = nearest(first, {home.partition(".")[0] for home in _CLASS_HOMES}) if parts else ""
     for part in parts:
         names = _classes_in(corrected) if part is parts[-1] else _modules_in(corrected)
-        name = _nearest(part, names) if corrected else ""
+        name = nearest(part, names) if corrected else ""
         corrected = f"{corrected}.{name}" if name else ""
     if not corrected:
         homes = {name: f"{home}.{name}" for home in _CLASS_HOMES for name in _classes_in(home)}
-        corrected = _nearest(class_path.rpartition(".")[2], homes)
+        corrected = nearest(class_path.rpartition(".")[2], homes)
     return f"; did you mean {corrected}?" if corrected else ""
 
 
@@ -72,7 +55,7 @@ def nearest_file(path: str | Path) -> str:
         rest.insert(0, parent.name)
         parent = parent.parent
     names = {entry.name for entry in parent.iterdir()} if parent.is_dir() else set()
-    found = _nearest(rest[0], names - {rest[0]})  # which exists, but is not a file
+    found = nearest(rest[0], names - {rest[0]})  # which exists, but is not a file
     if not found:
         return ""
     whole = parent.joinpath(found, *rest[1:])
@@ -101,13 +84,6 @@ def object_at(class_path: str) -> Any:
     """The object at ``class_path``, or ``None``."""
     module, _, name = class_path.rpartition(".")
     return getattr(_module(module), name, None)
-
-
-def _nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
-    pairs = names.items() if isinstance(names, Mapping) else ((each, each) for each in names)
-    by_lower = {each.lower(): suggestion for each, suggestion in pairs}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
-    return by_lower[found[0]] if found else ""
 
 
 def _module(path: str) -> ModuleType | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,16 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.data.datasets import TensorData, check_finite, dataset_length, is_iterable
-from supercm_pl.data.labels import (
-    as_labels,
-    check_class_range,
-    checked_classes,
-    labels_of,
-    numbered_classes,
-)
+from supercm_pl.data.labels import checked_classes, labels_of, named_labels, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
 
 Array = NDArray[Any] | Tensor
@@ -31,18 +26,22 @@ class ArraySource(Source):
     Inputs are vectors ``(N, D)``, grayscale images ``(N, H, W)`` or images ``(N, C, H, W)``;
     channels-last images ``(N, H, W, C)`` with C of 1 or 3 are transposed. ``uint8`` is kept and
     stands for 0..255, which becomes ``[0, 1]`` on the device; any other type becomes float32
-    without scaling.
+    without scaling. Samples whose label is -1, ``"-1"``, ``None`` or NaN join the unlabeled ones;
+    row numbers then count the others.
 
     Args:
         x: Training inputs.
-        y: Their labels ``(N,)``, integers from 0 on.
+        y: Their labels ``(N,)``, integers from 0 on or names.
         x_test: Test inputs.
         y_test: Their labels.
         x_unlabeled: More training inputs, without labels.
-        classes: Names of the classes; ``None`` takes the numbers up to the largest label of ``y``.
+        classes: Names of the classes; ``None`` takes the names in ``y``, sorted, or its numbers.
+
+    Attributes:
+        num_without_label: Number of samples of ``x`` without a label.
 
     Raises:
-        TypeError: If an input is not numeric, or labels are not integers.
+        TypeError: If an input is not numeric, or labels are neither integers nor names.
         ValueError: If lengths or shapes differ, a label is outside ``0..K-1``, or a value is NaN or
             infinite.
     """
@@ -56,12 +55,19 @@ class ArraySource(Source):
         x_unlabeled: Array | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        train, names = _labeled(x, y, classes)
-        test, _ = _test(x_test, y_test, names, train.inputs) or (None, names)
-        unlabeled = None
+        inputs = as_inputs(x, "x")
+        labels, names = named_labels(y, "y", len(inputs), classes)
+        known = labels >= 0
+        self.num_without_label = int((~known).sum())
+        unlabeled = [] if known.all() else [inputs[torch.from_numpy(~known)]]
         if x_unlabeled is not None:
-            unlabeled = TensorData(as_inputs(x_unlabeled, "x_unlabeled", train.inputs))
-        self._data = SourceData(train, names, test=test, unlabeled=unlabeled)
+            unlabeled.append(as_inputs(x_unlabeled, "x_unlabeled", inputs))
+        if not known.all():
+            inputs, labels = inputs[torch.from_numpy(known)], labels[known]
+        train = TensorData(inputs, torch.from_numpy(labels))
+        test, _ = _test(x_test, y_test, names, inputs) or (None, names)
+        rest = TensorData(torch.cat(unlabeled)) if unlabeled else None
+        self._data = SourceData(train, names, test=test, unlabeled=rest)
 
     def load(self) -> SourceData:
         """The arrays as data sets."""
@@ -127,8 +133,10 @@ class DatasetSource(Source):
         val: Dataset | None = None,  # type: ignore[type-arg]
         classes: Sequence[str] | None = None,
     ) -> None:
-        if not isinstance(train, Dataset):
-            raise TypeError(f"train must be a map-style Dataset, got {type(train).__name__}")
+        given: Any = train
+        if not isinstance(given, Dataset):
+            hint = ": pass its dataset" if isinstance(given, DataLoader) else ""
+            raise TypeError(f"train must be a map-style Dataset, got {type(given).__name__}{hint}")
         for dataset in (train, test, unlabeled, val):
             if dataset is not None and not (dataset is unlabeled and is_iterable(dataset)):
                 dataset_length(dataset)
@@ -162,7 +170,11 @@ def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
         if array.dtype != np.uint8:
             with np.errstate(over="ignore"):  # what overflows is infinite, and rejected below
                 array = array.astype(np.float32, copy=False)
-        inputs = torch.from_numpy(array)
+        if any(stride < 0 for stride in array.strides):
+            array = array.copy()  # torch has no negative strides
+        with warnings.catch_warnings():  # of memory that can't be written: it is only read
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            inputs = torch.from_numpy(array)
     if inputs.dtype != torch.uint8:
         inputs = inputs.to(torch.float32)
     if inputs.ndim not in (2, 3, 4) or 0 in inputs.shape:
@@ -184,6 +196,14 @@ def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
 
 
 def _as_array(values: Any, name: str) -> NDArray[Any]:
+    if isinstance(values, DataLoader | Dataset):
+        inner = "dataset.dataset" if isinstance(values, DataLoader) else "dataset"
+        raise TypeError(
+            f"{name} must be an array, got an object of {type(values).__name__}: write "
+            f"SSLDataModule(DatasetSource({inner}), labels_per_class=4)"
+        )
+    if hasattr(values, "toarray"):
+        raise TypeError(f"{name} must be dense, got a sparse array: write {name}.toarray()")
     if np.ma.is_masked(values):
         raise ValueError(f"{name} must have no masked values: fill them, or leave out their rows")
     try:
@@ -195,22 +215,19 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _labeled(
-    x: Array, y: Array, classes: Sequence[str] | None, suffix: str = "", like: Tensor | None = None
-) -> tuple[TensorData, tuple[str, ...]]:
-    inputs = as_inputs(x, f"x{suffix}", like)
-    labels = as_labels(y, f"y{suffix}", len(inputs))
-    names = checked_classes(numbered_classes(labels) if classes is None else classes)
-    check_class_range(labels, len(names), f"y{suffix}")
-    return TensorData(inputs, torch.from_numpy(labels)), names
-
-
 def _test(
     x: Array | None, y: Array | None, classes: Sequence[str] | None, like: Tensor | None = None
 ) -> tuple[TensorData, tuple[str, ...]] | None:
-    if x is not None and y is not None:
-        return _labeled(x, y, classes, "_test", like)
-    if x is not None or y is not None:
+    if x is None and y is None:
+        return None
+    if x is None or y is None:
         only = "x_test" if y is None else "y_test"
         raise ValueError(f"x_test and y_test go together, got only {only}")
-    return None
+    inputs = as_inputs(x, "x_test", like)
+    labels, names = named_labels(y, "y_test", len(inputs), classes)
+    if (labels < 0).any():
+        raise ValueError(
+            f"y_test must have a label for each sample, got none at sample {labels.argmin()}: "
+            "leave such samples out"
+        )
+    return TensorData(inputs, torch.from_numpy(labels)), names

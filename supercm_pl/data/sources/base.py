@@ -8,6 +8,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from supercm_pl.options import suggest_arguments
+
 
 @dataclass(frozen=True)
 class SourceData:
@@ -40,6 +42,10 @@ class Source(ABC):
     """What :meth:`load` did not read, for the line that opens a run."""
 
     _class_names: tuple[str, ...] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        suggest_arguments(cls)
 
     def prepare(self) -> None:  # noqa: B027 - most sources have nothing to prepare
         """Download and unpack; called in one process per machine."""

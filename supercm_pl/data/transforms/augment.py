@@ -8,14 +8,20 @@ stronger ones. Other modules with this interface, such as kornia's, are used by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_choice, check_interval, check_not_negative
+from supercm_pl.checks import (
+    check_at_least,
+    check_choice,
+    check_interval,
+    check_not_negative,
+    check_object,
+)
 from supercm_pl.data.transforms.image_operations import warp
 
 
@@ -23,7 +29,37 @@ class Compose(nn.Sequential):
     """Transforms applied one after the other."""
 
     def __init__(self, transforms: Sequence[nn.Module]) -> None:
-        super().__init__(*transforms)
+        modules = (as_transform("each of transforms", each) for each in transforms)
+        super().__init__(*(each for each in modules if each is not None))
+
+
+class Function(nn.Module):
+    """A function of ``(B, ...)`` as a transform."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the function."""
+        return self.function(inputs)
+
+
+def as_transform(name: str, given: Any) -> nn.Module | None:
+    """Return a transform of batches: a module as it is, a function or a list as a module.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(given, list | tuple):
+        return Compose(given)
+    # torchvision's first transforms, and their Compose, are objects that are called.
+    if given is not None and not isinstance(given, nn.Module | type) and callable(given):
+        return Function(given)
+    if given is not None:
+        check_object(name, given, nn.Module, "AffineNoise()")
+    transform: nn.Module | None = given
+    return transform
 
 
 class AffineNoise(nn.Module):

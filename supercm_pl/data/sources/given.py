@@ -1,0 +1,40 @@
+"""Sources from what users have at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from supercm_pl.checks import check_object
+from supercm_pl.data.sources.arrays import DatasetSource
+from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.hugging_face import HuggingFaceSource
+
+
+def as_source(name: str, given: Any) -> Source:
+    """Return a source, or that of a data set of PyTorch or Hugging Face.
+
+    Raises:
+        TypeError: If it is neither; the message shows what to write instead.
+    """
+    if isinstance(given, DataLoader):
+        raise TypeError(
+            f"{name} must be a source or a data set, got a DataLoader: pass loader.dataset, and "
+            "labeled_batch_size"
+        )
+    hugging_face = type(given).__module__.partition(".")[0] == "datasets"
+    if hugging_face:
+        return HuggingFaceSource(given)
+    if isinstance(given, Dataset) and not isinstance(given, IterableDataset):
+        return DatasetSource(given)
+    if hasattr(given, "shape") or isinstance(given, tuple | list):
+        raise TypeError(f"{name} must be a source or a data set: pass arrays to from_arrays(x, y)")
+    if isinstance(given, str):
+        raise TypeError(
+            f"{name} must be a source or a data set, got {given!r}: pass folders to "
+            "from_folder, or from_folders for adaptation"
+        )
+    check_object(name, given, Source, "Digits()")
+    source: Source = given
+    return source

@@ -1,0 +1,31 @@
+"""The nearest of some names to a wrong one; without PyTorch, so that the command answers fast."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
+    """``"; did you mean <the nearest of names>?"``, or nothing if none is near.
+
+    Args:
+        name: The wrong name.
+        names: The valid names, or a mapping from valid names to what to suggest for them.
+
+    Example:
+        >>> did_you_mean("cm_wieght", ["cm_ramp", "cm_weight"])
+        '; did you mean cm_weight?'
+        >>> did_you_mean("colour", ["cm_ramp", "cm_weight"])
+        ''
+    """
+    found = nearest(name, names)
+    return f"; did you mean {found}?" if found else ""
+
+
+def nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
+    """The nearest of the names, or what they suggest; empty if none is near."""
+    pairs = names.items() if isinstance(names, Mapping) else ((each, each) for each in names)
+    by_lower = {each.lower(): suggestion for each, suggestion in pairs}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
+    return by_lower[found[0]] if found else ""
