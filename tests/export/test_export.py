@@ -25,12 +25,13 @@ from supercm_pl.backbones import MLP, ConvNet
 from supercm_pl.cli.main import main
 from supercm_pl.data import ZCA
 from supercm_pl.export import Classifier, export_onnx, export_torch, load_classifier
+from supercm_pl.export.card import model_card
 from tests.support.command import SMALL, supercm
 from tests.support.trainers import quiet_trainer
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
-IN_PYTHON, WITH_ONNX, WITH_PYTORCH = BLOCKS[:3]
+IN_PYTHON, WITH_ONNX, WITH_PYTORCH, ONE_PHOTO = BLOCKS[:4]
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +192,35 @@ def test_onnx_computes_the_same_of_any_number_of_rows(checkpoint: Path, tmp_path
         for expected, found in zip(classifier(images), outputs, strict=True):
             torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
     assert_names_and_shares(run_alone(WITH_ONNX, tmp_path))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be rotated by a quarter
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 9, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=turned)
+    found = classifier.predict(tmp_path / "photo.jpg").probabilities[0]
+    best = found.argsort(descending=True)[:3].tolist()
+    assert run_alone(ONE_PHOTO, tmp_path) == [f"{k}: {float(found[k]):.1%}" for k in best]
+
+
+def test_a_model_card_is_written(exported: Path, checkpoint: Path) -> None:
+    card = exported.with_name("digits_card.md").read_text()
+    assert card.startswith("# digits.pt2\n")
+    assert "| classes | 10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 |" in card
+    assert "| input | 1×8×8, floats, images in [0, 1] |" in card
+    assert "| labeled training samples | 20 |" in card
+    assert "| unlabeled training samples | 1,307 |" in card
+    assert "The calibration of the probabilities was not measured." in card
+    tested = model_card(
+        Classifier(SSLModule(MLP(4, (8,)), 2), ["a|b", "<c>"], (4,)),
+        "last.onnx",
+        counts={},
+        metrics={"test/acc": 0.91, "test/ece": 0.05},
+        baselines={"logistic regression": 0.8},
+    )
+    assert r"| classes | 2: a\|b, \<c\> |" in tested
+    assert "| accuracy | 0.910 |" in tested
+    assert "| calibration error, the difference between confidence and accuracy | 0.050 |" in tested
+    assert "| accuracy of logistic regression, for comparison | 0.800 |" in tested
+    assert "not measured" not in tested
 
 
 def test_the_examples_are_short_and_need_no_lightning(exported: Path, tmp_path: Path) -> None:

@@ -260,6 +260,16 @@ def test_samples_without_a_label_are_unlabeled(labels: Any) -> None:
     assert np.array_equal(unlabeled.fetch(np.arange(53)), expected)
 
 
+def test_a_test_on_training_samples_is_said() -> None:
+    note = "test samples are training samples too"
+    mixed = np.concatenate([X[:30], X[:10] + 1])
+    for x_test, told in ((X[:40], "100% of the "), (mixed, "75% of the ")):
+        data = SSLDataModule.from_arrays(X, Y, x_test, Y[:40], labels_per_class=2)
+        assert told in data.describe()
+    data = SSLDataModule.from_arrays(X, Y, X + 1, Y, labels_per_class=2)
+    assert note not in data.describe()
+
+
 def test_labels_of_pandas() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     missing = pandas.Series(Y).where(np.arange(60) < 12).astype("Int64")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from supercm_pl.cli.commands.one_line_parser import OneLineParser
+
+if TYPE_CHECKING:
+    from supercm_pl.export import Classifier
 
 _SUFFIXES = {"torch": ".pt2", "onnx": ".onnx"}
 
@@ -36,12 +40,15 @@ def export(args: Sequence[str]) -> None:
         )
         write = {"torch": export_torch, "onnx": export_onnx}[options.format]
         difference = write(classifier, output)
+        card = output.with_name(f"{output.stem}_card.md")
+        card.write_text(_card(classifier, output.name, options.checkpoint), encoding="utf-8")
     size = output.stat().st_size / 1e6
     shape = "x".join(map(str, classifier.input_shape))
     kind = "uint8 in 0..255" if classifier.uint8 else "floats, images in [0, 1]"
     print(f"wrote {output}: {len(classifier.classes)} classes, {size:.1f} MB")
     print(f"input: a batch of any size, {shape} per sample, {kind}")
     print("output: probabilities, logits, features")
+    print(f"model card: {card}")
     if difference is None:
         print("not compared with the checkpoint's model: onnxruntime is not installed")
     else:
@@ -64,6 +71,22 @@ def _parser() -> OneLineParser:
     add("--input_shape", type=_shape, help="such as 3,32,32 (default: the shape of the data)")
     add("--uint8", action="store_true", help="accept bytes 0..255 instead of floats in [0, 1]")
     return parser
+
+
+def _card(classifier: Classifier, name: str, checkpoint: Path) -> str:
+    from supercm_pl.export.card import model_card
+    from supercm_pl.report.runs import read_run
+
+    folders = (folder for folder in checkpoint.resolve().parents[:2])
+    run = next((read_run(each) for each in folders if (each / "config.yaml").is_file()), None)
+    curves = {} if run is None else run.curves
+    return model_card(
+        classifier,
+        name,
+        counts={} if run is None else run.split,
+        metrics={key: c.values[-1] for key, c in curves.items() if key.startswith("test/")},
+        baselines={},
+    )
 
 
 def _shape(text: str) -> tuple[int, ...]:

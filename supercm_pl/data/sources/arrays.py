@@ -66,6 +66,8 @@ class ArraySource(Source):
             inputs, labels = inputs[torch.from_numpy(known)], labels[known]
         train = TensorData(inputs, torch.from_numpy(labels))
         test, _ = _test(x_test, y_test, names, inputs) or (None, names)
+        if test is not None:
+            self.left_out = _overlap(torch.cat([inputs, *unlabeled]), test.inputs)
         rest = TensorData(torch.cat(unlabeled)) if unlabeled else None
         self._data = SourceData(train, names, test=test, unlabeled=rest)
 
@@ -193,6 +195,16 @@ def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
             f"got {tuple(inputs.shape[1:])} {inputs.dtype}"
         )
     return inputs
+
+
+def _overlap(train: Tensor, test: Tensor) -> str:
+    """A note on test samples that are training samples, if most of up to 500 are."""
+    known = {hash(row.tobytes()) for row in train.numpy()}
+    looked_at = test[np.linspace(0, len(test) - 1, 500).astype(int)] if len(test) > 500 else test
+    shared = sum(hash(row.tobytes()) in known for row in looked_at.numpy())
+    if 2 * shared <= len(looked_at):
+        return ""
+    return f"{shared / len(looked_at):.0%} of the test samples are training samples too"
 
 
 def _as_array(values: Any, name: str) -> NDArray[Any]:
