@@ -64,6 +64,9 @@ class ClusteringHead(ClassCentroids):
 
     Attributes:
         classifier: The linear layer.
+        calibration: A scalar > 0 by which logits are also divided in evaluation mode, for
+            probabilities that are as high as the accuracy; 1 unless something sets it, such as
+            :class:`~supercm_pl.callbacks.Calibration`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -83,6 +86,7 @@ class ClusteringHead(ClassCentroids):
     """
 
     alpha: float | Tensor
+    calibration: Tensor
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class ClusteringHead(ClassCentroids):
         else:
             self.alpha = alpha
         self.classifier = nn.Linear(in_features, num_classes, bias=bias)
+        self.register_buffer("calibration", torch.ones(()))
 
     def forward(self, features: Tensor) -> ClusteringOutput:
         """Compute logits and assignments.
@@ -121,7 +126,8 @@ class ClusteringHead(ClassCentroids):
             features: Shape (N, d), any floating-point dtype.
 
         Returns:
-            Logits Wx + b and assignments softmax(logits / T), each (N, K).
+            Logits Wx + b and assignments softmax(logits / T), each (N, K); in evaluation mode,
+            T is multiplied by `calibration`.
 
         Raises:
             TypeError: If features are not a floating-point tensor.
@@ -134,6 +140,8 @@ class ClusteringHead(ClassCentroids):
         with full_precision(features.device):
             logits = F.linear(features.to(dtype), weight, bias)
             scaled = logits if self.temperature == 1.0 else logits / self.temperature
+            if not self.training:
+                scaled = scaled / self.calibration
             return ClusteringOutput(logits, torch.softmax(scaled, dim=1))
 
     def loss(

@@ -117,7 +117,7 @@ class Method(nn.Module, ABC):
 
     @property
     def cm_factor(self) -> float:
-        """A factor of the CM loss, 1 unless the method finds that clustering does not help."""
+        """A factor of the CM loss, below 1 if the method finds that classes are not clusters."""
         return 1.0
 
     def after_step(self, backbone: nn.Module, head: ClusteringHead) -> None:

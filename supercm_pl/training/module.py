@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, ClassVar
 
@@ -300,26 +300,36 @@ class SuperCMModule(ClusteringNetwork):
         )
 
     @torch.no_grad()
-    def training_features(self) -> TrainingFeatures:
+    def training_features(
+        self, describe: Callable[[Tensor], tuple[Tensor, ...]] = lambda inputs: ()
+    ) -> TrainingFeatures:
         """Compute the features of all training samples in evaluation mode, without augmentation.
+
+        Args:
+            describe: A function from inputs ``(B, ...)`` to tensors with ``B`` rows, whose results
+                are returned too.
 
         Raises:
             ValueError: If the trainer has no data module of this package, or the unlabeled samples
                 have no number.
         """
         contract = Contract.of(self.trainer)
-        found, labels = {}, []
+        found, labels, described = {}, [], []
         with evaluation_mode(self):
             for part in (self.labeled_part, self.unlabeled_part):
                 outputs = []
                 for batch in contract.training_batches(part, self.device):
                     inputs, *rest = (batch,) if isinstance(batch, Tensor) else batch
                     outputs.append(self.forward_outputs(inputs).features.cpu())
+                    described.append([part.cpu() for part in describe(inputs)])
                     if part == self.labeled_part:
                         labels.append(rest[0].cpu())
                 found[part] = torch.cat(outputs)
         return TrainingFeatures(
-            found[self.labeled_part], torch.cat(labels), found[self.unlabeled_part]
+            found[self.labeled_part],
+            torch.cat(labels),
+            found[self.unlabeled_part],
+            tuple(map(torch.cat, zip(*described, strict=True))),
         )
 
     def update_centroids(self, step: Step) -> None:

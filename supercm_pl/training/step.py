@@ -32,11 +32,14 @@ class TrainingFeatures(NamedTuple):
         labeled: ``(M_l, d)``.
         labels: ``(M_l,)`` int64.
         unlabeled: ``(M_u, d)``, in the order of the numbers in ``Step.index``.
+        described: What a given function returned for the inputs of all samples, tensors with
+            ``M_l + M_u`` rows, the labeled ones first.
     """
 
     labeled: Tensor
     labels: Tensor
     unlabeled: Tensor
+    described: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Step:
             the caller turns them off. Batch norm follows the module's ``batch_norm``.
         forward_frozen_bn: The same, but the running statistics of batch norm stay as they are.
         training_features: Computes the features of all training samples, which takes as long as an
-            evaluation of them.
+            evaluation of them, and the results of a function of their inputs, if one is given.
     """
 
     labels: Tensor
@@ -80,4 +83,4 @@ class Step:
     companions: tuple[Tensor, ...] = ()
     index: Tensor | None = None
     num_unlabeled: int | None = None
-    training_features: Callable[[], TrainingFeatures] | None = None
+    training_features: Callable[..., TrainingFeatures] | None = None

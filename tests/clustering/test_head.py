@@ -386,6 +386,7 @@ def test_state_dict_holds_centroids_and_counts_and_loads_weights_only(mode: Cent
         "centroid_counts",
         "centroid_updates",
         "centroids",
+        "calibration",
         "classifier.bias",
         "classifier.weight",
     }

@@ -38,7 +38,7 @@ def training(module: SuperCMModule, device: str) -> Callable[[], Tensor]:
             term.num_samples = 12  # which a data module would tell
             if isinstance(term, LabelPropagation):  # between two searches, which need values
                 labels_found = torch.zeros(12, dtype=torch.int64)
-                term.set_extra_state({"labels": labels_found, "trust": 1.0, "due": 1.0})
+                term.set_extra_state({"labels": labels_found, "trust": 1.0, "begin": 0.0})
     batch = {
         module.labeled_part: (dict.fromkeys(views[module.labeled_part], labeled), labels),
         module.unlabeled_part: given,

@@ -20,24 +20,18 @@ class LabelGraph:
     """The graph that joins every sample to its nearest neighbors by the angle of their features.
 
     Edges weigh ``exp(-4 d² / d_k²)`` with the distance ``d`` and that of the sample's last
-    neighbor, as in Calder et al. (2020).
+    neighbor, as in Calder et al. (2020). The graphs of several kinds of features are added: their
+    errors differ, and the sum is better than the best of them.
 
     Args:
-        features: ``(N, d)``, float.
+        features: ``(N, d)``, float, or several of them.
         neighbors: Neighbors of a sample; fewer if there are not as many samples.
     """
 
-    def __init__(self, features: Array, neighbors: int = 10) -> None:
+    def __init__(self, *features: Array, neighbors: int = 10) -> None:
         from scipy import sparse
-        from sklearn.neighbors import kneighbors_graph
 
-        lengths = np.linalg.norm(features, axis=1, keepdims=True)
-        count = min(neighbors, len(features) - 1)
-        graph = kneighbors_graph(features / np.maximum(lengths, 1e-12), count, mode="distance")
-        squared = graph.data.reshape(-1, count) ** 2
-        scale = np.maximum(squared.max(axis=1, keepdims=True), 1e-12)
-        graph.data = np.exp(-4 * squared / scale).ravel()
-        self.weights = graph.maximum(graph.T).tocsr()
+        self.weights = sum(_neighbors(view, neighbors) for view in features)
         self.degrees = np.asarray(self.weights.sum(axis=1)).ravel()
         self.step = sparse.diags(1 / self.degrees) @ self.weights
 
@@ -62,16 +56,20 @@ class LabelGraph:
             scores = source + self.step @ scores
         return np.asarray(scores)
 
-    def classes(self, rows: Array, labels: Array, num_classes: int) -> Array:
+    def classes(self, rows: Array, labels: Array, num_classes: int, balance: bool = True) -> Array:
         """The class ``(N,)`` of every sample.
 
-        Poisson learning is followed by PoissonMBO (algorithm 2 of the same paper), in which every
-        class has a smallest and a largest size. These sizes are not known, so several are tried.
-        They are used if two measures agree that the parts of the graph become denser: modularity
-        (Newman, 2006), which by itself would split large classes, and normalized cut (Shi and
-        Malik, 2000).
+        Poisson learning, and with ``balance`` also PoissonMBO (algorithm 2 of the same paper), in
+        which every class has a smallest and a largest size. These sizes are not known, so several
+        are tried. They are used if two measures agree that the parts of the graph become denser:
+        modularity (Newman, 2006), which by itself would split large classes, and normalized cut
+        (Shi and Malik, 2000).
         """
         scores = self.scores(rows, labels, num_classes)
+        if not balance:
+            found: Array = scores.argmax(axis=1)
+            found[rows] = labels
+            return found
         partitions = [self._partition(scores, rows, labels, b / num_classes) for b in _BALANCES]
         measures = [self._density(found, num_classes) for found in partitions]
         best, (best_modularity, free_cut) = partitions[0], measures[0]
@@ -124,6 +122,19 @@ class LabelGraph:
         total = self.degrees.sum()
         modularity = inside.sum() / total - ((volume / total) ** 2).sum()
         return float(modularity), float((1 - inside / np.maximum(volume, 1e-12)).sum())
+
+
+def _neighbors(features: Array, neighbors: int) -> Any:
+    from sklearn.neighbors import kneighbors_graph
+
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    count = min(neighbors, len(features) - 1)
+    graph = kneighbors_graph(features / np.maximum(lengths, 1e-12), count, mode="distance")
+    squared = graph.data.reshape(-1, count) ** 2
+    scale = np.maximum(squared.max(axis=1, keepdims=True), 1e-12)
+    graph.data = np.exp(-4 * squared / scale).ravel()
+    weights = graph.maximum(graph.T).tocsr()
+    return weights / (weights.sum() / len(features))
 
 
 def _within_sizes(scores: Array, smallest: float, offsets: Array, rounds: int = 60) -> Array:

@@ -1,4 +1,4 @@
-"""Label propagation: labels spread over a graph of the features."""
+"""Label propagation: labels spread over a graph of the samples."""
 
 from __future__ import annotations
 
@@ -8,47 +8,48 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supercm_pl.checks import check_at_least, check_interval
+from supercm_pl.ssl.components.image_descriptors import describe, views_of
 from supercm_pl.ssl.components.label_graph import LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
 
-_SURE = 0.8  # of the labels from features that were learned without labels
+_SURE = 0.8  # trust in a graph that the network has not learned for
+_BALANCED = 0.6  # trust from which the graph also tells the sizes of the classes
 
 
 class LabelPropagation(Method):
-    r"""Cross-entropy with labels that spread over a graph of nearest neighbors.
+    r"""A start with labels that spread over a graph of nearest neighbors.
 
     .. math::
-        R = \frac{1}{N} \sum_i H(\hat y_i,\, p_i)
+        R = \Big(1 - \frac{p - p_0}{\text{duration}}\Big) \frac{1}{N} \sum_i H(\hat y_i,\, p_i)
 
-    with the prediction :math:`p_i` on the weak view. The labels :math:`\hat y` are found anew
-    several times in a run, from the features of all samples in evaluation mode: Iscen et al.,
-    *Label Propagation for Deep Semi-supervised Learning* (CVPR 2019), with the graph and the
-    diffusion of Poisson learning (Calder et al., ICML 2020), which suits very few labels, and with
-    sizes of the classes that modularity and normalized cut choose.
+    with the prediction :math:`p_i` on the weak view, from progress :math:`p_0` of the run until the
+    weight is 0. The labels :math:`\hat y` of all unlabeled samples are found once: Iscen et al.,
+    *Label Propagation for Deep Semi-supervised Learning* (CVPR 2019), with the diffusion of Poisson
+    learning (Calder et al., ICML 2020), which suits very few labels. They place the clusters;
+    SuperCM then corrects them.
 
-    SuperCM forms clusters, and this method finds clusters that have the wrong class. Both assume
-    that classes are clusters. The first step tests it: labels are held out, predicted from the
-    others over the graph of the initial features, and compared. The result, corrected for chance,
+    The graph joins samples with similar features. For images of up to 64 pixels it also joins those
+    with similar oriented gradients and principal components, and for vectors those with similar
+    inputs, so that it is useful before the network has learned. The first step tests it: labels are
+    held out, predicted from the others, and compared. The result, corrected for chance,
 
     .. math::
         t = \frac{\text{accuracy} - 1/K}{1 - 1/K},
 
-    is logged as ``trust``. Below ``min_trust`` the run trains without this method and without the
-    CM loss. Where ``t`` is 0.8 or more, labels are found at once, else after the first ``every``,
-    when the network has learned from the given ones. With one label per class nothing can be held
-    out, and ``t = 1``.
+    is logged as ``trust``. If it is 0.8 or more, :math:`p_0 = 0`. Otherwise labels are found after
+    the fraction ``duration`` of the run, also from what the network has learned by then. A low
+    value shows that classes are not clusters, so the weight of the CM loss is multiplied by
+    :math:`t^2`. With one label per class nothing can be held out, and ``t = 1``.
 
-    Use it with a start from a network that was pretrained, with or without labels, such as
-    :class:`~supercm_pl.callbacks.SelfSupervisedStart`.
+    The labels have the sizes of the classes, so there is no need for a prior (``alpha``), which
+    would make unequal classes equal.
 
     Args:
-        every: Fraction of training after which labels are found anew, in ``(0, 1]``.
+        duration: Fraction of training during which the weight falls to 0, in ``(0, 1]``.
         neighbors: Neighbors of a sample in the graph, ``>= 1``.
-        min_trust: As above, in ``[0, 1]``; 0 trusts always.
 
     Attributes:
-        labels: ``(N_u,)`` int64, the labels in force of all unlabeled samples; empty before they
-            are found.
+        labels: ``(N_u,)`` int64, the labels of all unlabeled samples; empty before they are found.
     """
 
     views = ("weak",)
@@ -57,25 +58,23 @@ class LabelPropagation(Method):
     def __init__(
         self,
         *,
-        every: float = 0.3,
+        duration: float = 0.3,
         neighbors: int = 10,
-        min_trust: float = 0.35,
         weight: float = 1.0,
         ramp: Ramp | float | None = None,
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
-        self.every = check_interval("every", every, "(0, 1]")
+        self.duration = check_interval("duration", duration, "(0, 1]")
         check_at_least("neighbors", neighbors, 1)
         self.neighbors = neighbors
-        self.min_trust = check_interval("min_trust", min_trust, "[0, 1]")
         self.labels = torch.empty(0, dtype=torch.int64)
         self._trust: float | None = None
-        self._due = 0.0
+        self._begin = 0.0
 
     @property
     def cm_factor(self) -> float:
-        """0 where classes are found not to be clusters, else 1."""
-        return float(self._trust is None or self._trust >= self.min_trust)
+        """How far classes are clusters: the square of the trust in the graph."""
+        return 1.0 if self._trust is None else self._trust**2
 
     @property
     def needs_progress(self) -> bool:
@@ -85,41 +84,48 @@ class LabelPropagation(Method):
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak view of the unlabeled samples."""
         logits = step.unlabeled["weak"].logits
-        if self._trust is None or (self.cm_factor and step.progress >= self._due):
-            self._search(step)
-        trust = {"trust": logits.new_full((), self._trust or 0.0)}
-        if not self.cm_factor or not len(self.labels):
-            return MethodLoss(logits.new_zeros(()), trust)
+        if self._trust is None or (step.progress >= self._begin and not len(self.labels)):
+            self._find_labels(step)
+        logs = {"trust": logits.new_full((), self._trust or 0.0)}
+        share = 1 - (step.progress - self._begin) / self.duration
+        if not len(self.labels) or share <= 0:
+            return MethodLoss(logits.new_zeros(()), logs)
         if step.index is None:
             raise ValueError("step.index must hold the numbers of the samples, got None")
         self.labels = self.labels.to(logits.device)
-        return MethodLoss(F.cross_entropy(logits, self.labels[step.index]), trust)
+        return MethodLoss(share * F.cross_entropy(logits, self.labels[step.index]), logs)
 
-    def _search(self, step: Step) -> None:
-        graph, labels, num_classes = self._graph(step)
+    def _find_labels(self, step: Step) -> None:
+        views, labels = self._views(step)
+        num_classes = step.unlabeled["weak"].logits.shape[1]
         rows = np.arange(len(labels))
+        graph = LabelGraph(*views, neighbors=self.neighbors)
         if self._trust is None:
             accuracy = graph.held_out_accuracy(rows, labels, num_classes)
+            if len(views) > 1:  # features of a network that has not learned may do harm
+                others = LabelGraph(*views[1:], neighbors=self.neighbors)
+                without = others.held_out_accuracy(rows, labels, num_classes)
+                if accuracy is None or without is None or without > accuracy:
+                    graph, accuracy = others, without
             chance = 1 / num_classes
             self._trust = 1.0 if accuracy is None else max(0.0, (accuracy - chance) / (1 - chance))
-            self._due = 0.0 if self._trust >= _SURE else self.every
-        if self.cm_factor and step.progress >= self._due:
-            self.labels = torch.from_numpy(graph.classes(rows, labels, num_classes)[len(labels) :])
-            while self._due <= step.progress:
-                self._due += self.every
+            self._begin = 0.0 if self._trust >= _SURE else self.duration
+        if step.progress >= self._begin:
+            found = graph.classes(rows, labels, num_classes, self._trust >= _BALANCED)
+            self.labels = torch.from_numpy(found[len(labels) :])
 
-    def _graph(self, step: Step) -> tuple[LabelGraph, np.ndarray, int]:
+    def _views(self, step: Step) -> tuple[list[np.ndarray], np.ndarray]:
+        # Features of all samples and what describes their inputs, and the labels.
         if step.training_features is None:
             raise ValueError("step.training_features must give the features, got None")
-        labeled, labels, unlabeled = step.training_features()
+        labeled, labels, unlabeled, described = step.training_features(describe)
         features = torch.cat([labeled, unlabeled]).float().numpy()
-        num_classes = step.unlabeled["weak"].logits.shape[1]
-        return LabelGraph(features, self.neighbors), labels.numpy(), num_classes
+        return [features, *views_of(described)], labels.numpy()
 
     def get_extra_state(self) -> dict[str, Tensor | float | None]:
-        """Labels, trust and next search, for a checkpoint."""
-        return {"labels": self.labels, "trust": self._trust, "due": self._due}
+        """Labels, trust and begin, for a checkpoint."""
+        return {"labels": self.labels, "trust": self._trust, "begin": self._begin}
 
     def set_extra_state(self, state: dict[str, Tensor | float | None]) -> None:
         """Restore them."""
-        self.labels, self._trust, self._due = state["labels"], state["trust"], state["due"]  # type: ignore[assignment]
+        self.labels, self._trust, self._begin = state["labels"], state["trust"], state["begin"]  # type: ignore[assignment]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
+from supercm_pl.ssl.components.image_descriptors import describe, views_of
 from supercm_pl.ssl.components.label_graph import LabelGraph
 from supercm_pl.ssl.methods import LabelPropagation
 from supercm_pl.training.step import TrainingFeatures
@@ -67,67 +68,120 @@ def test_held_out_accuracy_is_that_of_labels_not_given():
     assert graph.held_out_accuracy(two_of_the_last, np.array([0, 1, 2, 0]), 3) < 1.0
 
 
-def step_with(features, labels, known, progress=0.0):
+def test_the_sum_of_two_graphs_is_better_than_either():
+    views, labels = [], None
+    for seed in (0, 1):
+        features, labels = blobs((100, 100, 100), seed, spread=0.5)
+        views.append(features)
+    rows = np.concatenate([np.flatnonzero(labels == k)[:3] for k in range(3)])
+    accuracies = [
+        (LabelGraph(*given).scores(rows, labels[rows], 3).argmax(axis=1) == labels).mean()
+        for given in (views[:1], views[1:], views)
+    ]
+    assert accuracies[2] > max(accuracies[:2])
+
+
+def test_sizes_are_free_without_balance():
+    features, labels = blobs((200, 30, 30), spread=0.1)
+    rows = first_of_each(labels)
+    graph = LabelGraph(features)
+    scores = graph.scores(rows, labels[rows], 3)
+    found = graph.classes(rows, labels[rows], 3, balance=False)
+    assert (found[rows] == labels[rows]).all()
+    others = np.setdiff1d(np.arange(len(labels)), rows)
+    assert (found[others] == scores.argmax(axis=1)[others]).all()
+
+
+def step_with(features, labels, known, progress=0.0, described=None):
     rows = np.concatenate([np.flatnonzero(labels == k)[:known] for k in range(labels.max() + 1)])
     others = np.setdiff1d(np.arange(len(labels)), rows)
+    order = np.concatenate([rows, others])
     given = TrainingFeatures(
         torch.from_numpy(features[rows]),
         torch.from_numpy(labels[rows]),
         torch.from_numpy(features[others]),
+        () if described is None else (torch.from_numpy(described[order]),),
     )
     logits = torch.randn(8, 3, requires_grad=True)
     step = step_of_logits(
         {"weak": logits},
         index=torch.arange(8),
         progress=progress,
-        training_features=lambda: given,
+        training_features=lambda describe: given,
     )
     return step, labels[others]
 
 
-def test_loss_is_the_cross_entropy_with_the_labels_found():
-    step, true = step_with(*blobs((50, 50, 50)), known=1)
-    method = LabelPropagation()
+def shuffled(features):
+    return features[np.random.default_rng(0).permutation(len(features))]
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.1, 0.25])
+def test_loss_is_the_cross_entropy_with_the_labels_found_and_falls_to_zero(progress):
+    step, true = step_with(*blobs((50, 50, 50)), known=1, progress=progress)
+    method = LabelPropagation(duration=0.25)
     loss, logs, _ = method(step)
     assert method.labels.tolist() == true.tolist()
     assert (logs["trust"], method.cm_factor) == (1, 1)
     logits = step.unlabeled["weak"].logits
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(true)[:8])
-    assert loss.item() == pytest.approx(expected.item())
+    assert loss.item() == pytest.approx((1 - progress / 0.25) * expected.item())
 
 
-def test_is_off_with_the_cm_loss_where_classes_are_not_clusters():
+def test_the_cm_loss_is_weak_where_classes_are_not_clusters():
     features, labels = blobs((60, 60, 60))
-    step, _ = step_with(features[np.random.default_rng(0).permutation(180)], labels, known=10)
+    step, _ = step_with(shuffled(features), labels, known=10)
     method = LabelPropagation()
     loss, logs, _ = method(step)
-    assert (loss, method.cm_factor, len(method.labels)) == (0, 0, 0)
+    assert (loss, len(method.labels)) == (0, 0)
     assert logs["trust"] < 0.35
+    assert method.cm_factor == pytest.approx(logs["trust"].item() ** 2)
 
 
-def test_labels_are_found_anew_every_fraction_of_training():
-    features, labels = blobs((50, 50, 50))
-    method = LabelPropagation(every=0.5)
-    calls = []
-    for progress in (0.0, 0.2, 0.4, 0.5, 0.7, 0.99):
-        step, _ = step_with(features, labels, known=1, progress=progress)
-        before = method.labels
-        method(step)
-        calls.append(method.labels is not before)
-    assert calls == [True, False, False, True, False, False]
-
-
-def test_labels_wait_where_the_first_features_are_not_sure():
+def test_labels_are_found_once_and_late_where_the_first_features_are_not_sure():
     features, labels = blobs((60, 60, 60), spread=0.55)
-    step, _ = step_with(features, labels, known=20)
+    method = LabelPropagation()
+    found = []
+    for progress in (0.0, 0.2, 0.3, 0.4, 0.6):
+        step, _ = step_with(features, labels, known=20, progress=progress)
+        loss, logs, _ = method(step)
+        assert 0.35 < logs["trust"] < 0.8
+        found.append((bool(loss > 0), method.labels))
+    assert [used for used, _ in found] == [False, False, True, True, False]
+    assert found[2][1] is found[4][1]
+
+
+def test_inputs_are_used_where_the_features_tell_nothing():
+    described, labels = blobs((50, 50, 50))
+    step, true = step_with(shuffled(described), labels, known=4, described=described)
     method = LabelPropagation()
     _, logs, _ = method(step)
-    assert 0.35 < logs["trust"] < 0.8
-    assert not len(method.labels)
+    assert logs["trust"] == 1
+    assert method.labels.tolist() == true.tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [((6, 3, 32, 32), [512, 40]), ((6, 1, 8, 8), [512, 40]), ((6, 9), [9]), ((6, 3, 96, 96), [])],
+)
+def test_views_describe_small_images_and_vectors(shape, sizes):
+    inputs = torch.rand(100, *shape[1:])
+    views = views_of(describe(inputs))
+    assert [view.shape[1] for view in views] == sizes
+    assert all(len(view) == 100 and np.isfinite(view).all() for view in views)
+
+
+def test_gradients_ignore_brightness_and_contrast_and_see_direction():
+    stripes = (torch.arange(16) % 4 < 2).float().expand(1, 1, 16, 16)
+    same, turned = 0.3 + 0.4 * stripes, stripes.mT.contiguous()
+    gradients, *_ = describe(torch.cat([stripes, same, turned]))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-3)
+    assert (gradients[0] - gradients[2]).norm() > 1
+    assert describe(torch.full((1, 1, 16, 16), 0.5))[0].isfinite().all()
 
 
 def test_a_run_finds_labels_of_all_unlabeled_samples():
-    method = LabelPropagation(every=0.5)
+    method = LabelPropagation()
     module = digits_module(method)
     fit(module, data("LabelPropagation"))
     assert len(method.labels) == module._num_unlabeled

@@ -1,0 +1,84 @@
+"""Descriptors of small images that need no training, of gradients and of pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supercm_pl.precision import full_precision
+
+_BINS, _CELLS = 8, 8  # directions of a gradient; cells along a side
+_LARGEST = 64
+_SIDE, _COMPONENTS = 16, 40  # pixels along a side, and components of them
+
+Array = NDArray[np.float32]
+
+
+def describe(inputs: Tensor) -> tuple[Tensor, ...]:
+    """Describe a batch, without statistics of other samples.
+
+    The gradients are those of Dalal and Triggs, *Histograms of Oriented Gradients for Human
+    Detection* (CVPR 2005), of the mean channel, without overlapping blocks, and with square roots
+    of the bins. scikit-image has them too, but image by image, which takes a hundred times as long.
+
+    Args:
+        inputs: ``(B, ...)``; images have shape ``(B, C, H, W)``.
+
+    Returns:
+        Of images, oriented gradients ``(B, 512)`` and the pixels of a smaller image; of other
+        inputs, these as ``(B, m)``; nothing of images above 64 pixels, of which a pretrained
+        network knows more. On the device of the inputs.
+    """
+    inputs = inputs.float()
+    if inputs.ndim != 4:
+        return (inputs.flatten(1),)
+    if max(inputs.shape[2:]) > _LARGEST:
+        return ()
+    height, width = (min(_SIDE, side) for side in inputs.shape[2:])
+    with full_precision(inputs.device):
+        small = F.adaptive_avg_pool2d(inputs, (height, width))
+        return _oriented_gradients(inputs), small.flatten(1)
+
+
+def views_of(described: Sequence[Tensor]) -> list[Array]:
+    """Views of all samples, for a graph each, from what `describe` returned.
+
+    Args:
+        described: Tensors with ``N`` rows.
+
+    Returns:
+        Oriented gradients ``(N, 512)`` and whitened principal components ``(N, <= 40)`` of images,
+        or standardized inputs ``(N, m)``.
+    """
+    arrays = [part.numpy() for part in described]
+    if len(arrays) == 1:
+        deviations = arrays[0].std(axis=0)
+        return [(arrays[0] - arrays[0].mean(axis=0)) / np.where(deviations > 0, deviations, 1)]
+    return [*arrays[:1], *map(_whitened, arrays[1:])]
+
+
+def _oriented_gradients(images: Tensor) -> Tensor:
+    gray = F.pad(images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    sobel = gray.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    x, y = F.conv2d(gray, torch.stack([sobel, sobel.T])[:, None]).chunk(2, dim=1)
+    place = torch.atan2(y, x) % (2 * math.pi) * (_BINS / (2 * math.pi))
+    lower = place.floor()
+    length, share = x.hypot(y), place - lower
+    bins = length.new_zeros(len(x), _BINS, *x.shape[2:])
+    bins.scatter_add_(1, lower.long() % _BINS, length * (1 - share))
+    bins.scatter_add_(1, (lower.long() + 1) % _BINS, length * share)
+    found = F.adaptive_avg_pool2d(bins, _CELLS).flatten(1)
+    return F.normalize(found, dim=1).sqrt()
+
+
+def _whitened(pixels: Array) -> Array:
+    centered = pixels - pixels.mean(axis=0)
+    values, vectors = np.linalg.eigh(centered.T @ centered)
+    count = min(_COMPONENTS, int((values > 1e-6 * values[-1]).sum()))
+    return np.asarray(centered @ vectors[:, -count:] / np.sqrt(values[-count:]), dtype=np.float32)
