@@ -29,6 +29,11 @@ CHOOSING = ("digits", "letters", "clipart", "themes")
 FINAL = ("mnist5k", "fashion", "font_digits", "stamps", "icons")
 
 
+# Source and target of an adaptation.
+CHOOSING_PAIRS = ("digits>digits_m", "upright>slanted")
+FINAL_PAIRS = ("digits>mnist", "stamps>clipart")
+
+
 class Images(NamedTuple):
     """Images ``(N, C, H, W)`` uint8 and labels ``(N,)``, for training and for the test."""
 
@@ -113,6 +118,35 @@ def _font_digits() -> Images:
     return _glyphs(string.digits, train=4000, test=2000)
 
 
+def _digits_m() -> Images:
+    from supercm_pl.data import DigitsM
+
+    train = DigitsM().load().train
+    pairs = [train[i] for i in range(len(train))]
+    x = np.stack([np.rint(255 * np.asarray(image)).astype(np.uint8) for image, _ in pairs])
+    return _divided(x, np.array([label for _, label in pairs]), tuple("0123456789"), test=450)
+
+
+def _upright() -> Images:
+    return _styled(lambda name: not _is_slanted(name))
+
+
+def _slanted() -> Images:
+    return _styled(_is_slanted)
+
+
+def _is_slanted(name: str) -> bool:
+    return any(word in name for word in ("ital", "obliq", "slant", "kursiv"))
+
+
+def _styled(chosen: Callable[[str], bool], count: int = 3000) -> Images:
+    fonts = list(_fonts(string.ascii_uppercase, chosen=chosen))
+    x = np.concatenate(fonts)[:, None]
+    y = np.tile(np.arange(26), len(fonts))
+    rows = np.random.default_rng(0).permutation(len(y))[: count + 1000]
+    return _divided(x[rows], y[rows], tuple(string.ascii_uppercase), test=1000)
+
+
 _MAKERS: dict[str, Callable[[], Images]] = {
     "digits": _digits,
     "mnist5k": _mnist5k,
@@ -123,7 +157,29 @@ _MAKERS: dict[str, Callable[[], Images]] = {
     "clipart": _clipart,
     "icons": _icons,
     "themes": _themes,
+    "digits_m": _digits_m,
+    "upright": _upright,
+    "slanted": _slanted,
 }
+
+
+def load_pair(name: str) -> tuple[Images, Images]:
+    """Return source and target of an adaptation, with the same classes."""
+    if name.startswith("digits>"):
+        return load("digits"), load("mnist5k" if name == "digits>mnist" else "digits_m")
+    if name == "upright>slanted":
+        return load("upright"), load("slanted")
+    shared = ("animals", "food", "plants")
+    return _only(load("stamps"), shared), _only(load("clipart"), shared)
+
+
+def _only(images: Images, classes: tuple[str, ...]) -> Images:
+    numbers = np.array([images.classes.index(name) for name in classes])
+    parts = []
+    for x, y in ((images.x, images.y), (images.x_test, images.y_test)):
+        rows = np.isin(y, numbers)
+        parts += [x[rows], np.searchsorted(np.sort(numbers), y[rows])]
+    return Images(*parts, classes=tuple(sorted(classes)))
 
 
 def _divided(x: np.ndarray, y: np.ndarray, classes: tuple[str, ...], test: int) -> Images:
@@ -177,11 +233,13 @@ def _glyphs(characters: str, train: int, test: int, size: int = 32) -> Images:
     return Images(*halves, classes=tuple(characters))
 
 
-def _fonts(characters: str, size: int = 32) -> Iterator[np.ndarray]:
-    """Each font's glyphs, if it has all of them and they differ from each other."""
+def _fonts(
+    characters: str, size: int = 32, chosen: Callable[[str], bool] = lambda name: True
+) -> Iterator[np.ndarray]:
+    """Each chosen font's glyphs, if it has all of them and they differ from each other."""
     paths = sorted((ROOT / "usr/share/fonts").rglob("*.[to]tf"))
     seen = set()
-    for path in paths:
+    for path in filter(lambda path: chosen(path.name.lower()), paths):
         try:
             font = ImageFont.truetype(str(path), 24)
             missing = _glyph(font, "\uffff", size).tobytes()
