@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor
 
+from supercm_pl.checks import check_interval
 from supercm_pl.data.contract import Contract
 from supercm_pl.spreadsheet import as_text
 
@@ -22,9 +23,17 @@ class PredictionWriter:
     Args:
         path: The file; its folder is created if needed.
         classes: Names of the ``K`` classes.
+        min_confidence: Leave the class empty where the probability is smaller.
+
+    Attributes:
+        left_empty: Number of rows without a class.
     """
 
-    def __init__(self, path: str | Path, classes: Sequence[str]) -> None:
+    def __init__(
+        self, path: str | Path, classes: Sequence[str], min_confidence: float = 0.0
+    ) -> None:
+        self.min_confidence = min_confidence
+        self.left_empty = 0
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._classes = [as_text(name) for name in classes]
         self._file = open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
@@ -41,7 +50,10 @@ class PredictionWriter:
         labels = probabilities.argmax(dim=1).tolist()
         for sample, label, row in zip(ids, labels, probabilities.tolist(), strict=True):
             shares = (f"{share:.6f}" for share in (row[label], *row))
-            self._writer.writerow([as_text(sample), self._classes[label], *shares])
+            sure = row[label] >= self.min_confidence
+            self.left_empty += not sure
+            found = self._classes[label] if sure else ""
+            self._writer.writerow([as_text(sample), found, *shares])
         self._file.flush()
 
     def close(self) -> None:
@@ -58,11 +70,16 @@ class PredictionCSV(L.Callback):
 
     Args:
         path: The file to write; its folder is created if needed.
+        min_confidence: Leave the class empty where the probability is smaller, for a person.
+
+    Raises:
+        ValueError: If ``min_confidence`` is not in ``[0, 1]``.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, min_confidence: float = 0.0) -> None:
         self.path = Path(path)
-        self.rows_written = 0
+        self.min_confidence = check_interval("min_confidence", min_confidence, "[0, 1]")
+        self.rows_written = self.left_empty = 0
         self._file: PredictionWriter | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -72,7 +89,7 @@ class PredictionCSV(L.Callback):
             self.path = self.path.with_stem(f"{self.path.stem}.rank{rank}")
         self.rows_written = 0
         classes = Contract.of(trainer).class_names(int(pl_module.num_classes))  # type: ignore[arg-type]
-        self._file = PredictionWriter(self.path, classes)
+        self._file = PredictionWriter(self.path, classes, self.min_confidence)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
@@ -92,6 +109,7 @@ class PredictionCSV(L.Callback):
         """Close the file."""
         if self._file is not None:
             self._file.close()
+            self.left_empty = self._file.left_empty
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

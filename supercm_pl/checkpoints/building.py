@@ -240,11 +240,15 @@ def _text(value: str, hints: list[Any], trust: Collection[str]) -> Any:
 def _is_text(hint: Any) -> bool:
     """Whether text for this type is never the name of a class or function."""
     origin = get_origin(hint) or hint
-    if origin is Literal or origin in _PLAIN:
+    if origin is Literal or origin in _PLAIN or _is_path(origin):
         return True
     inside = [each for arg in get_args(hint) for each in _alternatives(arg) if arg is not ...]
     is_container = isinstance(origin, type) and issubclass(origin, _CONTAINERS)
     return is_container and bool(inside) and all(map(_is_text, inside))
+
+
+def _is_path(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, PurePath)
 
 
 def _classes(hints: Iterable[Any]) -> Iterator[type]:

@@ -71,6 +71,8 @@ class SuperCMCLI(LightningCLI):
         """Add the options of this package's commands."""
         add = parser.add_argument
         add("--output", type=str, default="predictions.csv", help="CSV file written by predict.")
+        least = "Leave the class of less probable predictions empty, for a person."
+        add("--min_confidence", type=float, default=0.0, help=least)
         add("--test_after_fit", type=bool, default=True, help="Whether fit ends with a test.")
         quiet = "Print only warnings, errors and the closing table."
         add("--quiet", action="store_true", help=quiet)
@@ -189,7 +191,7 @@ class SuperCMCLI(LightningCLI):
             if not any(isinstance(callback, own) for callback in given):
                 callbacks.append(own())
         if self.subcommand == "predict":
-            callbacks.append(PredictionCSV(self._option("output")))
+            callbacks.append(PredictionCSV(self._option("output"), self._option("min_confidence")))
             kwargs["logger"] = False  # nothing to log, so no folder
             self.save_config_callback = None
         self.trainer_defaults = {"callbacks": callbacks}
@@ -235,6 +237,12 @@ class SuperCMCLI(LightningCLI):
     def after_predict(self) -> None:
         """Print the path of the predictions."""
         self._close({}, predictions=self._option("output"))
+        least = self._option("min_confidence")
+        for callback in self.trainer.callbacks if least > 0 else ():  # type: ignore[attr-defined]
+            if isinstance(callback, PredictionCSV) and self.trainer.is_global_zero:
+                print(
+                    f"left to a person: {callback.left_empty:,} with a probability below {least:g}"
+                )
 
     def _check_classes(self) -> None:
         counted = self._count_classes(self.datamodule)

@@ -21,11 +21,14 @@ supercm: semi-supervised learning and domain adaptation with SuperCM, in PyTorch
   supercm predict --config FILE --ckpt_path CKPT   write classes and probabilities to --output
   supercm predict CKPT FOLDER                      the same for images, without a configuration
   supercm report RUN_DIR [RUN_DIR ...]             write an HTML report on one or more runs
+  supercm suggest RUN_DIR --number 20              choose unlabeled images to label next
   supercm export CKPT --format torch|onnx          write a model that runs without this package
 
   --config A --config B          B overrides A
   --model.cm_weight 0.2          set any argument of the model, data or trainer
   --optimizer SGD --optimizer.lr 0.1
+  --add_labels FILE              labels of further images, from a CSV file with file and label
+  --no_report                    do not end fit with a report
   --quiet                        print only warnings, errors and the closing table
   --print_config                 print the complete configuration and exit
   fit --ckpt_path CKPT           resume a run
@@ -34,8 +37,9 @@ supercm: semi-supervised learning and domain adaptation with SuperCM, in PyTorch
 A usage error prints one line on standard error and exits with status 2. SUPERCM_DEBUG=1 shows
 the traceback.
 """
-_COMMANDS = ("fit", "validate", "test", "predict", "export", "report")
+_COMMANDS = ("fit", "validate", "test", "predict", "export", "report", "suggest")
 # `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
+_ADDED_LABELS = re.compile(r"^--add_labels(?=$|=)")
 _SHORT_FORM = re.compile(r"^--(?=(optimizer|lr_scheduler)($|[.=]))")
 
 # Warnings of no use to the user of the command, each with the reason.
@@ -70,7 +74,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     started = time.monotonic()  # includes the imports
     given = sys.argv[1:] if args is None else args
-    words = [_SHORT_FORM.sub("--model.", word) for word in given]
+    words = [_ADDED_LABELS.sub("--data.source.labels", word) for word in given]
+    words = [_SHORT_FORM.sub("--model.", word) for word in words]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_HELP, end="")
     elif words[0] == "--version":
@@ -95,6 +100,10 @@ def _run(words: list[str], started: float) -> None:
         from supercm_pl.cli.commands.report import report
 
         report(arguments)
+    elif command == "suggest":
+        from supercm_pl.cli.commands.suggest import suggest
+
+        suggest(arguments)
     elif command == "predict" and arguments and not arguments[0].startswith("-"):
         from supercm_pl.cli.commands.predict import predict
 

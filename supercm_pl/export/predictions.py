@@ -28,16 +28,23 @@ class Predictions(NamedTuple):
     classes: list[str]
     probabilities: Tensor
 
-    def save(self, path: str | PathLike[str], names: Sequence[str]) -> None:
+    def save(
+        self, path: str | PathLike[str], names: Sequence[str], min_confidence: float = 0.0
+    ) -> int:
         """Write a CSV file with the columns of ``supercm predict --config``.
 
         Args:
             path: The file; its folder is created if needed.
             names: Names of the ``K`` classes.
+            min_confidence: Leave the class empty where the probability is smaller.
+
+        Returns:
+            Number of rows without a class.
         """
-        file = PredictionWriter(Path(path), names)
+        file = PredictionWriter(Path(path), names, min_confidence)
         file.write(self.ids, self.probabilities)
         file.close()
+        return file.left_empty
 
 
 def inputs_by_row(

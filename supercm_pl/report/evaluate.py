@@ -14,7 +14,7 @@ from supercm_pl.clustering import ClusteringHead
 from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.report.baselines import baseline_accuracies
 from supercm_pl.report.evaluation import Evaluation
-from supercm_pl.report.outputs import Outputs, outputs_of_parts
+from supercm_pl.report.outputs import PartOutputs, outputs_of_parts
 from supercm_pl.report.snapshot import FOLDER, Array
 from supercm_pl.report.suspects import Suspect, suspect_labels, write_suspects
 from supercm_pl.report.thumbnails import thumbnails
@@ -64,7 +64,7 @@ def save_evaluation(
 
 
 def evaluation(
-    parts: Sequence[Outputs],
+    parts: Sequence[PartOutputs],
     suspects: Sequence[Suspect],
     scores: Mapping[str, float],
     head: ClusteringHead,
@@ -106,7 +106,7 @@ def evaluation(
     )
 
 
-def _plane(parts: Sequence[Outputs], head: ClusteringHead) -> tuple[Array, Array, list[Array]]:
+def _plane(parts: Sequence[PartOutputs], head: ClusteringHead) -> tuple[Array, Array, list[Array]]:
     """Projected features of samples, projected centroids, and the positions of the samples."""
     share = max(_POINTS // len(parts), 2)
     drawn = [np.unique(np.linspace(0, len(p.rows) - 1, share).astype(np.int64)) for p in parts]
@@ -125,13 +125,13 @@ def _drawn(columns: Sequence[Tensor], drawn: Sequence[Array]) -> Array:
     return np.concatenate([column.numpy()[positions] for column, positions in pairs])
 
 
-def _confusion(part: Outputs, num_classes: int) -> Array:
+def _confusion(part: PartOutputs, num_classes: int) -> Array:
     known = part.labels >= 0
     counts = confusion_counts(part.predicted[known], part.labels[known], num_classes)
     return np.asarray(counts.numpy())
 
 
-def _calibration(part: Outputs) -> Array:
+def _calibration(part: PartOutputs) -> Array:
     if not part.has_labels:
         return np.zeros((_BINS, 3))
     found = reliability(part.assignments, part.labels, _BINS)
@@ -140,8 +140,8 @@ def _calibration(part: Outputs) -> Array:
 
 
 def _shown(
-    parts: Sequence[Outputs], suspects: Sequence[Suspect]
-) -> list[tuple[int, int, int, float, Outputs]]:
+    parts: Sequence[PartOutputs], suspects: Sequence[Suspect]
+) -> list[tuple[int, int, int, float, PartOutputs]]:
     """Part, position, kind and score of the images to show."""
     found = []
     for domain, part in enumerate(parts):
@@ -166,7 +166,7 @@ def _images(inputs: Sequence[Tensor]) -> Array:
     return thumbnails(torch.stack(list(inputs)))
 
 
-def _compare(parts: Sequence[Outputs]) -> dict[str, float]:
+def _compare(parts: Sequence[PartOutputs]) -> dict[str, float]:
     labeled, test = parts[0], parts[-1]
     # With a part of the labels, the classifiers would be at a disadvantage.
     if test.name != "test" or not labeled.has_labels or len(labeled.rows) < labeled.size:

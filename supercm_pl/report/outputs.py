@@ -1,4 +1,4 @@
-"""Outputs of a trained model on samples of every part of its data."""
+"""PartOutputs of a trained model on samples of every part of its data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supercm_pl.training.network import ClusteringNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outputs:
+class PartOutputs:
     """Samples of one part of the data, and a model's outputs, on the CPU.
 
     Attributes:
@@ -73,8 +73,8 @@ def outputs_of_parts(
     *,
     most: int = 2_000,
     seconds: float | None = None,
-) -> list[Outputs]:
-    """Outputs on samples of every part that has a length.
+) -> list[PartOutputs]:
+    """PartOutputs on samples of every part that has a length.
 
     Args:
         module: The model; its mode and device do not change.
@@ -94,8 +94,8 @@ def outputs(
     name: str = "",
     most: int | None = None,
     seconds: float | None = None,
-) -> Outputs:
-    """Outputs on samples of one part, as :func:`outputs_of_parts` does."""
+) -> PartOutputs:
+    """PartOutputs on samples of one part, as :func:`outputs_of_parts` does."""
     order = np.random.default_rng(0).permutation(len(samples))[:most]
     targets = None if samples.targets is None else samples.targets.numpy()[order]
     drawn = Samples(samples.dataset, samples.rows[order], targets)
@@ -118,7 +118,7 @@ def outputs(
     rows = order[by_row]
     small, features, assignments, labels = (column[torch.from_numpy(by_row)] for column in read)
     ids = [sample_id(samples.dataset, int(row)) for row in samples.rows[rows]]
-    return Outputs(
+    return PartOutputs(
         name=name,
         size=len(samples),
         rows=rows,

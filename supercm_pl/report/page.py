@@ -28,7 +28,7 @@ from supercm_pl.report.snapshot import Array, Snapshot
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #666; --line: #ddd;
         --panel: #f4f4f4; }
 @media (prefers-color-scheme: dark) {
@@ -110,7 +110,7 @@ def render_report(runs: Sequence[Run]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>supercm report: {names}</title>
-<style>{_STYLE}</style>
+<style>{STYLE}</style>
 </head>
 <body>
 <h1>supercm report</h1>
@@ -285,7 +285,7 @@ def _gallery(run: Run, kind: str) -> str:
             told = f"labeled {true}, <b>{class_name}</b> by others, {share:.2f}"
         elif label < 0 or label == predicted:
             told = f"<b>{class_name}</b>, {share:.2f}"
-        picture = f'<img alt="{where}" src="{_data_uri(image)}">' if image.size else ""
+        picture = f'<img alt="{where}" src="{data_uri(image)}">' if image.size else ""
         caption = f'<figcaption>{told}<br><span class="note">{where}</span></figcaption>'
         figures.append(f"<figure>{picture}{caption}</figure>")
     without = {"mistake": "No mistake", "doubtful": "No sample", "suspect": "No suspect label"}
@@ -294,7 +294,8 @@ def _gallery(run: Run, kind: str) -> str:
     return f'{_when(last)}<div class="mistakes">{"".join(figures)}</div>'
 
 
-def _data_uri(image: Array) -> str:
+def data_uri(image: Array) -> str:
+    """An image ``(H, W, C)`` uint8 as the address of a PNG file."""
     from PIL import Image
 
     file = io.BytesIO()

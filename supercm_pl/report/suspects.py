@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from supercm_pl.report.baselines import as_vectors, logistic_regression
-from supercm_pl.report.outputs import Outputs
+from supercm_pl.report.outputs import PartOutputs
 from supercm_pl.report.snapshot import Array
 from supercm_pl.spreadsheet import write_rows
 from supercm_pl.ssl.components.label_graph import LabelGraph
@@ -39,7 +39,7 @@ class Suspect(NamedTuple):
     share: float
 
 
-def suspect_labels(parts: Sequence[Outputs], num_classes: int) -> list[Suspect]:
+def suspect_labels(parts: Sequence[PartOutputs], num_classes: int) -> list[Suspect]:
     """Find labels that classifiers contradict which have not seen them, most contradicted first.
 
     The label of each sample is hidden once, in five folds, from logistic regression and from label
@@ -78,7 +78,7 @@ def suspect_labels(parts: Sequence[Outputs], num_classes: int) -> list[Suspect]:
 
 
 def write_suspects(
-    path: str | Path, labeled: Outputs, suspects: Iterable[Suspect], classes: Sequence[str]
+    path: str | Path, labeled: PartOutputs, suspects: Iterable[Suspect], classes: Sequence[str]
 ) -> None:
     """Write a CSV file with the columns file, label, suggested and share."""
     rows = (

@@ -318,7 +318,7 @@ def test_the_traceback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
         main(["fit", "--config", "small.yaml", "--model.cm_weight", "-1"])
 
 
-COMMANDS = "fit, validate, test, predict, export, report"
+COMMANDS = "fit, validate, test, predict, export, report, suggest"
 
 
 @pytest.mark.parametrize(

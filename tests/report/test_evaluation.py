@@ -17,7 +17,7 @@ from supercm_pl.report import read_run
 from supercm_pl.report.evaluate import _prior_minimum
 from supercm_pl.report.evaluation import KINDS
 from supercm_pl.report.loading import load_run
-from supercm_pl.report.outputs import Outputs
+from supercm_pl.report.outputs import PartOutputs
 from supercm_pl.report.suspects import suspect_labels, write_suspects
 from tests.support.command import SMALL, supercm, table
 
@@ -108,7 +108,7 @@ def test_the_constant_of_the_prior_is_its_smallest_value(alpha):
         assert smallest - 1e-6 <= float(found) <= smallest + 0.05
 
 
-def made_up(count: int, wrong: int) -> tuple[list[Outputs], np.ndarray]:
+def made_up(count: int, wrong: int) -> tuple[list[PartOutputs], np.ndarray]:
     """Three groups with labels, some of them wrong, and more samples without."""
     random = torch.Generator().manual_seed(0)
     classes = torch.arange(count + 60) % 3
@@ -120,7 +120,7 @@ def made_up(count: int, wrong: int) -> tuple[list[Outputs], np.ndarray]:
     for name, rows in (("labeled", slice(0, count)), ("unlabeled", slice(count, None))):
         x, y = inputs[rows], labels[rows]
         parts.append(
-            Outputs(
+            PartOutputs(
                 name=name,
                 size=len(x),
                 rows=np.arange(len(x)),

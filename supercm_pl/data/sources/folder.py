@@ -31,6 +31,7 @@ from supercm_pl.data.sources.image_reading import (
     damaged_files,
     warn_of_damaged,
 )
+from supercm_pl.data.sources.labels_csv import added_labels
 
 PathLike = str | Path
 
@@ -52,6 +53,8 @@ class FolderSource(ImageSource):
         test: Folder like ``labeled``, for the test.
         val: Folder like ``labeled``, for validation; ``None`` lets the data module hold out some of
             ``labeled``.
+        labels: CSV files with the columns ``file`` and ``label``. They add labels, such as those
+            that ``supercm suggest`` asked for, and replace labels of files in ``labeled``.
         duplicates: What to do about equal files in two of the folders. ``"warn"``: warn if they
             are used for training and for the test or validation; ``"error"``: an error for any two
             folders; ``"allow"``: do not compare.
@@ -71,8 +74,11 @@ class FolderSource(ImageSource):
         grayscale: bool = False,
         damaged: Damaged = "skip",
         duplicates: Literal["warn", "error", "allow"] = "warn",
+        labels: PathLike | list[PathLike] | None = None,
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
+        given = [labels] if isinstance(labels, str | Path) else labels or []
+        self.labels = [Path(path) for path in given]
         self.labeled = Path(labeled)
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
@@ -85,6 +91,7 @@ class FolderSource(ImageSource):
         parts = {"labeled": self._files(*labeled_images(self.labeled, "labeled", classes))}
         if self.unlabeled is not None:
             parts["unlabeled"] = self._files(all_images(self.unlabeled, "unlabeled"))
+        self._add_labels(parts, classes)
         for name, folder in (("test", self.test), ("val", self.val)):
             if folder is not None:
                 parts[name] = self._files(*labeled_images(folder, name, classes))
@@ -101,6 +108,22 @@ class FolderSource(ImageSource):
     def class_names(self) -> tuple[str, ...]:
         """Names of the subfolders of ``labeled``, sorted."""
         return tuple(class_folders(self.labeled, "labeled"))
+
+    def _add_labels(self, parts: dict[str, ImageFiles], classes: Sequence[str]) -> None:
+        """Move files with a label in a CSV file to the labeled part."""
+        folders = [folder for folder in (self.unlabeled, self.labeled) if folder is not None]
+        added = added_labels(self.labels, folders, classes)
+        if not added:
+            return
+        for name, images in parts.items():
+            rows = [i for i, p in enumerate(images.paths) if os.path.realpath(p) not in added]
+            targets = images.targets and [images.targets[row] for row in rows]
+            parts[name] = self._files([images.paths[row] for row in rows], targets)
+        labeled = parts["labeled"]
+        places, numbers = zip(*added.values(), strict=True)
+        parts["labeled"] = self._files(
+            [*labeled.paths, *places], [*(labeled.targets or ()), *numbers]
+        )
 
 
 class DomainFolder(ImageSource):

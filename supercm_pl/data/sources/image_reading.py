@@ -37,13 +37,13 @@ class ImageSource(Source):
     Args:
         image_size: Side of the square in pixels.
         grayscale: One channel instead of three.
-        damaged: What to do about files that can't be read as images. :meth:`load` reads every file
+        damaged: What to do about files that can't be read as images. ``load`` reads every file
             once; ``"skip"`` leaves out damaged ones and warns, ``"error"`` raises an error that
             names them. ``"unchecked"``: reading one raises an error, which saves the time of the
             check.
 
     Attributes:
-        skipped: Files that :meth:`load` left out.
+        skipped: Files that ``load`` left out.
     """
 
     def __init__(self, image_size: int, grayscale: bool, damaged: Damaged = "skip") -> None:

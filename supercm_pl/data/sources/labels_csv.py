@@ -1,0 +1,77 @@
+"""Labels of image files in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from supercm_pl.data.sources.image_folders import composed
+
+_FILE = ("file", "filename", "path", "image", "id")
+_LABEL = ("label", "class")
+
+
+def read_labels_csv(path: Path) -> list[tuple[str, str]]:
+    """Files and labels of a CSV file, as written; rows with an empty label are left out.
+
+    The columns are those named ``file`` and ``label``, among others; without such names in the
+    first line, the first two columns. Commas or semicolons separate them.
+
+    Raises:
+        ValueError: If the file can't be read, or a row has no second column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise ValueError(f"can't read the labels {path}: {error}") from error
+    lines = text.splitlines()
+    head = lines[0] if lines else ""
+    rows = list(csv.reader(lines, delimiter=";" if head.count(";") > head.count(",") else ","))
+    names = [cell.strip().lower() for cell in rows[0]] if rows else []
+    file = next((names.index(name) for name in _FILE if name in names), None)
+    label = next((names.index(name) for name in _LABEL if name in names), None)
+    first = 0 if file is None or label is None else 1
+    file, label = (0, 1) if file is None or label is None else (file, label)
+    found = []
+    for number, row in enumerate(rows[first:], start=first + 1):
+        if not any(map(str.strip, row)):
+            continue
+        if len(row) <= max(file, label):
+            raise ValueError(f"{path}, line {number}: expected a file and a label, found {row}")
+        # A spreadsheet's formula was quoted on writing.
+        name = row[file].strip().removeprefix("'")
+        if row[label].strip():
+            found.append((name, composed(row[label].strip().removeprefix("'"))))
+    return found
+
+
+def added_labels(
+    paths: Sequence[Path], folders: Sequence[Path], classes: Sequence[str]
+) -> dict[str, tuple[Path, int]]:
+    """Labels of CSV files: path and class by the real path of the image; later files win.
+
+    Args:
+        paths: The CSV files.
+        folders: Where relative paths may start, besides the current folder and that of the file.
+        classes: Names of the classes.
+
+    Raises:
+        ValueError: If a file does not exist, or a label is not a class.
+    """
+    found: dict[str, tuple[Path, int]] = {}
+    numbers: Mapping[str, int] = {name: number for number, name in enumerate(classes)}
+    for path in paths:
+        for name, label in read_labels_csv(path):
+            places = [Path(name), *(folder / name for folder in (path.parent, *folders))]
+            place = next((place for place in places if place.is_file()), None)
+            if place is None:
+                raise ValueError(f"{path}: there is no file {name}")
+            if label not in numbers:
+                near = get_close_matches(label, classes, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(classes)}"
+                raise ValueError(f"{path}: {name} has the label {label}, which is no class; {hint}")
+            found[os.path.realpath(place)] = (place, numbers[label])
+    return found

@@ -1,0 +1,56 @@
+"""Images to label, on one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from supercm_pl.report.charts import escaped
+from supercm_pl.report.page import STYLE, data_uri
+from supercm_pl.report.thumbnails import thumbnails
+
+_WHY = {"uncertain": "between two classes", "diverse": "typical of a group without label"}
+
+
+def render_suggestions(
+    rows: Sequence[Sequence[str]], images: Sequence[Tensor], classes: Sequence[str], file: str
+) -> str:
+    """Return a page with a thumbnail for each row.
+
+    Args:
+        rows: Cells of the CSV file: file, label, predicted class, probability, reason.
+        images: ``(C, H, W)`` of each row; vectors have no picture.
+        classes: Names of the classes.
+        file: Name of the CSV file.
+    """
+    small = thumbnails(torch.stack(list(images)))
+    figures = []
+    for number, (row, image) in enumerate(zip(rows, small, strict=True), start=1):
+        name, _, predicted, probability, why = map(escaped, row)
+        picture = f'<img alt="{name}" src="{data_uri(image)}">' if image.size else ""
+        figures.append(
+            f"<figure>{picture}<figcaption>{number}. <b>{predicted}</b> {probability}?<br>"
+            f'<span class="note">{name}<br>{_WHY.get(why, why)}</span></figcaption></figure>'
+        )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>supercm suggest</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{len(rows)} images to label</h1>
+<p>Fill in the column <code>label</code> of <code>{escaped(file)}</code>, in the order below. Leave
+it empty where you are not sure. Classes: {escaped(", ".join(classes))}. Then train with
+<code>--add_labels {escaped(file)}</code>.</p>
+<div class="mistakes">{"".join(figures)}</div>
+</body>
+</html>
+"""
