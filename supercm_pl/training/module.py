@@ -41,6 +41,7 @@ from supercm_pl.training.batch_norm import evaluation_mode
 from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
+from supercm_pl.training.pitfalls import check_precision, warn_of_late_average
 from supercm_pl.training.progress import number_of_steps, progress_by_steps, progress_by_time
 from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.randomness import StepRandomness
@@ -229,6 +230,8 @@ class SuperCMModule(ClusteringNetwork):
                 f"the run has no limit, which {' and '.join(users)} require: set max_steps or "
                 "max_time of the trainer"
             )
+        check_precision(self.trainer.optimizers)
+        warn_of_late_average(self.trainer)
         total = number_of_steps(self.trainer)
         if self._follows_run and total < math.inf:
             # A checkpoint has restored the length of the run that wrote it.
@@ -256,6 +259,16 @@ class SuperCMModule(ClusteringNetwork):
         if self._seed is not None:
             step = batches_done(self.trainer)
             self._randomness.start(self._seed, step, self.global_rank, self.device)
+
+    def on_train_end(self) -> None:
+        """Warn if the run has ended without a finite loss; one synchronization with the device."""
+        loss = self.step_values.get("loss")
+        if loss is not None and not bool(loss.isfinite()):
+            rank_zero_warn(
+                f"the loss of the last step is {float(loss)}, and the weights are of no use: "
+                "supercm_pl.callbacks.NonFiniteLoss stops a run at the first such step",
+                category=RuntimeWarning,
+            )
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Restore the generators."""

@@ -10,6 +10,7 @@ from supercm_pl.cli.commands.one_line_parser import OneLineParser
 
 if TYPE_CHECKING:
     from supercm_pl.export import Classifier
+    from supercm_pl.report.evaluation import Evaluation
 
 _SUFFIXES = {"torch": ".pt2", "onnx": ".onnx"}
 
@@ -80,13 +81,20 @@ def _card(classifier: Classifier, name: str, checkpoint: Path) -> str:
     folders = (folder for folder in checkpoint.resolve().parents[:2])
     run = next((read_run(each) for each in folders if (each / "config.yaml").is_file()), None)
     curves = {} if run is None else run.curves
+    final = None if run is None else run.final
+    baselines = {} if final is None else _baselines(final)
     return model_card(
         classifier,
         name,
         counts={} if run is None else run.split,
         metrics={key: c.values[-1] for key, c in curves.items() if key.startswith("test/")},
-        baselines={},
+        baselines=baselines,
     )
+
+
+def _baselines(final: Evaluation) -> dict[str, float]:
+    scores = zip(final.baselines.tolist(), final.baseline_accuracy.tolist(), strict=True)
+    return {str(name): float(accuracy) for name, accuracy in scores}
 
 
 def _shape(text: str) -> tuple[int, ...]:
