@@ -49,9 +49,9 @@ class Calibration(L.Callback):
         graph, rows, num_classes = LabelGraph(*views), np.arange(len(labels)), logits.shape[1]
         found = graph.scores(rows, labels.numpy(), num_classes).argmax(axis=1)[len(labels) :]
         agreement = float((found == logits.argmax(dim=1).numpy()).mean())
-        accuracy = graph.held_out_accuracy(rows, labels.numpy(), num_classes)
+        trust = graph.trust(rows, labels.numpy(), num_classes)
         expected = agreement
-        if accuracy is None or (accuracy - 1 / num_classes) / (1 - 1 / num_classes) >= _SURE:
+        if trust is None or trust >= _SURE:
             expected = (agreement + mean_confidence(logits, 1.0)) / 2
         temperature = temperature_for(logits, expected)
         module.head.calibration.fill_(temperature)

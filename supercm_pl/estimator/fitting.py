@@ -18,6 +18,7 @@ __all__ = ["Network", "Walk", "build_network", "train"]
 
 # A fraction of the steps, so that short runs reach the full rate too.
 _WARMUP_SHARE = 1 / 30
+_START_SHARE = 0.3
 
 
 class Network(nn.Module):
@@ -123,6 +124,7 @@ def train(
     walk: Walk,
     labels: Tensor,
     *,
+    start: Tensor,
     cm_weight: float,
     learning_rate: float,
     max_steps: int,
@@ -131,10 +133,14 @@ def train(
 ) -> Tensor:
     """Minimize CE(labeled) + β·CM(labeled ∪ unlabeled), with one forward pass per step.
 
+    At first, the unlabeled samples have a cross-entropy, too, whose weight falls from 1 to 0 during
+    0.3 of the steps.
+
     Args:
         network: Network to train in place; it ends in evaluation mode.
         walk: Augmentation; its generator also draws the batches.
         labels: Shape (N,), int64 in 0..K-1, or -1 for no label.
+        start: Shape (N,), int64, labels of all samples for the start.
         cm_weight: β ≥ 0.
         learning_rate: Maximum learning rate of Adam, after a warm-up and before half a cosine.
         max_steps: Number of steps.
@@ -164,6 +170,9 @@ def train(
         logits, assignments = network.head(features)
         network.head.update_centroids(features[:num_labeled], known)
         loss = F.cross_entropy(logits[:num_labeled], known)
+        share = 1 - step / (_START_SHARE * max_steps)
+        if share > 0 and num_unlabeled:
+            loss = loss + share * F.cross_entropy(logits[num_labeled:], start[rows[num_labeled:]])
         if cm_weight:
             loss = loss + cm_weight * network.head.loss(features, assignments).total
         optimizer.zero_grad()

@@ -31,6 +31,7 @@ from supercm_pl.estimator._validation import (
     validate_data,
 )
 from supercm_pl.estimator.fitting import Network, Walk, build_network, train
+from supercm_pl.ssl.components.label_graph import LabelGraph
 
 __all__ = ["SuperCMClassifier"]
 
@@ -49,7 +50,9 @@ class SuperCMClassifier(
     """Classifier for partly labeled vectors: tabular data or frozen embeddings.
 
     It trains a small network with L = CE(labeled) + β·CM(labeled ∪ unlabeled) (Singh et al. 2025).
-    CM is the clustering loss, whose centroids are the class means of the labeled features. As in
+    CM is the clustering loss, whose centroids are the class means of the labeled features. It
+    starts from labels that spread over a graph of the samples, and β is smaller where held-out
+    labels are not found again, as in :class:`~supercm_pl.ssl.methods.LabelPropagation`. As in
     scikit-learn's semi-supervised estimators, ``y`` is -1 for unlabeled samples, and ``"-1"`` among
     strings. In cross-validation, use :class:`~supercm_pl.estimator.LabeledKFold`, which tests on
     labeled samples only.
@@ -62,7 +65,7 @@ class SuperCMClassifier(
             the classifier is linear in the (standardized) inputs.
         cm_weight: β ≥ 0, weight of the clustering loss.
         alpha: Dirichlet concentration > 0, one number or one per class. Values above 1 favor
-            classes of equal size; use 1 if sizes differ by a factor of three or more.
+            classes of equal size, and so does ``"balanced"``.
         centroids: Centroid mode: ``cumulative``, ``ema``, ``batch`` or ``learnable``.
         temperature: T > 0, the divisor of the logits in the softmax.
         standardize: Scale every column to mean 0 and standard deviation 1, and clip it to ±3.
@@ -104,7 +107,7 @@ class SuperCMClassifier(
         hidden_features: Sequence[int] = (64, 32),
         *,
         cm_weight: float = 2.0,
-        alpha: float | Sequence[float] | Literal["balanced"] = "balanced",
+        alpha: float | Sequence[float] | Literal["balanced"] = 1.0,
         centroids: CentroidMode = "cumulative",
         temperature: float = 1.0,
         standardize: bool = True,
@@ -173,11 +176,13 @@ class SuperCMClassifier(
                 noise=self.noise,
                 generator=torch.Generator("cpu").manual_seed(int(seeds[1])),
             )
+            start, trust = _propagated(inputs, labels, len(self.classes_))
             losses = train(
                 network,
                 walk,
                 torch.from_numpy(labels),
-                cm_weight=self.cm_weight,
+                start=torch.from_numpy(start),
+                cm_weight=self.cm_weight * trust**2,
                 learning_rate=self.learning_rate,
                 max_steps=self.max_steps,
                 labeled_batch_size=self.labeled_batch_size,
@@ -288,3 +293,16 @@ class SuperCMClassifier(
                 "check_classifiers_classes": "uses -1 as a class, which means unlabeled here"
             },
         }
+
+
+def _propagated(
+    inputs: NDArray[Any], labels: NDArray[Any], num_classes: int
+) -> tuple[NDArray[Any], float]:
+    # Labels of all samples, and the trust in them.
+    rows = np.flatnonzero(labels >= 0)
+    if len(rows) == len(labels):
+        return labels, 1.0
+    graph = LabelGraph(inputs)
+    trust = graph.trust(rows, labels[rows], num_classes)
+    trust = 1.0 if trust is None else trust
+    return graph.classes(rows, labels[rows], num_classes, trust), trust

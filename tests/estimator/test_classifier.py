@@ -302,11 +302,14 @@ def test_the_loss_of_a_step_is_the_one_that_is_written(cm_weight):
     expected = F.cross_entropy(logits[labels >= 0], labels[labels >= 0])
     centroids = torch.stack([inputs[labels == k].mean(dim=0) for k in range(3)])
     expected = expected + cm_weight * clustering_loss(inputs, assignments, centroids, alpha=1.2)[0]
+    start = torch.arange(12) % 3
+    expected = expected + F.cross_entropy(logits[labels < 0], start[labels < 0])
     walk = Walk(inputs, None, length=1, noise=0.0, generator=torch.Generator())
     losses = train(
         network,
         walk,
         labels,
+        start=start,
         cm_weight=cm_weight,
         learning_rate=1e-3,
         max_steps=1,

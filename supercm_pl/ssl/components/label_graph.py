@@ -14,6 +14,7 @@ _BALANCES = (0.0, 0.55, 0.7, 0.85, 0.95)
 # What the modularity has to gain. On ten digits it mostly gains 0.01 where classes are of equal
 # size, and less than 0.006 where they are not.
 _GAIN = 0.006
+_TRUSTED = 0.6  # the least trust in a graph for sizes of classes
 
 
 class LabelGraph:
@@ -56,17 +57,17 @@ class LabelGraph:
             scores = source + self.step @ scores
         return np.asarray(scores)
 
-    def classes(self, rows: Array, labels: Array, num_classes: int, balance: bool = True) -> Array:
+    def classes(self, rows: Array, labels: Array, num_classes: int, trust: float = 1.0) -> Array:
         """The class ``(N,)`` of every sample.
 
-        Poisson learning, and with ``balance`` also PoissonMBO (algorithm 2 of the same paper), in
-        which every class has a smallest and a largest size. These sizes are not known, so several
-        are tried. They are used if two measures agree that the parts of the graph become denser:
-        modularity (Newman, 2006), which by itself would split large classes, and normalized cut
-        (Shi and Malik, 2000).
+        Poisson learning, and from a `trust` of 0.6 on also PoissonMBO (algorithm 2 of the same
+        paper), in which every class has a smallest and a largest size. These sizes are not known,
+        so several are tried. They are used if two measures agree that the parts of the graph become
+        denser: modularity (Newman, 2006), which by itself would split large classes, and normalized
+        cut (Shi and Malik, 2000).
         """
         scores = self.scores(rows, labels, num_classes)
-        if not balance:
+        if trust < _TRUSTED:
             found: Array = scores.argmax(axis=1)
             found[rows] = labels
             return found
@@ -79,10 +80,11 @@ class LabelGraph:
                 best, best_modularity = found, modularity
         return best
 
-    def held_out_accuracy(self, rows: Array, labels: Array, num_classes: int) -> float | None:
-        """Accuracy of Poisson learning on labels that it was not given, by cross-validation.
+    def trust(self, rows: Array, labels: Array, num_classes: int) -> float | None:
+        """Accuracy of Poisson learning on held-out labels, corrected for chance.
 
-        The only label of a class is never held out. ``None`` if every class has only one.
+        ``(accuracy - 1/K) / (1 - 1/K)``, at least 0, by cross-validation. The only label of a class
+        is never held out. ``None`` if every class has only one.
         """
         counts = np.bincount(labels, minlength=num_classes)
         order: Array = labels.argsort(kind="stable")
@@ -94,7 +96,7 @@ class LabelGraph:
             held = fold == number
             scores = self.scores(rows[~held], labels[~held], num_classes)
             right += int((scores[rows[held]].argmax(axis=1) == labels[held]).sum())
-        return right / tested if tested else None
+        return max(0.0, (right / tested * num_classes - 1) / (num_classes - 1)) if tested else None
 
     def _partition(
         self, scores: Array, rows: Array, labels: Array, smallest: float, rounds: int = 20
@@ -127,9 +129,11 @@ class LabelGraph:
 def _neighbors(features: Array, neighbors: int) -> Any:
     from sklearn.neighbors import kneighbors_graph
 
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    # Two divisions, because squares of large numbers overflow.
+    unit = features / np.maximum(np.abs(features).max(axis=1, keepdims=True), 1e-12)
+    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     count = min(neighbors, len(features) - 1)
-    graph = kneighbors_graph(features / np.maximum(lengths, 1e-12), count, mode="distance")
+    graph = kneighbors_graph(unit, count, mode="distance")
     squared = graph.data.reshape(-1, count) ** 2
     scale = np.maximum(squared.max(axis=1, keepdims=True), 1e-12)
     graph.data = np.exp(-4 * squared / scale).ravel()

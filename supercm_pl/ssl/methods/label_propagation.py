@@ -13,7 +13,6 @@ from supercm_pl.ssl.components.label_graph import LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
 
 _SURE = 0.8  # trust in a graph that the network has not learned for
-_BALANCED = 0.6  # trust from which the graph also tells the sizes of the classes
 
 
 class LabelPropagation(Method):
@@ -101,17 +100,16 @@ class LabelPropagation(Method):
         rows = np.arange(len(labels))
         graph = LabelGraph(*views, neighbors=self.neighbors)
         if self._trust is None:
-            accuracy = graph.held_out_accuracy(rows, labels, num_classes)
+            trust = graph.trust(rows, labels, num_classes)
             if len(views) > 1:  # features of a network that has not learned may do harm
                 others = LabelGraph(*views[1:], neighbors=self.neighbors)
-                without = others.held_out_accuracy(rows, labels, num_classes)
-                if accuracy is None or without is None or without > accuracy:
-                    graph, accuracy = others, without
-            chance = 1 / num_classes
-            self._trust = 1.0 if accuracy is None else max(0.0, (accuracy - chance) / (1 - chance))
+                without = others.trust(rows, labels, num_classes)
+                if trust is None or without is None or without > trust:
+                    graph, trust = others, without
+            self._trust = 1.0 if trust is None else trust
             self._begin = 0.0 if self._trust >= _SURE else self.duration
         if step.progress >= self._begin:
-            found = graph.classes(rows, labels, num_classes, self._trust >= _BALANCED)
+            found = graph.classes(rows, labels, num_classes, self._trust)
             self.labels = torch.from_numpy(found[len(labels) :])
 
     def _views(self, step: Step) -> tuple[list[np.ndarray], np.ndarray]:

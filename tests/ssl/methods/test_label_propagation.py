@@ -55,17 +55,17 @@ def test_a_class_whose_label_is_an_outlier_keeps_its_cluster():
     assert adjusted_rand_score(labels, found) > 0.9
 
 
-def test_held_out_accuracy_is_that_of_labels_not_given():
+def test_trust_is_the_accuracy_on_labels_not_given_corrected_for_chance():
     features, labels = blobs((50, 50, 50))
     rows = np.concatenate([np.flatnonzero(labels == k)[:4] for k in range(3)])
     graph = LabelGraph(features)
-    assert graph.held_out_accuracy(rows, labels[rows], 3) == 1.0
+    assert graph.trust(rows, labels[rows], 3) == 1.0
     wrong = np.random.default_rng(0).permutation(labels[rows])
-    assert graph.held_out_accuracy(rows, wrong, 3) < 0.8
-    assert graph.held_out_accuracy(first_of_each(labels), np.arange(3), 3) is None
+    assert graph.trust(rows, wrong, 3) < 0.7
+    assert graph.trust(first_of_each(labels), np.arange(3), 3) is None
     two_of_the_last = np.append(first_of_each(labels), 140)
-    assert graph.held_out_accuracy(two_of_the_last, np.array([0, 1, 2, 2]), 3) == 1.0
-    assert graph.held_out_accuracy(two_of_the_last, np.array([0, 1, 2, 0]), 3) < 1.0
+    assert graph.trust(two_of_the_last, np.array([0, 1, 2, 2]), 3) == 1.0
+    assert graph.trust(two_of_the_last, np.array([0, 1, 2, 0]), 3) < 1.0
 
 
 def test_the_sum_of_two_graphs_is_better_than_either():
@@ -81,12 +81,12 @@ def test_the_sum_of_two_graphs_is_better_than_either():
     assert accuracies[2] > max(accuracies[:2])
 
 
-def test_sizes_are_free_without_balance():
+def test_sizes_are_free_where_the_graph_is_not_trusted():
     features, labels = blobs((200, 30, 30), spread=0.1)
     rows = first_of_each(labels)
     graph = LabelGraph(features)
     scores = graph.scores(rows, labels[rows], 3)
-    found = graph.classes(rows, labels[rows], 3, balance=False)
+    found = graph.classes(rows, labels[rows], 3, trust=0.5)
     assert (found[rows] == labels[rows]).all()
     others = np.setdiff1d(np.arange(len(labels)), rows)
     assert (found[others] == scores.argmax(axis=1)[others]).all()
