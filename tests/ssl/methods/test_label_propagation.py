@@ -50,7 +50,6 @@ def test_a_class_whose_label_is_an_outlier_keeps_its_cluster():
     rows = first_of_each(labels)
     features[rows[2]] = features[rows[1]]  # the label of class 2 lies in the cluster of class 1
     graph = LabelGraph(features)
-    assert (graph.scores(rows, labels[rows], 3).argmax(axis=1) == 2).sum() < 50
     found = graph.classes(rows, labels[rows], 3)
     assert adjusted_rand_score(labels, found) > 0.9
 
