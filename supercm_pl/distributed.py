@@ -82,6 +82,21 @@ def gather_over_ranks(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def gather_objects(thing: Any) -> list[Any]:
+    """Collect an object of every rank on all ranks, in their order.
+
+    Every rank must call this in the same order. With one process, the list has the object itself.
+
+    Args:
+        thing: Anything that pickle can copy.
+    """
+    if not is_distributed():
+        return [thing]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, thing)
+    return found
+
+
 def rows_per_rank(*counts: int, device: torch.device) -> tuple[float | Tensor, ...]:
     """Average sample counts over the ranks, in one all-reduce of a few integers.
 

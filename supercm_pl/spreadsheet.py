@@ -15,7 +15,7 @@ def as_text(cell: Any) -> Any:
         >>> as_text("=1+1.png"), as_text("a.png"), as_text(-1)
         ("'=1+1.png", 'a.png', -1)
     """
-    is_formula = isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    is_formula = isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r\n＝＋－＠"))
     return f"'{cell}" if is_formula else cell
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from torch import Tensor
 
 from supercm_pl.checks import check_interval
 from supercm_pl.data.contract import Contract
+from supercm_pl.distributed import gather_objects
 from supercm_pl.spreadsheet import as_text
 
 
@@ -65,8 +68,8 @@ class PredictionCSV(L.Callback):
     """Writes a row for each predicted sample: id, class, probability and all assignments.
 
     The id is ``ids`` of the batch (a file path or a row of the data), else a running number. Memory
-    use does not grow with the number of samples. With several processes, every process but the
-    first adds its rank to the file name.
+    use does not grow with the number of samples. With several ranks, rank 0 writes the rows of all,
+    in the order of the data.
 
     Args:
         path: The file to write; its folder is created if needed.
@@ -84,35 +87,51 @@ class PredictionCSV(L.Callback):
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the file and write its header."""
-        rank = trainer.global_rank
-        if rank:
-            self.path = self.path.with_stem(f"{self.path.stem}.rank{rank}")
         self.rows_written = 0
-        classes = Contract.of(trainer).class_names(int(pl_module.num_classes))  # type: ignore[arg-type]
-        self._file = PredictionWriter(self.path, classes, self.min_confidence)
+        if trainer.is_global_zero:
+            classes = Contract.of(trainer).class_names(int(pl_module.num_classes))  # type: ignore[arg-type]
+            self._file = PredictionWriter(self.path, classes, self.min_confidence)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Write the rows of one batch."""
-        count = len(outputs["assignments"])
+        """Write the rows of one batch of every rank."""
         ids = batch.get("ids") if isinstance(batch, dict) else None
-        if ids is None:
-            ids = range(self.rows_written, self.rows_written + count)
-        elif isinstance(ids, Tensor):
-            ids = ids.tolist()
-        assert self._file is not None
-        self._file.write(ids, outputs["assignments"])
-        self.rows_written += count
+        ids = ids.tolist() if isinstance(ids, Tensor) else ids
+        loader = trainer.predict_dataloaders
+        # Ranks take turns: with samples, or with batches that the data set makes itself.
+        by_sample = getattr(loader, "batch_sampler", None) is not None
+        self._write((ids, outputs["assignments"].cpu(), by_sample))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self.left_empty = self._file.left_empty
+        """Write the rows of ranks that have more batches, and close the file."""
+        while self._write(None):
+            pass
+        self._close()
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Close the file; the rows written so far are complete."""
-        self.on_predict_end(trainer, pl_module)
+        self._close()
+
+    def _write(self, own: tuple[Any, Tensor, bool] | None) -> bool:
+        """Write the rows of this round; return whether any rank has had some."""
+        parts = [part for part in gather_objects(own) if part is not None]
+        rows = [
+            (n if by_sample else 0, rank, name, shares)
+            for rank, (ids, found, by_sample) in enumerate(parts)
+            for n, (name, shares) in enumerate(zip(ids or [None] * len(found), found, strict=True))
+        ]
+        rows.sort(key=itemgetter(0, 1))
+        if self._file is not None and rows:
+            numbered = enumerate(rows, self.rows_written)
+            ids = [number if row[2] is None else row[2] for number, row in numbered]
+            self._file.write(ids, torch.stack([row[3] for row in rows]))
+        self.rows_written += len(rows)
+        return bool(parts)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self.left_empty = self._file.left_empty

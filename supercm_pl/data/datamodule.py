@@ -31,7 +31,7 @@ from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.transforms.augment import as_transform
 from supercm_pl.data.views import INDEX, check_views, make_view
-from supercm_pl.distributed import rank
+from supercm_pl.distributed import rank, world_size
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -286,9 +286,13 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches ``{"inputs": x, "ids": [...]}``; ids are file paths or row numbers."""
-        if self.predict_path is not None:
-            return self.evaluation_loader(images_to_predict(self.predict_path, self.input_shape))
-        return self.evaluation_loader(IdentifiedSamples(self.domains[-1].to_predict))
+        if self.predict_path is None:
+            samples = IdentifiedSamples(self.domains[-1].to_predict)
+        else:
+            samples = images_to_predict(self.predict_path, self.input_shape)
+        if len(samples) < world_size():  # Lightning requires one for each rank
+            raise ValueError(f"{world_size()} ranks can't share {len(samples)} samples to predict")
+        return self.evaluation_loader(samples)
 
     def teardown(self, stage: str | None = None) -> None:
         """Free what training kept on the device."""

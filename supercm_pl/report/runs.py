@@ -16,7 +16,7 @@ from supercm_pl.report.snapshot import FOLDER, Snapshot
 from supercm_pl.viz.curves import Curve, read_curves
 
 # Bounds on files from strangers, far above those of real runs.
-_MOST_BYTES = {"config.yaml": 1_000_000, "metrics.csv": 200_000_000, "split.json": 200_000_000}
+_MOST_BYTES = {"config.yaml": 200_000, "metrics.csv": 100_000_000, "split.json": 50_000_000}
 _MOST_SETTINGS = 10_000
 _DEEPEST = 30
 # More stops make the slider unusable and the page larger.
@@ -97,8 +97,8 @@ def _chosen(paths: list[Path]) -> list[Path]:
 def _settings(text: str) -> dict[str, str]:
     try:
         return dict(islice(_flat(yaml.safe_load(text)), _MOST_SETTINGS))
-    except (yaml.YAMLError, RecursionError):
-        return {}  # the page shows the text anyway
+    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError):
+        return {}  # no YAML, or a value that is not of its tag; the page shows the text anyway
 
 
 def _flat(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,9 @@ FOLDER = "report"
 Array = npt.NDArray[Any]
 
 _FORMAT = "supercm_pl report 1"
-_MOST_BYTES = 500_000_000
+_MOST_BYTES = 100_000_000
+_MOST_POINTS = 100_000
+_NAMES = {"classes": "U200", "domain_names": "U200"}  # longer ones are cut off
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,6 +92,7 @@ class Snapshot:
                 if str(file["format"]) != _FORMAT:
                     raise ValueError(f"format must be {_FORMAT!r}, got {str(file['format'])!r}")
                 columns = {field.name: file[field.name] for field in fields(cls)}
+            columns |= {name: columns[name].astype(text) for name, text in _NAMES.items()}
             columns["epoch"], columns["step"] = int(columns["epoch"]), int(columns["step"])
             snapshot = cls(**columns)
             snapshot._check()
@@ -98,6 +101,12 @@ class Snapshot:
         return snapshot
 
     def _check(self) -> None:
+        for field in fields(self):
+            values = np.asarray(getattr(self, field.name))
+            if field.name not in _NAMES and values.dtype.kind not in "iuf":
+                raise ValueError(f"{field.name} must be numbers, got {values.dtype}")
+        if len(self.points) > _MOST_POINTS:
+            raise ValueError(f"it has more than {_MOST_POINTS:,} points")
         count, classes, domains = len(self.points), len(self.classes), len(self.domain_names)
         mistakes = len(self.images)
         shapes = {
@@ -120,8 +129,9 @@ class Snapshot:
         for name, (values, bound) in numbers.items():
             if len(values) and not -1 <= values.min() <= values.max() < bound:
                 raise ValueError(f"{name} must be in -1..{bound - 1}")
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError(f"images must be uint8 (M, H, W, C), got {self.images.shape}")
+        images = self.images
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise ValueError(f"images must be uint8 (M, H, W, 1 or 3), got {images.shape}")
 
     def _check_shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
         for name, shape in shapes.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from supercm_pl.viz.axes import new_figure, plain
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 3
+# Bounds on files from strangers, far above those of real runs.
+_LONGEST_LINE = 1_000_000
+_MOST_METRICS = 1_000
 
 
 class Curve(NamedTuple):
@@ -33,26 +36,35 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
         One curve for each metric with finite values, in the order of the file.
 
     Raises:
-        ValueError: If the file does not exist or has no column ``step``.
+        ValueError: If the file does not exist, is not such a file, or has lines of more than a
+            million characters.
     """
     path = Path(path)
     path = path / "metrics.csv" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"{path} does not exist; log the run with Lightning's CSVLogger")
     curves: dict[str, Curve] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if "step" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path} has no column step, so CSVLogger did not write it")
-        for row in reader:
-            step = _number(row.pop("step"))
-            for name, cell in row.items():
-                value = _number(cell)
-                # csv collects cells without a header in a list.
-                if name and name != "epoch" and step is not None and value is not None:
-                    curve = curves.setdefault(name, Curve([], []))
-                    curve.steps.append(int(step))
-                    curve.values.append(value)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(_lines(file))
+            names = next(rows, [])
+            if "step" not in names:
+                raise ValueError("it has no column step, so CSVLogger did not write it")
+            if len(names) > _MOST_METRICS:
+                raise ValueError(f"it has more than {_MOST_METRICS:,} columns")
+            place = names.index("step")
+            for row in rows:
+                step = _number(row[place]) if place < len(row) else None
+                if step is None:
+                    continue
+                for name, cell in zip(names, row, strict=False):
+                    value = _number(cell) if name not in ("", "step", "epoch") else None
+                    if value is not None:
+                        curve = curves.setdefault(name, Curve([], []))
+                        curve.steps.append(int(step))
+                        curve.values.append(value)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} can't be read: {error}") from error
     return curves
 
 
@@ -99,9 +111,16 @@ def plot_curves(
     return figure
 
 
-def _number(cell: object) -> float | None:
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE + 1):
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(f"it has a line of more than {_LONGEST_LINE:,} characters")
+        yield line
+
+
+def _number(cell: str) -> float | None:
     try:
-        value = float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        value = float(cell)
+    except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -8,9 +8,12 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.callbacks.prediction_csv import PredictionCSV, PredictionWriter
+from tests.support.fitting import join
+from tests.support.ranks import free_port, needs_ranks, run_ranks
 from tests.support.trainers import quiet_trainer
 
 # Lightning's advice for machines with many cores; there is nothing to read here.
@@ -111,23 +114,64 @@ def test_a_run_that_fails_leaves_whole_rows(tmp_path: Path) -> None:
     assert [len(row) for row in rows] == [6, 6, 6]
 
 
-def test_each_further_process_writes_a_file_of_its_own(tmp_path: Path) -> None:
-    class Rank:
-        global_rank = 2
-        datamodule = None
+class Numbers(Dataset[Any]):
+    """Samples whose number shows in their probabilities."""
 
-    callback = PredictionCSV(tmp_path / "out.csv")
-    callback.on_predict_start(Rank(), Answers())  # type: ignore[arg-type]
-    callback.on_predict_end(Rank(), Answers())  # type: ignore[arg-type]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.rank2.csv"]
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([index / 100, 1 - index / 100, 0.0])
+
+
+def predict_as_rank(rank: int, folder: str, port: int) -> None:
+    join(rank, port)
+    with_ids = [{"inputs": FIRST + n, "ids": [f"{n}a", f"{n}b"]} for n in range(3)]
+    loaders = {
+        "samples": DataLoader(Numbers(21), batch_size=4),  # 11 and 10 samples: 3 batches each
+        "uneven": DataLoader(Numbers(9), batch_size=4),  # 5 and 4 samples: 2 batches, and 1
+        "batches": DataLoader(with_ids, batch_size=None),  # type: ignore[arg-type]
+    }
+    for name, loader in loaders.items():
+        csv_file = PredictionCSV(Path(folder, "out", f"{name}.csv"))
+        strategy = DDPStrategy(process_group_backend="gloo")
+        trainer = quiet_trainer(devices=2, strategy=strategy, callbacks=[csv_file])
+        trainer.predict(Answers(), loader, return_predictions=False)
+
+
+@needs_ranks
+def test_two_ranks_write_one_file_in_the_order_of_the_data(tmp_path: Path) -> None:
+    run_ranks(predict_as_rank, (str(tmp_path), free_port()), 2)
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "batches.csv",
+        "samples.csv",
+        "uneven.csv",
+    ]
+    for name, count in (("samples", 21), ("uneven", 9)):
+        rows = rows_of(out / f"{name}.csv")[1:]
+        assert [(row[0], row[3]) for row in rows] == [
+            (str(n), f"{n / 100:f}") for n in range(count)
+        ]
+    assert [row[0] for row in rows_of(out / "batches.csv")[1:]] == [
+        "0a",
+        "0b",
+        "1a",
+        "1b",
+        "2a",
+        "2b",
+    ]
 
 
 def test_a_spreadsheet_runs_no_name(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     writer = PredictionWriter(path, ["=cmd", "b"])
-    writer.write(["+1.png", "-2.png", "@3.png", "4.png", -5], torch.eye(2)[[0, 0, 0, 1, 1]])
+    writer.write(["+1.png", "-2.png", "@3.png", "＝4.png", -5], torch.eye(2)[[0, 0, 0, 1, 1]])
     writer.close()
     rows = [line.split(",") for line in path.read_text().splitlines()]
     assert rows[0][3:] == ["'=cmd", "b"]
-    assert [row[0] for row in rows[1:]] == ["'+1.png", "'-2.png", "'@3.png", "4.png", "-5"]
+    assert [row[0] for row in rows[1:]] == ["'+1.png", "'-2.png", "'@3.png", "'＝4.png", "-5"]
     assert [row[1] for row in rows[1:]] == ["'=cmd", "'=cmd", "'=cmd", "b", "b"]

@@ -186,7 +186,9 @@ class Payloads:
     def code(self) -> Any:
         """A class or a function that nobody trusts, in one of the ways to say it."""
         choose = self.dice.choice
-        path = choose(choose((_KNOWN, _KNOWN, (*_UNLISTED, *_FUNCTIONS, "__phello__", "this"))))
+        path = choose(
+            choose((_KNOWN, _KNOWN, (*_UNLISTED, *_FUNCTIONS, "__phello__", "this", "Net")))
+        )
         spec: Any = choose(({"class_path": path}, {"class_path": path, "init_args": {}}))
         if choose((True, False, False)):
             kind, argument = choose(_TAKES)

@@ -98,7 +98,9 @@ def _threshold(options: Namespace) -> float:
 def _array(path: Path) -> Any:
     import numpy as np
 
+    if not path.is_file():  # reading a pipe could block forever
+        raise ValueError(f"there is no file {path}")
     try:
         return np.load(path, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is not a file that numpy.save wrote: {error}") from error

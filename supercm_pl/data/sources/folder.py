@@ -267,6 +267,7 @@ def images_to_predict(
 
 def _check_duplicates(parts: Mapping[str, Sequence[Path]], strict: bool) -> None:
     """Find files that are in two parts; only files that share their size are read."""
+    parts = {name: [path for path in paths if path.is_file()] for name, paths in parts.items()}
     sizes = Counter(path.stat().st_size for paths in parts.values() for path in paths)
     seen: dict[bytes, tuple[str, Path]] = {}
     found: list[tuple[str, Path, str, Path]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
 from supercm_pl.data.sources.image_reading import Damaged, ImageFiles, ImageSource
 
+_LONGEST_LABEL = 6
 _Line = tuple[int, str, int]  # number, path as written, label
 
 
@@ -28,7 +30,8 @@ class ImageList(ImageSource):
 
     Args:
         list_file: The list of the training images.
-        root: Folder that its paths start from; ``None`` is the folder of the list.
+        root: Folder that its paths start from, and that must contain every image; ``None`` is the
+            folder of the list. For a list of absolute paths, a folder above all of them.
         test_list: List of the test images; without it, a target is tested on all of its images.
         classes: Names of the classes; ``None`` takes the names of the folders if each class has
             its own, else the numbers up to the largest label. Name them if not even the number of
@@ -36,7 +39,7 @@ class ImageList(ImageSource):
 
     Raises:
         ValueError: From :meth:`load`, if a list is missing or empty, or a line has no label, a
-            label without a class, or a missing file.
+            label without a class, or a file that is missing or outside ``root``.
     """
 
     def __init__(
@@ -73,10 +76,14 @@ class ImageList(ImageSource):
                     f"got {path} {label}"
                 )
         paths = [self.root / path for _, path, _ in lines]
+        # By its name: links that the user has put below the root may lead anywhere.
+        root = os.path.join(os.path.abspath(self.root), "")
+        below = [os.path.abspath(path).startswith(root) for path in paths]
         # Each folder is listed once: asking for every file is slow on a network disk.
-        there = {folder: _files_in(folder) for folder in {path.parent for path in paths}}
-        pairs = zip(lines, paths, strict=True)
-        missing = [line for line, path in pairs if path.name not in there[path.parent]]
+        parents = {path.parent for path, is_below in zip(paths, below, strict=True) if is_below}
+        there = {folder: _files_in(folder) for folder in parents}
+        named = zip(lines, paths, strict=True)
+        missing = [line for line, path in named if path.name not in there.get(path.parent, ())]
         if missing:
             number, written, _ = missing[0]
             raise ValueError(
@@ -95,12 +102,12 @@ def _read(file: Path) -> list[_Line]:
     lines = []
     for number, text in enumerate(map(str.strip, texts), 1):
         path, _, label = text.replace("\t", " ").rpartition(" ")
-        if path and label.isascii() and label.isdigit():
+        if path and label.isascii() and label.isdigit() and len(label) <= _LONGEST_LABEL:
             lines.append((number, path.strip(), int(label)))
         elif text:
             raise ValueError(
-                f"{file}, line {number}: expected '<path> <label>' with a label of 0 or more, "
-                f"found {text!r}"
+                f"{file}, line {number}: expected '<path> <label>' with a label from 0 to 999,999, "
+                f"found {text!r:.200}"
             )
     if not lines:
         raise ValueError(f"the list of images {file} is empty; expected lines '<path> <label>'")

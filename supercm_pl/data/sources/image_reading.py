@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -161,6 +163,8 @@ def read_image(path: Path, size: tuple[int, int], grayscale: bool = False) -> Te
 def _read(path: Path, size: tuple[int, int], grayscale: bool) -> Tensor:
     height, width = size
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe or a device may never end
+            raise OSError("it is not a regular file")
         with Image.open(path, formats=_formats()) as file:
             # Lets JPEG decode at a fraction of a large photo's size.
             file.draft("L" if grayscale else "RGB", (width, height))

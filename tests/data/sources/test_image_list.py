@@ -129,7 +129,26 @@ def test_paths_may_hold_spaces_and_lines_any_white_space(tmp_path):
 def test_absolute_paths(tmp_path):
     paint(tmp_path, "a/1.jpg", "b/1.jpg")
     file = listed(tmp_path, f"{tmp_path}/a/1.jpg 0\n{tmp_path}/b/1.jpg 1\n", "lists/all.txt")
-    assert len(ImageList(file).load().train) == 2
+    assert len(ImageList(file, root=tmp_path).load().train) == 2
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("path", ["../private/1.jpg", "a/../../private/1.jpg", "{}/private/1.jpg"])
+def test_a_list_names_no_file_outside_its_root(path, tmp_path):
+    paint(tmp_path, "private/1.jpg", "data/a/1.jpg")
+    file = listed(tmp_path, f"a/1.jpg 0\n{path.format(tmp_path)} 1\n", "data/all.txt")
+    with pytest.raises(
+        ValueError, match=r"1 of 2 lines name a file that is not below .*data, .* 2:"
+    ):
+        ImageList(file).load()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("label", ["1000000000", "9" * 5000])
+def test_a_label_that_would_fill_the_memory_with_names(label, tmp_path):
+    file = listed(tmp_path, f"a/1.jpg 0\na/1.jpg {label}\n")
+    with pytest.raises(ValueError, match=r"line 2: expected .* with a label from 0 to 999,999"):
+        ImageList(file).load()
 
 
 def test_numbers_name_the_classes_where_folders_do_not(tmp_path):
@@ -146,7 +165,7 @@ def test_numbers_name_the_classes_where_folders_do_not(tmp_path):
     [
         ("a/1.jpg 0\na/1.jpg\n", "line 2: expected '<path> <label>' .* found 'a/1.jpg'"),
         ("a/1.jpg dog\n", "line 1: expected '<path> <label>' .* found 'a/1.jpg dog'"),
-        ("a/1.jpg -1\n", "line 1: expected .* label of 0 or more, found 'a/1.jpg -1'"),
+        ("a/1.jpg -1\n", "line 1: expected .* label from 0 to 999,999, found 'a/1.jpg -1'"),
         ("7\n", "line 1: expected '<path> <label>' .* found '7'"),
         ("", r"list.txt is empty; expected lines '<path> <label>'"),
         (
