@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,11 @@ class PredictionWriter:
         self.min_confidence = min_confidence
         self.left_empty = 0
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._path = str(path)
         self._classes = [as_text(name) for name in classes]
         self._file = open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
         self._writer = csv.writer(self._file)
-        self._writer.writerow(["id", "class", "probability", *self._classes])
+        self._write([["id", "class", "probability", *self._classes]])
 
     def write(self, ids: Iterable[Any], probabilities: Tensor) -> None:
         """Write one row per sample.
@@ -51,17 +53,25 @@ class PredictionWriter:
             probabilities: ``(B, K)``, rows sum to 1.
         """
         labels = probabilities.argmax(dim=1).tolist()
+        rows = []
         for sample, label, row in zip(ids, labels, probabilities.tolist(), strict=True):
             shares = (f"{share:.6f}" for share in (row[label], *row))
             sure = row[label] >= self.min_confidence
             self.left_empty += not sure
-            found = self._classes[label] if sure else ""
-            self._writer.writerow([as_text(sample), found, *shares])
-        self._file.flush()
+            rows.append([as_text(sample), self._classes[label] if sure else "", *shares])
+        self._write(rows)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # of rows that did not fit on a full disk, raised before
+            self._file.close()
+
+    def _write(self, rows: Iterable[Sequence[Any]]) -> None:
+        try:
+            self._writer.writerows(rows)
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
 
 
 class PredictionCSV(L.Callback):

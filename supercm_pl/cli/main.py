@@ -118,10 +118,10 @@ def _run_lightning(words: list[str], started: float) -> None:
     from supercm_pl.cli.errors.classify import is_users_mistake
     from supercm_pl.cli.errors.messages import plain_line
 
-    words = with_shipped_configs(words)
-    # Lightning's further processes read `sys.argv`.
-    given, sys.argv = sys.argv, [sys.argv[0], *words]
+    given = sys.argv
     try:
+        words = with_shipped_configs(words)
+        sys.argv = [sys.argv[0], *words]  # which Lightning's further processes read
         SuperCMCLI(started)
     except Exception as error:
         if os.environ.get("SUPERCM_DEBUG") or not is_users_mistake(error):

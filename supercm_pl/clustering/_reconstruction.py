@@ -29,7 +29,7 @@ def reconstruction_sums(
         assignments: γ, shape (N, K).
         centroids: M with rows μ_k, shape (K, d). All have the same dtype, float32 or float64.
     """
-    return ReconstructionSums(*_ReconstructionSums.apply(features, assignments, centroids))
+    return ReconstructionSums(*_ReconstructionSums.apply(features, assignments, centroids)[:4])
 
 
 class _ReconstructionSums(torch.autograd.Function):
@@ -37,20 +37,35 @@ class _ReconstructionSums(torch.autograd.Function):
     # see docs/speed.md.
 
     @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, assignments: Tensor, centroids: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(features: Tensor, assignments: Tensor, centroids: Tensor) -> tuple[Tensor, ...]:
         ambiguity = (1 - assignments).mul_(assignments).sum(dim=0)
         concentration = assignments.square().sum(dim=0)
         reconstructed = assignments @ centroids
         energy = _squared_norm(reconstructed)
         difference = reconstructed.sub_(features)
-        ctx.save_for_backward(features, assignments, centroids, difference)
-        return _squared_norm(difference), energy, ambiguity, concentration
+        return _squared_norm(difference), energy, ambiguity, concentration, difference
+
+    # Apart from `forward`, as the transforms of torch.func require.
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(output[4])
+        ctx.save_for_backward(*inputs, output[4])
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        # One after another: operations in place can't be batched.
+        batched = [
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(inputs, in_dims, strict=True)
+        ]
+        found = [_ReconstructionSums.apply(*each) for each in zip(*batched, strict=True)]
+        return tuple(map(torch.stack, zip(*found, strict=True))), (0,) * 5
 
     @staticmethod
     def backward(
-        ctx: Any, error: Tensor, energy: Tensor, ambiguity: Tensor, concentration: Tensor
+        ctx: Any, error: Tensor, energy: Tensor, ambiguity: Tensor, concentration: Tensor, _: None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         # Each argument is the gradient of the loss with respect to the sum of that name.
         features, assignments, centroids, difference = ctx.saved_tensors

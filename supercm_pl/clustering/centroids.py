@@ -216,13 +216,15 @@ class ClassCentroids(nn.Module):
         return self.centroids.clone()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassCentroids:
-        # A running mean needs more digits than `.half()` leaves: the buffer becomes float32.
-        before = self._buffers.get("centroids")
+        # A running mean needs more digits than `.half()` leaves, and a large alpha more range: the
+        # buffers become float32.
+        kept = dict(self._buffers)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._batch_centroids = None
-        after = self._buffers.get("centroids")
-        if before is not None and after is not None and after.dtype.itemsize < 4:
-            self.centroids = before.to(after.device, torch.float32)
+        for name, before in kept.items():
+            after = self._buffers[name]
+            if before is not None and after is not None and after.dtype.itemsize < 4:
+                self._buffers[name] = before.to(after.device, torch.float32)
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

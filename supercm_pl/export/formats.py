@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -44,7 +45,9 @@ def export_torch(classifier: Classifier, path: str | PathLike[str]) -> float:
         with warnings.catch_warnings():
             # About channels-last weights; the outputs are compared below.
             warnings.filterwarnings("ignore", "No complete tensor found in the group")
-            torch.export.save(_program(classifier), str(temporary), extra_files=metadata)
+            content = io.BytesIO()  # PyTorch's own writer aborts the process on a full disk
+            torch.export.save(_program(classifier), content, extra_files=metadata)
+        temporary.write_bytes(content.getbuffer())
         loaded = torch.export.load(str(temporary)).module()
         return _largest_difference(classifier, loaded, target)
 
@@ -156,6 +159,8 @@ def _replacing(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
+    except OSError as error:  # of a full disk, without the name of the file
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

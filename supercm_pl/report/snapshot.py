@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -73,9 +72,12 @@ class Snapshot:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        with partial.open("wb") as file:
-            np.savez_compressed(file, format=np.asarray(_FORMAT), **columns)
-        os.replace(partial, path)
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, format=np.asarray(_FORMAT), **columns)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return path
 
     @classmethod

@@ -371,6 +371,53 @@ def test_alpha_keeps_its_digits_where_the_default_dtype_has_few(default_dtype: t
     assert head.alpha.tolist() == pytest.approx([1.1, 0.9], rel=1e-6)
 
 
+def test_a_large_alpha_does_not_overflow_in_half_precision() -> None:
+    features = make_batches()[0][0]
+    for alpha in (1e6, [1e6] * 4):
+        head = ClusteringHead(5, 4, alpha=alpha)
+        expected = head.loss(features, head(features).assignments).prior
+        half = head.half()
+        prior = half.loss(features.half(), half(features.half()).assignments).prior
+        torch.testing.assert_close(prior, expected, rtol=1e-2, atol=0)
+
+
+def test_ten_thousand_classes() -> None:
+    head = ClusteringHead(5, 10_000, centroids="batch")
+    features = torch.randn(16, 5, requires_grad=True)
+    head.update_centroids(features.detach(), torch.arange(16) * 600)
+    assignments = head(features).assignments
+    total = head.loss(features, assignments).total
+    spread = (features[:, None] - head.centroids).square().sum(dim=2)
+    torch.testing.assert_close(total, (assignments * spread).sum() / features.numel())
+    total.backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("mode", MODES)
+def test_transforms_of_torch_func(mode: CentroidMode) -> None:
+    torch.manual_seed(0)
+    head = ClusteringHead(5, 4, centroids=mode, alpha=0.5)
+    features, labels = make_batches()[0]
+    head.update_centroids(features, labels)
+    state = {name: value.detach() for name, value in head.state_dict().items()}
+
+    def total(state: dict[str, Tensor], features: Tensor) -> Tensor:
+        assignments = torch.func.functional_call(head, state, (features,)).assignments
+        return head.loss(features, assignments).total
+
+    batches = torch.stack([features, 2 * features, features - 1])
+    gradient = torch.func.grad(total, argnums=1)
+    found = torch.func.vmap(gradient, in_dims=(None, 0))(state, batches)
+    jacobian = torch.func.jacrev(total, argnums=1)(state, features)
+    for number, batch in enumerate(batches):
+        x = batch.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(total(state, x), x)
+        torch.testing.assert_close(found[number], expected)
+    torch.testing.assert_close(jacobian, found[0])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_state_dict_holds_centroids_and_counts_and_loads_weights_only(mode: CentroidMode) -> None:
     head = ClusteringHead(5, 4, centroids=mode, alpha=[1.0, 2.0, 0.5, 1.0])

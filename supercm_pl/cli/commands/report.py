@@ -37,8 +37,10 @@ def report(args: Sequence[str]) -> None:
         if (error.name or "").partition(".")[0] != "plotly":
             raise
         parser.error("the report requires Plotly: pip install 'supercm-pl[report]'")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{error.strerror}: {error.filename or options.output}")
     size = options.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     print(f"wrote {options.output}: {count}, {size:.1f} MB")

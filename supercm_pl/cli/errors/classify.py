@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import traceback
@@ -13,6 +14,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 import supercm_pl
 
 _LIGHTNING = f"{os.sep}lightning{os.sep}"
+# Writing to a full disk raises an error without the name of the file.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _JSONARGPARSE = f"{os.sep}jsonargparse{os.sep}"
 
 
@@ -25,7 +28,9 @@ def is_users_mistake(error: BaseException) -> bool:
     if isinstance(error, argparse.ArgumentError | MisconfigurationException):
         return True
     origin = origin_of(error)
-    if is_about_checkpoint(origin) or (isinstance(origin, OSError) and origin.filename):
+    if isinstance(origin, OSError) and (origin.filename or origin.errno in _NO_SPACE):
+        return True
+    if is_about_checkpoint(origin):
         return True
     frame = _last_frame(origin)
     if frame is None or not (frame.line or "").startswith("raise "):

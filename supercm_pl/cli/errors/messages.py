@@ -69,6 +69,8 @@ def plain_line(error: BaseException, words: Sequence[str]) -> str:
     origin = origin_of(error)
     if is_about_checkpoint(origin):
         return _checkpoint(str(origin), option_value(words, "--ckpt_path") or "the checkpoint")
+    if isinstance(origin, OSError) and not origin.filename and origin.strerror:
+        return f"{origin.strerror}: can't write the files of the run"
     text = without_worker_traceback(str(origin))
     message = _ParserMessage(text, words)
     line = message.explanation() if isinstance(origin, argparse.ArgumentError) else ""

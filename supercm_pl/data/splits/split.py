@@ -68,8 +68,11 @@ class Split:
         text = self._text()
         if counts is not None:
             text = text.replace("{\n", f'{{\n"counts": {json.dumps(counts)},\n', 1)
-        partial.write_bytes(text.encode())
-        partial.replace(path)
+        try:
+            partial.write_bytes(text.encode())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Split:
