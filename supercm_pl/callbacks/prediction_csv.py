@@ -71,6 +71,7 @@ class PredictionWriter:
             self._writer.writerows(rows)
             self._file.flush()
         except OSError as error:
+            self.close()
             raise OSError(error.errno, error.strerror, self._path) from error
 
 

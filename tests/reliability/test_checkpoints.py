@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,21 +108,6 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     assert AtomicCheckpointIO().load_checkpoint(path) == {"step": 1}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
-    """A file system of 1 MB, where the system lets us mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("no file system can be mounted")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     path = small_disk / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
@@ -132,14 +115,6 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
         AtomicCheckpointIO().save_checkpoint(BIG, path)
     assert files(small_disk) == ["last.ckpt"]
     assert AtomicCheckpointIO().load_checkpoint(path) == {"step": 1}
-
-
-@pytest.fixture
-def small_files() -> Any:
-    """The system itself ends every file at 100 kB."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_write_that_the_system_refuses_leaves_the_checkpoint_before(

@@ -119,6 +119,21 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "JSON": {"backbone": json.dumps(NET)},
     "JSON with escapes": {"backbone": json.dumps(NET).replace("class_path", "class\\u005fpath")},
     "a name": {"backbone": "stranger.Net"},
+    "a bare name": {"backbone": "Net"},
+    "a bare name as class": {"backbone": {"class_path": "Net", "init_args": ARGUMENTS}},
+    "a path of keys": {"backbone": {"class_path.x": "stranger.Net", "init_args": ARGUMENTS}},
+    "a path of keys in arguments": {
+        "backbone": {
+            "class_path": "supercm_pl.backbones.MLP",
+            "init_args": {**ARGUMENTS, "activation.class_path": "stranger.Net"},
+        }
+    },
+    "text for any type": {
+        "backbone": {
+            "class_path": "torch.nn.Linear",
+            "init_args": {"in_features": 64, "out_features": 8, "device": yaml.safe_dump(NET)},
+        }
+    },
     "the module itself": {"_class_path": "stranger.Own"},
     "a list as text": {"methods": json.dumps([NET])},
     "texts in a list": {"methods": [json.dumps(NET)]},
@@ -143,7 +158,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 )
 def test_no_function_that_loads_it_takes_what_it_names(load: str, how: str) -> None:
     spoil(**HOSTILE[how])
-    with pytest.raises(ValueError, match=r"the checkpoint (names|has)|has no argument 'args'"):
+    with pytest.raises(ValueError, match=r"the checkpoint (names|has)|has no argument"):
         LOADS[load]()
     assert is_untouched()
 
@@ -155,6 +170,17 @@ def test_no_command_takes_it_either(command: str) -> None:
     assert outcome.status == 2
     assert outcome.err.startswith("supercm: error: the checkpoint ")
     assert outcome.err.count("\n") == 1
+    assert is_untouched()
+
+
+@pytest.mark.parametrize("command", ["export", "test", "fit"])
+@pytest.mark.parametrize("key", ["backbone.class_path", "model.init_args.backbone", "methods.0"])
+def test_a_path_of_keys_names_nothing(key: str, command: str) -> None:
+    spoil(**{key: "stranger.Net"})
+    outcome = supercm(
+        *COMMANDS[command], *(["--trainer.max_steps", "3"] if command == "fit" else [])
+    )
+    assert outcome.status == 0, outcome.err
     assert is_untouched()
 
 
