@@ -15,6 +15,7 @@ from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checkpoints.trust import named_in, trusted_names
 from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.hugging_face import HuggingFaceSource
 from supercm_pl.data.splits.distortion import Distortion
 from supercm_pl.training.module import SuperCMModule
 
@@ -87,7 +88,10 @@ def _checkpoint(folder: Path) -> Path:
 
 
 def _own_data_classes(options: Any) -> frozenset[str]:
-    """Names of sources and data modules of this package, which read files and run no code."""
+    """Names of sources and data modules of this package that read files, and run no code.
+
+    That of Hugging Face is not among them: its library may download data, and run their code.
+    """
     found = set()
     for name in named_in(options):
         if not name.startswith("supercm_pl."):
@@ -96,6 +100,7 @@ def _own_data_classes(options: Any) -> frozenset[str]:
             kind = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError):
             continue
-        if isinstance(kind, type) and issubclass(kind, Source | SuperCMDataModule | Distortion):
+        own = Source | SuperCMDataModule | Distortion
+        if isinstance(kind, type) and issubclass(kind, own) and kind is not HuggingFaceSource:
             found.add(name)
     return frozenset(found)

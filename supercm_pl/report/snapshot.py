@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 _FORMAT = "supercm_pl report 1"
 _MOST_BYTES = 100_000_000
 _MOST_POINTS = 100_000
-_NAMES = {"classes": "U200", "domain_names": "U200"}  # longer ones are cut off
+# Longer texts are cut off.
+_TEXTS = {"classes": "U200", "domain_names": "U200", "baselines": "U200", "ids": "U4096"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +95,8 @@ class Snapshot:
                 if str(file["format"]) != _FORMAT:
                     raise ValueError(f"format must be {_FORMAT!r}, got {str(file['format'])!r}")
                 columns = {field.name: file[field.name] for field in fields(cls)}
-            columns |= {name: columns[name].astype(text) for name, text in _NAMES.items()}
+            for name in columns.keys() & _TEXTS:
+                columns[name] = columns[name].astype(_TEXTS[name])
             columns["epoch"], columns["step"] = int(columns["epoch"]), int(columns["step"])
             snapshot = cls(**columns)
             snapshot._check()
@@ -105,7 +107,7 @@ class Snapshot:
     def _check(self) -> None:
         for field in fields(self):
             values = np.asarray(getattr(self, field.name))
-            if field.name not in _NAMES and values.dtype.kind not in "iuf":
+            if field.name not in _TEXTS and values.dtype.kind not in "iuf":
                 raise ValueError(f"{field.name} must be numbers, got {values.dtype}")
         if len(self.points) > _MOST_POINTS:
             raise ValueError(f"it has more than {_MOST_POINTS:,} points")

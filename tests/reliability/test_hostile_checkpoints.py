@@ -21,6 +21,7 @@ from supercm_pl.checkpoints.building import build
 from supercm_pl.checkpoints.files import AtomicCheckpointIO
 from supercm_pl.checkpoints.trust import resolve
 from supercm_pl.export import load_classifier
+from supercm_pl.report.loading import load_run
 from tests.support.command import supercm
 from tests.support.fuzz_checkpoints import CONFIG, fuzz
 
@@ -89,6 +90,7 @@ LOADS: dict[str, Callable[[], Any]] = {
     "load_classifier": lambda: load_classifier("x.ckpt"),
     "with a configuration": lambda: load_classifier("x.ckpt", "bare.yaml"),
     "from_pretrained": from_hub,
+    "the report's load_run": lambda: load_run("x.ckpt"),
 }
 COMMANDS = {
     "predict CKPT": ("predict", "x.ckpt", "images"),
@@ -317,6 +319,28 @@ def test_a_preprocessing_of_a_stranger_is_built_only_if_the_configuration_names_
     mine = CONFIG.replace("supercm_pl.data.ZCA", "stranger.Whitening")
     Path("bare.yaml").write_text(mine)
     assert supercm(*COMMANDS["export --config"]).status == 0
+
+
+HUB = "supercm_pl.data.sources.hugging_face.HuggingFaceSource"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"class_path": "stranger.Net"},
+        json.dumps(NET),
+        "stranger.call",
+        # Its library may run code that comes with the data.
+        {"class_path": HUB, "init_args": {"dataset": "stranger/data", "options": {"x": True}}},
+        {"class_path": HUB.replace(".sources.hugging_face", ""), "init_args": {"dataset": "a/b"}},
+    ],
+)
+def test_a_report_reads_data_by_sources_that_run_no_code(source: Any) -> None:
+    assert isinstance(load_run("x.ckpt").module, SSLModule)
+    spoil("data_options", init_args={**DATA, "source": source})
+    with pytest.raises(ValueError, match=r"the checkpoint (names|has)"):
+        load_run("x.ckpt")
+    assert is_untouched()
 
 
 def test_what_is_built_is_what_was_trained(trained: Path) -> None:

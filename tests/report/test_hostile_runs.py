@@ -119,7 +119,7 @@ VALUES = {
 def test_a_record_that_no_run_wrote(name: str, value: object, message: str, tmp_path: Path) -> None:
     columns = {"format": "supercm_pl report 1", **VALUES, name: value}
     np.savez(tmp_path / "x.npz", **columns)
-    with pytest.raises(ValueError, match=rf"x\.npz is not a file that .*{message}"):
+    with pytest.raises(ValueError, match=rf"x\.npz is not a file of a report: .*{message}"):
         Snapshot.load(tmp_path / "x.npz")
 
 

@@ -40,6 +40,7 @@ from supercm_pl.cli.main import main as supercm_main
 from supercm_pl.data import ZCA
 from supercm_pl.export import load_classifier
 from supercm_pl.integrations.hub import from_pretrained, save_pretrained
+from supercm_pl.report.loading import load_run
 
 CONFIG = """
 trainer:
@@ -292,7 +293,8 @@ FAULTY = (
 PARTS = {  # of a checkpoint, with the share of mutations that each gets
     ("hyper_parameters",): 45,
     ("callbacks",): 25,
-    ("SSLDataModule",): 12,
+    ("SSLDataModule",): 6,
+    ("data_options",): 6,
     ("lr_schedulers",): 4,
     ("loops",): 4,
     ("optimizer_states",): 2,
@@ -355,6 +357,7 @@ class Fuzzer:
             lambda: load_classifier("x.ckpt", "bare.yaml"),
             lambda: SSLDataModule.load_from_checkpoint("x.ckpt", labels_per_class=2),
             lambda: AtomicCheckpointIO().load_checkpoint("x.ckpt"),
+            lambda: load_run("x.ckpt"),
         ]
         both = ("--config", "small.yaml", "--ckpt_path", "x.ckpt")
         commands = [
@@ -368,7 +371,7 @@ class Fuzzer:
                 self._watched(lambda: from_pretrained("hub"))
                 continue
             part = self._write_checkpoint()
-            if part in (("hyper_parameters",), ("SSLDataModule",), ()):
+            if part in (("hyper_parameters",), ("SSLDataModule",), ("data_options",), ()):
                 for load in self.dice.sample(loads, 2):
                     self._watched(load)
             else:
