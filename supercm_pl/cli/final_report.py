@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.training.network import ClusteringNetwork
 
-_MOST = 1_000  # samples of a part
+_MOST = 2_000  # samples of a part
 _SECONDS = 1.0  # for the samples of a part
 
 

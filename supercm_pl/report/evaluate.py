@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.report.baselines import baseline_accuracies
-from supercm_pl.report.evaluation import Evaluation
+from supercm_pl.report.evaluation import KINDS, Evaluation
 from supercm_pl.report.outputs import PartOutputs, outputs_of_parts
 from supercm_pl.report.snapshot import FOLDER, Array
 from supercm_pl.report.suspects import Suspect, suspect_labels, write_suspects
@@ -24,7 +25,7 @@ from supercm_pl.viz.projection import project
 
 _BINS = 15
 _POINTS = 300  # a projection of these takes less than a second
-_SHOWN = 12  # images of a kind
+_MOST_SHOWN = 12  # images of a kind
 
 
 def save_evaluation(
@@ -75,11 +76,6 @@ def evaluation(
     """The record of a model's outputs; arguments are those of :func:`save_evaluation`."""
     points, centroids, drawn = _plane(parts, head)
     shown = _shown(parts, suspects)
-    columns = [
-        (int(label), int(predicted), domain, int(part.rows[i]))
-        for domain, i, _, _, part in shown
-        for label, predicted in [(part.labels[i], part.predicted[i])]
-    ]
     return Evaluation(
         epoch=epoch,
         step=step,
@@ -93,13 +89,13 @@ def evaluation(
         classes=np.asarray(classes),
         domain_names=np.asarray([part.name for part in parts]),
         confusion=np.stack([_confusion(part, len(classes)) for part in parts]),
-        images=_images([part.inputs[i] for _, i, _, _, part in shown]),
-        mistaken=np.asarray(columns, dtype=np.int64).reshape(-1, 4),
-        mistake_confidence=np.asarray([sure for *_, sure, _ in shown], dtype=np.float32),
+        images=_images([parts[each.part].inputs[each.position] for each in shown]),
+        mistaken=np.asarray([_numbers(parts, each) for each in shown], np.int64).reshape(-1, 4),
+        mistake_confidence=np.asarray([each.score for each in shown], dtype=np.float32),
         sizes=np.asarray([(len(part.rows), part.size) for part in parts]),
         calibration=np.stack([_calibration(part) for part in parts]),
-        kinds=np.asarray([kind for _, _, kind, _, _ in shown], dtype=np.int64),
-        ids=np.asarray([part.ids[i] for _, i, _, _, part in shown], dtype=str),
+        kinds=np.asarray([KINDS.index(each.kind) for each in shown], dtype=np.int64),
+        ids=np.asarray([parts[each.part].ids[each.position] for each in shown], dtype=str),
         baselines=np.asarray(list(scores), dtype=str),
         baseline_accuracy=np.asarray(list(scores.values())),
         prior_minimum=np.asarray(_prior_minimum(head)),
@@ -139,25 +135,47 @@ def _calibration(part: PartOutputs) -> Array:
     return np.asarray(torch.stack(columns, dim=1).nan_to_num().numpy())
 
 
-def _shown(
-    parts: Sequence[PartOutputs], suspects: Sequence[Suspect]
-) -> list[tuple[int, int, int, float, PartOutputs]]:
-    """Part, position, kind and score of the images to show."""
+class _Shown(NamedTuple):
+    part: int
+    position: int
+    kind: str
+    predicted: int
+    score: float
+
+
+def _shown(parts: Sequence[PartOutputs], suspects: Sequence[Suspect]) -> list[_Shown]:
+    """The images to show: mistakes, samples of little confidence, and suspect labels."""
     found = []
-    for domain, part in enumerate(parts):
-        confidence = part.assignments.amax(dim=1)
-        if part.name == "test" or (part.name.endswith("validation") and part is parts[-1]):
-            wrong = np.flatnonzero(((part.predicted != part.labels) & (part.labels >= 0)).numpy())
-            order = wrong[np.argsort(-confidence.numpy()[wrong], kind="stable")][:_SHOWN]
-            found += [(domain, int(i), 0, float(confidence[i]), part) for i in order]
-    for domain, part in enumerate(parts):
-        if not part.has_labels:
-            confidence = part.assignments.amax(dim=1)
-            order = np.argsort(confidence.numpy(), kind="stable")[:_SHOWN]
-            found += [(domain, int(i), 1, float(confidence[i]), part) for i in order]
-            break
-    found += [(0, each.position, 2, each.share, parts[0]) for each in suspects[:_SHOWN]]
+    last = parts[-1]
+    if last.name == "test" or last.name.endswith("validation"):
+        wrong = (last.predicted != last.labels) & (last.labels >= 0)
+        found += _extreme(parts, len(parts) - 1, "mistake", wrong.numpy(), sign=-1)
+    unlabeled = next((n for n, part in enumerate(parts) if not part.has_labels), None)
+    if unlabeled is not None:
+        everyone = np.ones(len(parts[unlabeled].rows), dtype=bool)
+        found += _extreme(parts, unlabeled, "doubtful", everyone, sign=1)
+    for each in suspects[:_MOST_SHOWN]:
+        found.append(_Shown(0, each.position, "suspect", each.suggested, each.share))
     return found
+
+
+def _extreme(
+    parts: Sequence[PartOutputs], number: int, kind: str, members: Array, sign: int
+) -> list[_Shown]:
+    """The members with the smallest confidence times ``sign``."""
+    part = parts[number]
+    confidence = part.assignments.amax(dim=1).numpy()
+    rows = np.flatnonzero(members)
+    order = rows[np.argsort(sign * confidence[rows], kind="stable")][:_MOST_SHOWN]
+    predicted = part.predicted.numpy()
+    return [_Shown(number, int(i), kind, int(predicted[i]), float(confidence[i])) for i in order]
+
+
+def _numbers(parts: Sequence[PartOutputs], shown: _Shown) -> tuple[int, int, int, int]:
+    """Label, predicted class, part and row."""
+    part = parts[shown.part]
+    label, row = int(part.labels[shown.position]), int(part.rows[shown.position])
+    return label, shown.predicted, shown.part, row
 
 
 def _images(inputs: Sequence[Tensor]) -> Array:

@@ -14,7 +14,7 @@ import torch
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.clustering.functional import dirichlet_prior
 from supercm_pl.report import read_run
-from supercm_pl.report.evaluate import _prior_minimum
+from supercm_pl.report.evaluate import _prior_minimum, evaluation
 from supercm_pl.report.evaluation import KINDS
 from supercm_pl.report.loading import load_run
 from supercm_pl.report.outputs import PartOutputs
@@ -143,5 +143,8 @@ def test_wrong_labels_are_suspect(tmp_path):
     with (tmp_path / "suspects.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {"file": "labeled/0.png", "label": "b", "suggested": "a", "share": "1.00"}
+    record = evaluation(parts, found, {}, ClusteringHead(5, 3), ["a", "b", "c"], 1, 0)
+    shown = record.mistaken[record.kinds == KINDS.index("suspect")]
+    assert shown[:, :2].tolist() == [[each.label, each.suggested] for each in found]
     assert suspect_labels(made_up(60, 0)[0], 3) == []
     assert suspect_labels(made_up(3, 1)[0], 3) == []  # one label of a class: nothing to compare

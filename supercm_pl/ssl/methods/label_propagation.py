@@ -72,7 +72,7 @@ class LabelPropagation(Method):
 
     @property
     def cm_factor(self) -> float:
-        """How far classes are clusters: the square of the trust in the graph."""
+        """Square of the trust in the graph, which is how far classes are clusters."""
         return 1.0 if self._trust is None else self._trust**2
 
     @property
