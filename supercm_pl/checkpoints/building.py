@@ -105,7 +105,15 @@ def build_module(
         raise ValueError(f"the checkpoint's module must be a {base.__name__}, got {path}")
     with weights_follow(trusted), nullcontext() if own else _keep(hyperparameters):
         given = {name: v for name, v in known_arguments(kind, hyperparameters) if name not in own}
-        return kind(**{**_arguments(kind, given, trusted), **own})
+        try:
+            return kind(**{**_arguments(kind, given, trusted), **own})
+        except TypeError as error:
+            if "missing" not in str(error):
+                raise
+            raise TypeError(
+                f"{error}: checkpoints contain no objects, so pass these again, as in "
+                "load_from_checkpoint(path, backbone=...)"
+            ) from error
 
 
 def known_arguments(kind: Any, hyperparameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

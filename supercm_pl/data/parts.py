@@ -83,7 +83,10 @@ class Domain:
     def test(self) -> Samples:
         """The test set; an error without one."""
         if self.data.test is None:
-            raise ValueError("the source has no test data")
+            raise ValueError(
+                "the source has no test data: pass x_test and y_test to from_arrays, or test to "
+                "from_folder"
+            )
         return self._evaluated(self.data.test, "test")
 
     @property

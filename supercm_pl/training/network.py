@@ -207,8 +207,13 @@ class ClusteringNetwork(L.LightningModule):
         ``uint8`` becomes floats in ``[0, 1]``, and the data module's ``preprocess`` follows.
 
         Raises:
+            TypeError: If they are not a tensor.
             ValueError: As in :attr:`preprocess`.
         """
+        given: Any = inputs
+        if not isinstance(given, Tensor):
+            kind = type(given).__name__
+            raise TypeError(f"inputs must be a tensor, got {kind}: write torch.as_tensor(inputs)")
         inputs, preprocess = as_float(inputs), self.preprocess
         return inputs if preprocess is None else preprocess.to(inputs.device)(inputs)
 

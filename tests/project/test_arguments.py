@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,6 +104,19 @@ def test_names_and_objects_of_the_wrong_kind(options: dict[str, Any], message: s
 def test_a_backbone_by_name() -> None:
     with pytest.raises(TypeError, match=r"backbone must be an object such as .*, got 'resnet18'"):
         SSLModule("resnet18")  # type: ignore[arg-type]
+
+
+def test_arrays_for_the_model_and_objects_of_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"got ndarray: write torch.as_tensor\(inputs\)"):
+        SSLModule(NET, 3)(X.numpy())
+    trainer = quiet_trainer(max_steps=1)
+    data = SSLDataModule.from_arrays(X, Y, labels_per_class=4, val_size=3)
+    trainer.fit(SSLModule(MLP(4, (8,))), data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(TypeError, match=r"'backbone': checkpoints contain no objects, so pass"):
+        SSLModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"no test data: pass x_test and y_test to from_arrays"):
+        trainer.test(SSLModule(NET, 3), data)
 
 
 def loader(samples: Any) -> DataLoader[Any]:

@@ -280,6 +280,13 @@ def test_labels_of_pandas() -> None:
     assert SSLDataModule.from_arrays(X, missing).describe().startswith("12 labeled · 48 unlabeled")
 
 
+def test_a_table_with_other_columns() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pandas.DataFrame(X).assign(name=NAMES)
+    with pytest.raises(TypeError, match=r"its columns name do not: write x.drop\(columns=\["):
+        SSLDataModule.from_arrays(table, NAMES)
+
+
 def test_a_data_set_of_pytorch_is_a_source() -> None:
     data = SSLDataModule(DATASET, labels_per_class=2)  # type: ignore[arg-type]
     assert data.describe().startswith("6 labeled · 48 unlabeled")
