@@ -181,7 +181,8 @@ def test_bytes_become_floats_on_the_device():
     assert x.max() <= 1
 
 
-def test_from_folder(tmp_path):
+@pytest.mark.filterwarnings("ignore:.* images of the test folder are in the labeled")
+def test_from_folder(tmp_path):  # whose images are equal
     for part, names in (("labeled", "ab"), ("test", "ab"), ("unlabeled", "u")):
         paint(tmp_path / part, *(f"{name}/{i}.png" for name in names for i in range(4)))
     folders = [tmp_path / part for part in ("labeled", "unlabeled", "test")]
