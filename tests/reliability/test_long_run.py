@@ -1,7 +1,7 @@
 """Long training keeps memory, open files, processes and threads where they were.
 
 pytest tests/reliability/test_long_run.py            # 1,000 steps
-pytest tests/reliability/test_long_run.py -m slow    # 50,000 steps
+pytest tests/reliability/test_long_run.py -m slow    # 50,000 steps, and 5,000 with every method
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.checkpoints.files import AtomicCheckpointIO
 from supercm_pl.data.transforms.augment import GaussianNoise
 from supercm_pl.ssl.methods import MeanTeacher
+from tests.support.methods import SSL_METHODS, UDA_METHODS
+from tests.support.runs import data, module
 from tests.support.trainers import quiet_trainer
 
 PROCESS = Path("/proc/self")
@@ -158,6 +160,28 @@ def check(folder: Path, steps: int, workers: int, allowed: float) -> None:
     assert after.threads <= before.threads
 
 
+def check_method(folder: Path, name: str, steps: int, allowed: float) -> None:
+    """Train with a method, with all its state, and without what other tests look at."""
+    torch.set_num_threads(1)
+    watch = Watch(steps)
+    gc.freeze()
+    trainer = quiet_trainer(
+        max_steps=steps,
+        limit_val_batches=0,
+        logger=CSVLogger(folder),
+        callbacks=[watch, NonFiniteLoss()],
+        log_every_n_steps=20,
+        enable_checkpointing=False,
+    )
+    trainer.fit(module(name), data(name, steps_per_epoch=STEPS_PER_EPOCH))
+    assert trainer.global_step == steps
+    late = list(watch.seen.values())[len(watch.seen) // 3 :]
+    print(f"{name}: {steps:,} steps, {watch.growth():.1f} bytes a step, {late[-1]}")
+    assert watch.growth() < allowed
+    for field in ("files", "threads", "children"):
+        assert len({getattr(held, field) for held in late}) == 1
+
+
 def check_leak(folder: Path) -> None:
     assert run(folder, 300, 0, Leak()).growth() > 4000
 
@@ -185,9 +209,17 @@ def test_a_long_run_holds_no_more_at_its_end(workers: int, tmp_path: Path) -> No
     in_a_process_of_its_own("check", tmp_path, 50_000, workers, 100)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SSL_METHODS, *UDA_METHODS])
+def test_a_long_run_with_a_method_holds_no_more_at_its_end(name: str, tmp_path: Path) -> None:
+    in_a_process_of_its_own("method", tmp_path, name, 5_000, 500)
+
+
 if __name__ == "__main__":
     call, folder, *limits = sys.argv[1:]
     if call == "leak":
         check_leak(Path(folder))
+    elif call == "method":
+        check_method(Path(folder), limits[0], int(limits[1]), float(limits[2]))
     else:
         check(Path(folder), int(limits[0]), int(limits[1]), float(limits[2]))
