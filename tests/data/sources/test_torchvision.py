@@ -1,6 +1,7 @@
 """Sources over torchvision's data sets, on small stand-ins written in the real file formats."""
 
 import hashlib
+import shutil
 import sys
 import tarfile
 import threading
@@ -250,6 +251,26 @@ def test_an_archive_is_downloaded_and_what_is_damaged_is_replaced(server, tmp_pa
     archive.unlink()  # the copy that is there already serves
     source.prepare()
     assert same(source.load().train, truth["train"])
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_an_archive_of_a_stranger_is_not_unpacked(local, server, tmp_path, monkeypatch):
+    archive, _ = offer_archive(server, monkeypatch)
+    with tarfile.open(archive, "w:gz") as tar:  # with another checksum than the published one
+        tar.add(__file__, "../evil.txt")
+    (tmp_path / "data").mkdir()
+    if local:
+        shutil.copy(archive, tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match="CIFAR10 can't be downloaded"):
+        CIFAR10(tmp_path / "data").prepare()
+    assert not [*tmp_path.rglob("evil.txt")]
+
+
+def test_a_small_file_does_not_unpack_into_a_large_one(tmp_path, monkeypatch):
+    write_idx(tmp_path, packed=True)
+    monkeypatch.setattr("supercm_pl.data.sources.downloads._MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="is damaged"):
+        MNIST(tmp_path, download=False).load()
 
 
 def test_single_files_are_downloaded_and_what_is_damaged_is_replaced(server, tmp_path, monkeypatch):
