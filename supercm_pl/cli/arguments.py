@@ -44,7 +44,7 @@ def config_files(words: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(file for path in given_files(words) for file in layers(path)))
 
 
-def with_shipped_configs(words: Sequence[str]) -> list[str]:
+def with_shipped_configs(words: Sequence[str], silent: bool = False) -> list[str]:
     """The arguments, with a missing ``configs/...`` replaced by the package's own file.
 
     With this, the commands of the documentation work from any folder.
@@ -54,7 +54,8 @@ def with_shipped_configs(words: Sequence[str]) -> list[str]:
         shipped = None if path.exists() else shipped_file(path)
         if shipped is not None:
             found[str(path)] = str(shipped)
-            print(f"supercm: using {path} from the package: {shipped}", file=sys.stderr)
+            if not (silent or "--quiet" in words):
+                print(f"supercm: using {path} from the package: {shipped}", file=sys.stderr)
     pairs = [word.rpartition("=") for word in words]
     return [start + joined + found.get(path, path) for start, joined, path in pairs]
 

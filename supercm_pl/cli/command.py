@@ -25,14 +25,16 @@ from supercm_pl.checkpoints.building import build_module, hyperparameters_of, kn
 from supercm_pl.checkpoints.data_state import DATA_OPTIONS
 from supercm_pl.checkpoints.files import OwnFilesOnly, read_checkpoint, use_atomic_checkpoints
 from supercm_pl.checkpoints.trust import named_in, trusted_names
-from supercm_pl.cli.arguments import config_files, without_option
-from supercm_pl.cli.config_files import check_keys
+from supercm_pl.checks import check_size
+from supercm_pl.cli.arguments import without_option
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
+from supercm_pl.cli.cpu_load import CPULoad
 from supercm_pl.cli.errors.suggestions import nearest_file
 from supercm_pl.cli.final_report import write_final_report
 from supercm_pl.cli.parser import SuperCMArgumentParser
 from supercm_pl.cli.resume import Difference, differences, is_typed
 from supercm_pl.cli.save_run import SaveRun
+from supercm_pl.cli.threads import Threads
 from supercm_pl.training.module import SuperCMModule
 
 # Values of `--ckpt_path` that Lightning accepts besides a path.
@@ -47,10 +49,12 @@ class SuperCMCLI(LightningCLI):
     Args:
         started: Start of the command by ``time.monotonic()``, for the closing table; ``None``
             means now.
+        load: Load of the CPUs since then; ``None`` measures it from now on.
     """
 
-    def __init__(self, started: float | None = None) -> None:
+    def __init__(self, started: float | None = None, load: CPULoad | None = None) -> None:
         self.started = time.monotonic() if started is None else started
+        self.load = load or CPULoad()
         _silence_tips()
         options = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
@@ -77,6 +81,8 @@ class SuperCMCLI(LightningCLI):
         quiet = "Print only warnings, errors and the closing table."
         add("--quiet", action="store_true", help=quiet)
         add("--no_report", action="store_true", help="Whether fit leaves out its report.")
+        threads = "CPU threads of PyTorch; null uses those that help a step and are free."
+        add("--threads", type=int | None, default=None, help=threads)
         trust = "Comma-separated packages whose classes a checkpoint may name."
         add("--trust", type=str, default="", help=trust)
         parser.link_arguments(
@@ -95,10 +101,12 @@ class SuperCMCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments and check that a required checkpoint exists."""
-        check_keys(config_files(sys.argv[1:]))
         super().parse_arguments(parser, args)
         self.subcommand = self.config["subcommand"]
-        _set_verbosity(quiet=self._get(self.config, "quiet"))
+        set_verbosity(quiet=self._get(self.config, "quiet"))
+        threads = self._get(self.config, "threads")
+        if threads is not None:
+            check_size("threads", threads)
         path = self._get(self.config, "ckpt_path")
         named = path in _CHECKPOINT_NAMES
         # If Lightning finds no checkpoint by such a name, it continues with random weights.
@@ -197,6 +205,8 @@ class SuperCMCLI(LightningCLI):
         self.trainer_defaults = {"callbacks": callbacks}
         built = super().instantiate_trainer(**kwargs)
         use_atomic_checkpoints(built)
+        # First: another callback may train in `setup`.
+        built.callbacks.insert(0, Threads(self.load, self.config[self.subcommand]))  # type: ignore[attr-defined]
         return built
 
     def predict(self, **kwargs: Any) -> None:
@@ -305,7 +315,8 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _set_verbosity(quiet: bool) -> None:
+def set_verbosity(quiet: bool) -> None:
+    """Let Lightning print only warnings, or information as well."""
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING if quiet else logging.INFO)
 
@@ -315,6 +326,7 @@ def _silence_tips() -> None:
     unwanted = (
         "Tip:",
         "TPU available: False",
+        "GPU available: False",
         "already configured with model summary",
         "Restoring states from the checkpoint",  # the closing table names it
         "Loaded model weights from the checkpoint",

@@ -57,9 +57,16 @@ def without_base(text: str) -> str:
 
 def shipped_file(path: Path) -> Path | None:
     """The package's own file for ``configs/...``, or ``None``."""
-    # A wheel has the folder inside the package, a clone beside it.
-    home = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent
-    return home / path if path.parts[:1] == ("configs",) and (home / path).is_file() else None
+    if path.parts[:1] != ("configs",):
+        return None
+    file = shipped_folder("configs").joinpath(*path.parts[1:])
+    return file if file.is_file() else None
+
+
+def shipped_folder(name: str) -> Path:
+    """The package's own folder ``name``: a wheel has it inside the package, a clone beside it."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 def name_loggers(loggers: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ``supercm`` command. Help and version do not import PyTorch."""
+"""The ``supercm`` command. Help, version and most usage errors do not import PyTorch."""
 
 from __future__ import annotations
 
@@ -9,35 +9,13 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TextIO
 
 from supercm_pl._version import __version__
+from supercm_pl.cli.cpu_load import CPULoad
+from supercm_pl.cli.help import COMMANDS, LIGHTNING, OVERVIEW, help_of
 
-_HELP = """\
-supercm: semi-supervised learning and domain adaptation with SuperCM, in PyTorch Lightning
-
-  supercm fit --config FILE                        train, then test the last weights
-  supercm validate --config FILE --ckpt_path CKPT  compute the metrics of the validation data
-  supercm test --config FILE --ckpt_path CKPT      compute the metrics of the test data
-  supercm predict --config FILE --ckpt_path CKPT   write classes and probabilities to --output
-  supercm predict CKPT FOLDER                      the same for images, without a configuration
-  supercm report RUN_DIR [RUN_DIR ...]             write an HTML report on one or more runs
-  supercm suggest RUN_DIR --number 20              choose unlabeled images to label next
-  supercm export CKPT --format torch|onnx          write a model that runs without this package
-
-  --config A --config B          B overrides A
-  --model.cm_weight 0.2          set any argument of the model, data or trainer
-  --optimizer SGD --optimizer.lr 0.1
-  --add_labels FILE              labels of further images, from a CSV file with file and label
-  --no_report                    do not end fit with a report
-  --quiet                        print only warnings, errors and the closing table
-  --print_config                 print the complete configuration and exit
-  fit --ckpt_path CKPT           resume a run
-  fit --help, fit --model.help supercm_pl.SSLModule    list every option, or those of a class
-
-A usage error prints one line on standard error and exits with status 2. SUPERCM_DEBUG=1 shows
-the traceback.
-"""
-_COMMANDS = ("fit", "validate", "test", "predict", "export", "report", "suggest")
 # `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
 _ADDED_LABELS = re.compile(r"^--add_labels(?=$|=)")
 _SHORT_FORM = re.compile(r"^--(?=(optimizer|lr_scheduler)($|[.=]))")
@@ -72,63 +50,73 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With status 2 and one line on standard error for a usage error, or status 130
             if the user interrupts the command.
     """
-    started = time.monotonic()  # includes the imports
+    started, load = time.monotonic(), CPULoad()  # includes the imports
     given = sys.argv[1:] if args is None else args
     words = [_ADDED_LABELS.sub("--data.source.labels", word) for word in given]
     words = [_SHORT_FORM.sub("--model.", word) for word in words]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP, end="")
+        print(OVERVIEW, end="")
     elif words[0] == "--version":
         print(f"supercm {__version__}")
-    elif words[0] not in _COMMANDS:
+    elif words[0] not in COMMANDS:
         _stop(_unknown_command(words[0]))
     else:
         try:
             with _without_noise():
-                _run(words, started)
+                _run(words, started, load)
         except KeyboardInterrupt:
             sys.exit(130)
 
 
-def _run(words: list[str], started: float) -> None:
+def _run(words: list[str], started: float, load: CPULoad) -> None:
     command, *arguments = words
-    if command == "export":
-        from supercm_pl.cli.commands.export import export
-
-        export(arguments)
-    elif command == "report":
-        from supercm_pl.cli.commands.report import report
-
-        report(arguments)
-    elif command == "suggest":
-        from supercm_pl.cli.commands.suggest import suggest
-
-        suggest(arguments)
-    elif command == "predict" and arguments and not arguments[0].startswith("-"):
-        from supercm_pl.cli.commands.predict import predict
-
-        predict(arguments)
+    is_help = arguments in (["--help"], ["-h"])
+    from_checkpoint = is_help or not (arguments or ["-"])[0].startswith("-")
+    if command not in LIGHTNING or (command == "predict" and from_checkpoint):
+        module = import_module(f"supercm_pl.cli.commands.{command}")
+        getattr(module, command)(arguments)
+    elif is_help:
+        print(help_of(command), end="")
     else:
-        _run_lightning(words, started)
+        if arguments in (["--help", "all"], ["-h", "all"]):
+            words = [command, "--help"]
+        _run_lightning(words, started, load)
 
 
-def _run_lightning(words: list[str], started: float) -> None:
+def _run_lightning(words: list[str], started: float, load: CPULoad) -> None:
     from supercm_pl.cli.arguments import with_shipped_configs
-    from supercm_pl.cli.command import SuperCMCLI
+    from supercm_pl.cli.errors.early import early_mistake
+
+    try:
+        words = with_shipped_configs(words)
+        mistake = "" if "--help" in words else early_mistake(words)
+    except (OSError, ValueError) as error:  # a configuration, or its base, that can't be read
+        mistake = " ".join(str(error).split())
+    if mistake:
+        _stop(mistake)
+    # These imports take seconds.
+    from supercm_pl.cli import from_folder
+    from supercm_pl.cli.command import SuperCMCLI, set_verbosity
     from supercm_pl.cli.errors.classify import is_users_mistake
     from supercm_pl.cli.errors.messages import plain_line
 
+    # Lightning's further processes read `sys.argv`.
     given = sys.argv
     try:
-        words = with_shipped_configs(words)
-        sys.argv = [sys.argv[0], *words]  # which Lightning's further processes read
-        SuperCMCLI(started)
+        if from_folder.is_given(words):
+            words, lines = from_folder.with_options(words)
+            words = with_shipped_configs(words, silent=True)
+            if "--quiet" not in words:
+                print("\n".join(lines), file=sys.stderr)
+        sys.argv = [given[0], *words]
+        SuperCMCLI(started, load)
     except Exception as error:
         if os.environ.get("SUPERCM_DEBUG") or not is_users_mistake(error):
             raise
         _stop(plain_line(error, words))
     finally:
         sys.argv = given
+        set_verbosity(quiet=False)
 
 
 @contextmanager
@@ -136,16 +124,29 @@ def _without_noise() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
+        warnings.showwarning = _show_warning  # restored at the end of the context
         yield
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning without the place in the source that raised it."""
+    print(f"supercm: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
 
 
 def _unknown_command(word: str) -> str:
     import difflib
 
-    listed = ", ".join(_COMMANDS)
+    listed = ", ".join(COMMANDS)
     if word.startswith("-"):
         return f"the first argument must be a command ({listed}), got {word}"
-    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"the commands are {listed}"
     return f"unknown command {word}; {hint}"
 

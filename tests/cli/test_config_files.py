@@ -52,7 +52,7 @@ def test_a_base_of_the_package_is_found_from_anywhere() -> None:
 def test_a_mistake_in_a_base_is_found_there() -> None:
     write("typo.yaml", f"{SMALL}\ntrainr: 1")
     write("mine.yaml", "base: typo.yaml")
-    assert "unknown key trainr (typo.yaml, line 27)" in supercm("fit", "--config", "mine.yaml").err
+    assert "unknown key trainr (typo.yaml, line 28)" in supercm("fit", "--config", "mine.yaml").err
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,10 @@ def test_keys_merged_from_an_anchor_are_not_duplicates() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--model.cm_wieght 0", "unknown key model.cm_wieght; did you mean model.cm_weight?"),
+        (
+            "--model.cm_wieght 0",
+            "unknown option --model.cm_wieght; did you mean --model.cm_",
+        ),
         ("--trainer.max_step 3", "unknown option --trainer.max_step; did you mean --trainer.max"),
         ("--cm_weight=1", "unknown option --cm_weight; did you mean --model.cm_weight?"),
         ("--max_steps 1", "unknown option --max_steps; did you mean --trainer.max_steps?"),
@@ -244,7 +247,7 @@ def test_a_missing_argument_is_named(folder: Path) -> None:
     text = "model: {class_path: supercm_pl.SSLModule}\ndata: {class_path: supercm_pl.SSLDataModule}"
     (folder / "change.yaml").write_text(text)
     assert error_line("fit", "--config", "change.yaml").startswith("model.backbone is missing")
-    assert re.match("(data|model).* missing: .*--config", error_line("fit"))
+    assert re.match("(data|model).* missing: .*--config", error_line("fit", "--quiet"))
 
 
 def test_a_class_whose_module_lacks_a_package_is_not_called_missing(
@@ -318,7 +321,7 @@ def test_the_traceback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
         main(["fit", "--config", "small.yaml", "--model.cm_weight", "-1"])
 
 
-COMMANDS = "fit, validate, test, predict, export, report, suggest"
+COMMANDS = "fit, validate, test, predict, export, report, suggest, new, completion"
 
 
 @pytest.mark.parametrize(

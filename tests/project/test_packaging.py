@@ -51,7 +51,7 @@ def installed(dist: Path) -> Path:
     return dist / "installed"
 
 
-def test_the_wheel_holds_the_package_its_types_and_its_configurations(dist: Path) -> None:
+def test_the_wheel_holds_the_package_its_types_configurations_and_template(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -59,8 +59,13 @@ def test_the_wheel_holds_the_package_its_types_and_its_configurations(dist: Path
     configs = {
         f"supercm_pl/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("configs/**/*.yaml")
     }
+    template = {
+        f"supercm_pl/{path.relative_to(ROOT).as_posix()}"
+        for path in ROOT.glob("examples/my_method/**/*")
+        if path.suffix in (".md", ".py", ".toml", ".yaml") and "runs" not in path.parts
+    }
     info = {name for name in names if ".dist-info/" in name}
-    assert names - info == sources | configs | {"supercm_pl/py.typed"}
+    assert names - info == sources | configs | template | {"supercm_pl/py.typed"}
     assert any(name.endswith("licenses/LICENSE") for name in info)
 
 

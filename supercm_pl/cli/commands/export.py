@@ -24,13 +24,13 @@ def export(args: Sequence[str]) -> None:
     Raises:
         SystemExit: With status 2 and one line on standard error for a usage error.
     """
-    parser = _parser()
-    options = parser.parse_args(args)
+    own = parser()
+    options = own.parse_args(args)
     # These imports take seconds: only after the arguments are parsed.
     from supercm_pl.export import export_onnx, export_torch, load_classifier
 
     output = options.output or options.checkpoint.with_suffix(_SUFFIXES[options.format])
-    with parser.reporting_errors(options.checkpoint):
+    with own.reporting_errors(options.checkpoint):
         classifier = load_classifier(
             options.checkpoint,
             options.config,
@@ -56,7 +56,8 @@ def export(args: Sequence[str]) -> None:
         print(f"largest difference from the checkpoint's model: {difference:.1g}")
 
 
-def _parser() -> OneLineParser:
+def parser() -> OneLineParser:
+    """The parser of the arguments."""
     parser = OneLineParser(
         "export", "Write the model of a checkpoint to a file that runs without this package."
     )

@@ -19,12 +19,17 @@ def predict(args: Sequence[str]) -> None:
     Raises:
         SystemExit: With status 2 and one line on standard error for a usage error.
     """
-    parser = OneLineParser("predict", "Write classes and probabilities of images to a CSV file.")
+    parser = OneLineParser(
+        "predict",
+        "Write classes and probabilities of images to a CSV file.",
+        "The test data of a configuration: supercm predict --config FILE --ckpt_path CKPT, with "
+        "the options of supercm predict --help all.",
+    )
     parser.add_checkpoint()
     add = parser.add_argument
-    add(
+    parser.add_path(
         "inputs",
-        type=Path,
+        "file or folder",
         metavar="INPUTS",
         help="a folder of images, flat or nested; an image; or an array (N, ...) in a .npy file",
     )

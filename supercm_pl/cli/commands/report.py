@@ -7,10 +7,24 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from supercm_pl.cli.commands.one_line_parser import OneLineParser
-from supercm_pl.report.page import render_report
-from supercm_pl.report.runs import Run, read_run
+
+if TYPE_CHECKING:
+    from supercm_pl.report.runs import Run
+
+
+def parser() -> OneLineParser:
+    """The parser of the arguments."""
+    parser = OneLineParser("report", "Write a self-contained HTML report on one or more runs.")
+    add = parser.add_argument
+    help_of_runs = "a logger's folder, such as runs/ssl_digits/version_0"
+    parser.add_path("runs", "run", nargs="+", metavar="RUN_DIR", help=help_of_runs)
+    add("--output", type=Path, default=Path("report.html"), help="(default: %(default)s)")
+    add("--no_baselines", action="store_true", help="do not fit simple classifiers")
+    parser.add_trust()
+    return parser
 
 
 def report(args: Sequence[str]) -> None:
@@ -22,25 +36,19 @@ def report(args: Sequence[str]) -> None:
     Raises:
         SystemExit: With status 2 and one line on standard error for a usage error.
     """
-    parser = OneLineParser("report", "Write a self-contained HTML report on one or more runs.")
-    add = parser.add_argument
-    help_of_runs = "a logger's folder, such as runs/ssl_digits/version_0"
-    add("runs", nargs="+", type=Path, metavar="RUN_DIR", help=help_of_runs)
-    add("--output", type=Path, default=Path("report.html"), help="(default: %(default)s)")
-    add("--no_baselines", action="store_true", help="do not fit simple classifiers")
-    parser.add_trust()
-    options = parser.parse_args(args)
+    own = parser()
+    options = own.parse_args(args)
     try:
         runs = [_evaluated(folder, options) for folder in options.runs]
         write_page(runs, options.output)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "plotly":
             raise
-        parser.error("the report requires Plotly: pip install 'supercm-pl[report]'")
+        own.error("the report requires Plotly: pip install 'supercm-pl[report]'")
     except ValueError as error:
-        parser.error(str(error))
+        own.error(str(error))
     except OSError as error:
-        parser.error(f"{error.strerror}: {error.filename or options.output}")
+        own.error(f"{error.strerror}: {error.filename or options.output}")
     size = options.output.stat().st_size / 1e6
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     print(f"wrote {options.output}: {count}, {size:.1f} MB")
@@ -48,6 +56,8 @@ def report(args: Sequence[str]) -> None:
 
 def write_page(runs: Sequence[Run], output: Path) -> None:
     """Write the page of runs to a file; its folder is created if needed."""
+    from supercm_pl.report.page import render_report
+
     page = render_report(runs)
     output.parent.mkdir(parents=True, exist_ok=True)
     # File names may contain bytes that are not valid text.
@@ -56,13 +66,14 @@ def write_page(runs: Sequence[Run], output: Path) -> None:
 
 def _evaluated(folder: Path, options: Namespace) -> Run:
     """Read a run, and evaluate its last checkpoint unless this has been done."""
+    # These imports take seconds: only after the arguments are parsed.
+    from supercm_pl.report.evaluate import save_evaluation
+    from supercm_pl.report.loading import load_run
+    from supercm_pl.report.runs import read_run
+
     run = read_run(folder)
     if run.final is not None:
         return run
-    # These imports take seconds.
-    from supercm_pl.report.evaluate import save_evaluation
-    from supercm_pl.report.loading import load_run
-
     try:
         found = load_run(folder, options.trust)
         print(f"evaluating {folder}", file=sys.stderr)

@@ -19,10 +19,22 @@ def suggest(args: Sequence[str]) -> None:
     Raises:
         SystemExit: With status 2 and one line on standard error for a usage error.
     """
+    own = parser()
+    options = own.parse_args(args)
+    if options.number < 1:
+        own.error(f"--number must be 1 or more, got {options.number}")
+    with own.reporting_errors(options.run):
+        count = _write(options)
+    page = options.output.with_suffix(".html")
+    print(f"wrote {page} and {options.output}: {count} images to label")
+    print(f"fill in the column label, then add to your fit command: --add_labels {options.output}")
+
+
+def parser() -> OneLineParser:
+    """The parser of the arguments."""
     parser = OneLineParser("suggest", "Choose unlabeled images to label next.")
-    parser.add_argument(
-        "run", type=Path, metavar="RUN", help="a run's folder, such as runs/ssl_digits/version_0"
-    )
+    help_of_run = "a run's folder, such as runs/ssl_digits/version_0"
+    parser.add_path("run", "run", metavar="RUN", help=help_of_run)
     add = parser.add_argument
     add("--folder", type=Path, help="choose among these images (default: the run's unlabeled ones)")
     add("--number", type=int, default=20, help="(default: %(default)s)")
@@ -34,14 +46,7 @@ def suggest(args: Sequence[str]) -> None:
     )
     add("--output", type=Path, default=Path("suggestions.csv"), help="(default: %(default)s)")
     parser.add_trust()
-    options = parser.parse_args(args)
-    if options.number < 1:
-        parser.error(f"--number must be 1 or more, got {options.number}")
-    with parser.reporting_errors(options.run):
-        count = _write(options)
-    page = options.output.with_suffix(".html")
-    print(f"wrote {page} and {options.output}: {count} images to label")
-    print(f"fill in the column label, then add to your fit command: --add_labels {options.output}")
+    return parser
 
 
 def _write(options: Namespace) -> int:

@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import yaml
-from lightning.pytorch import Trainer
 
-from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.cli.arguments import config_files, option_value, position_of_key
 from supercm_pl.cli.errors.classify import is_about_checkpoint, origin_of, without_worker_traceback
 from supercm_pl.cli.errors.suggestions import (
@@ -21,17 +19,9 @@ from supercm_pl.cli.errors.suggestions import (
     nearest_file,
     object_at,
 )
+from supercm_pl.cli.option_names import TOP_LEVEL, all_options
 from supercm_pl.names import did_you_mean
 
-_GROUPS = (
-    ("trainer", Trainer),
-    *(("model", SSLModule), ("model", UDAModule)),
-    *(("data", SSLDataModule), ("data", UDADataModule)),
-)
-_TOP_LEVEL = (
-    *("config", "seed_everything", "trainer", "model", "data", "output", "test_after_fit"),
-    *("ckpt_path", "weights_only", "verbose", "optimizer", "lr_scheduler", "trust"),
-)
 _UNKNOWN = re.compile(r"(?:option|key) '([^']+)'(?: is not (?:accepted|expected)|$)", re.I)
 _MISSING = re.compile(r"(?i)are required: (.+)|(?:key|option) ['\"](\S+)['\"] is required")
 _NO_FILE = re.compile(r"(?i)(?:not exist|not a file|not readable|not accessible): '?([^'\n]+)'?")
@@ -100,7 +90,7 @@ class _ParserMessage:
 
     def explanation(self) -> str:
         line = self._syntax() or self._unknown() or self._missing() or self._file()
-        return line or self._class() or self._type() or self._option()
+        return line or self._class() or self._type()
 
     def _search(self, pattern: re.Pattern[str]) -> list[tuple[_Item, re.Match[str]]]:
         return [(item, match) for item in self.items if (match := pattern.search(item.line))]
@@ -139,8 +129,8 @@ class _ParserMessage:
             hint = did_you_mean(first, {**known, "init_args": f"{item.key}.init_args"})
             hint = hint or f"; {owner.__name__} takes {', '.join(known) or 'no arguments'}"
         else:
-            name = name if first in _TOP_LEVEL else first
-            hint = did_you_mean(name, _options())
+            name = name if first in TOP_LEVEL else first
+            hint = did_you_mean(name, all_options())
         key = f"{item.key}.{name}" if item.key else name
         return f"unknown key {key}{position_of_key(first if owner else name, self.words)}{hint}"
 
@@ -213,20 +203,6 @@ class _ParserMessage:
         nested = re.match(r"NestedArg\(key='[^']*', val='?(.*?)'?\)$", value)
         return nested[1] if nested else value
 
-    def _option(self) -> str:
-        match = re.search(r"argument (-\S+): expected (?:one|at least one) argument", self.text)
-        if match:
-            return f"{match[1]} requires a value"
-        match = re.search(r"unrecognized arguments: (\S+)", self.text, re.I)
-        if match is None:
-            return ""
-        word = match[1].partition("=")[0]
-        if not word.startswith("-"):
-            config = f"; did you mean --config {word}?" if word.endswith((".yaml", ".yml")) else ""
-            return f"unexpected argument {word}{config}"
-        names = {f"--{name}": f"--{full}" for name, full in _options().items()}
-        return f"unknown option {word}{did_you_mean(word, names)}"
-
 
 def _deepest(found: list[tuple[_Item, re.Match[str]]]) -> tuple[_Item, re.Match[str]]:
     return max(found, key=lambda pair: pair[0].depth)
@@ -262,10 +238,3 @@ def _checkpoint(text: str, path: str) -> str:
             "loading it could run arbitrary code"
         )
     return f"{path} can't be loaded: it is damaged, or not a checkpoint"
-
-
-def _options() -> dict[str, str]:
-    """Every option by its full name, and by its last part, which users often write by itself."""
-    full = [f"{group}.{name}" for group, each in _GROUPS for name in argument_names(each)]
-    short = {name.rpartition(".")[2]: name for name in reversed(full)}
-    return {**short, **{name: name for name in (*full, *_TOP_LEVEL)}}

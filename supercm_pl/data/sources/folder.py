@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import IdentifiedSamples, Samples
+from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.image_folders import (
     all_images,
@@ -31,7 +32,7 @@ from supercm_pl.data.sources.image_reading import (
     damaged_files,
     warn_of_damaged,
 )
-from supercm_pl.data.sources.labels_csv import added_labels
+from supercm_pl.data.sources.labels_csv import added_labels, labeled_files
 
 PathLike = str | Path
 
@@ -48,11 +49,13 @@ class FolderSource(ImageSource):
     ``damaged`` are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
-        labeled: Folder with one subfolder of images per class.
-        unlabeled: Folder of images, flat or nested.
+        labeled: Folder with one subfolder of images per class, or a CSV file like ``labels``.
+        unlabeled: Folder of images, flat or nested. If it is ``labeled`` itself, the images beside
+            the class folders; with a CSV file, the images of the folder that have no label.
         test: Folder like ``labeled``, for the test.
         val: Folder like ``labeled``, for validation; ``None`` lets the data module hold out some of
             ``labeled``.
+        classes: Names of the subfolders of ``labeled`` to use, in their order; ``None``: all.
         labels: CSV files with the columns ``file`` and ``label``. They add labels, such as those
             that ``supercm suggest`` asked for, and replace labels of files in ``labeled``.
         duplicates: What to do about equal files in two of the folders. ``"warn"``: warn if they
@@ -72,6 +75,7 @@ class FolderSource(ImageSource):
         val: PathLike | None = None,
         image_size: int = 32,
         grayscale: bool = False,
+        classes: Sequence[str] | None = None,
         damaged: Damaged = "skip",
         duplicates: Literal["warn", "error", "allow"] = "warn",
         labels: PathLike | list[PathLike] | None = None,
@@ -83,18 +87,23 @@ class FolderSource(ImageSource):
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
         self.val = None if val is None else Path(val)
+        self.classes = None if classes is None else checked_classes(classes)
         self.duplicates = check_choice("duplicates", duplicates, ("warn", "error", "allow"))
 
     def load(self) -> SourceData:
         """List the files; an image is read when its sample is used."""
         classes = self.class_names()
-        parts = {"labeled": self._files(*labeled_images(self.labeled, "labeled", classes))}
+        tested = {
+            name: self._files(*labeled_images(folder, name, classes))
+            for name, folder in (("test", self.test), ("val", self.val))
+            if folder is not None
+        }
+        parts = {"labeled": self._files(*self._labeled_images(classes))}
         if self.unlabeled is not None:
-            parts["unlabeled"] = self._files(all_images(self.unlabeled, "unlabeled"))
+            used = {path for part in (*parts.values(), *tested.values()) for path in part.paths}
+            parts["unlabeled"] = self._files(self._unlabeled_images(self.unlabeled, used))
         self._add_labels(parts, classes)
-        for name, folder in (("test", self.test), ("val", self.val)):
-            if folder is not None:
-                parts[name] = self._files(*labeled_images(folder, name, classes))
+        parts |= tested
         check_separate({name: images.paths for name, images in parts.items()})
         if self.unlabeled is not None:
             warn_of_test_images(self.unlabeled, "unlabeled", parts["unlabeled"].paths)
@@ -106,8 +115,26 @@ class FolderSource(ImageSource):
         return SourceData(parts.pop("labeled"), classes, **parts)
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of the subfolders of ``labeled``, sorted."""
+        """``classes``, or the names of the subfolders of ``labeled`` or labels of its file."""
+        if self.classes is not None:
+            return self.classes
+        if self.labeled.is_file():
+            return tuple(sorted(set(labeled_files(self.labeled).values())))
         return tuple(class_folders(self.labeled, "labeled"))
+
+    def _labeled_images(self, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
+        if not self.labeled.is_file():
+            return labeled_images(self.labeled, "labeled", classes, only=self.classes)
+        labels = {p: name for p, name in labeled_files(self.labeled).items() if name in classes}
+        return list(labels), [classes.index(name) for name in labels.values()]
+
+    def _unlabeled_images(self, folder: Path, used: set[Path]) -> list[Path]:
+        images = all_images(folder, "unlabeled")
+        if self.labeled.is_file():
+            return [path for path in images if path not in used]
+        if folder == self.labeled:
+            return [path for path in images if path.parent == folder]
+        return images
 
     def _add_labels(self, parts: dict[str, ImageFiles], classes: Sequence[str]) -> None:
         """Move files with a label in a CSV file to the labeled part."""
@@ -199,7 +226,8 @@ class UnlabeledFolder(ImageSource):
 
     Args:
         folder: The images; names of subfolders are ignored.
-        test: Folder with one subfolder of images per class, for the test.
+        test: Folder with one subfolder of images per class, for the test. If it is ``folder``
+            itself, all images are trained on, without their labels, and tested.
 
     Raises:
         ValueError: From :meth:`load`, if a folder is missing or has no images.
@@ -219,7 +247,10 @@ class UnlabeledFolder(ImageSource):
 
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
-        parts = {"target": self._files(all_images(self.folder, "target"))}
+        paths = all_images(self.folder, "target")
+        if self.test not in (None, self.folder):  # a folder below, or anywhere else
+            paths = [path for path in paths if self.test not in path.parents]
+        parts = {"target": self._files(paths)}
         classes: tuple[str, ...] = ()
         if self.test is not None:
             classes = tuple(class_folders(self.test, "test"))

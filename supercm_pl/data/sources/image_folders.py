@@ -69,9 +69,16 @@ def warn_of_test_images(folder: Path, name: str, paths: Sequence[Path]) -> None:
         )
 
 
-def labeled_images(folder: Path, name: str, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """Images in the class subfolders of the ``name`` folder, and their numbers in ``classes``."""
+def labeled_images(
+    folder: Path, name: str, classes: Sequence[str], only: Sequence[str] | None = None
+) -> tuple[list[Path], list[int]]:
+    """Images in the class subfolders of the ``name`` folder, and their numbers in ``classes``.
+
+    ``only`` names the subfolders to use; ``None`` uses all.
+    """
     folders = class_folders(folder, name)
+    if only is not None:
+        folders = {each: folders.get(each, [folder / each]) for each in only}
     unknown = sorted(set(folders) - set(classes))
     if unknown:
         raise ValueError(
@@ -143,19 +150,24 @@ def check_separate(parts: Mapping[str, Sequence[Path]]) -> None:
                 )
 
 
-def other_files(folders: Sequence[Path]) -> str:
-    """How many files of folders are left out as no images, and their suffixes; for messages."""
-    suffixes = Counter(
-        path.suffix.lower() or path.name
-        for folder in folders
-        for _, _, names in os.walk(folder)
-        for path in map(Path, names)
-        if path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+def other_files(paths: Sequence[Path]) -> str:
+    """How many files below folders are no images, and their suffixes; for messages.
+
+    A path of a file among ``paths`` is not counted.
+    """
+    found = {
+        Path(folder, name)
+        for top in paths
+        for folder, _, names in os.walk(top)
+        for name in names
+        if not name.startswith(".") and not name.lower().endswith(IMAGE_SUFFIXES)
+    }
+    used = sorted(found.difference(paths))
+    suffixes = Counter(path.suffix.lower() or path.name for path in used)
     if not suffixes:
         return ""
     kinds = first_three([suffix for suffix, _ in suffixes.most_common()])
-    return f"{suffixes.total():,} files left out ({kinds})"
+    return f"{len(used):,} {'file' if len(used) == 1 else 'files'} left out ({kinds})"
 
 
 def class_folders(folder: Path, name: str) -> dict[str, list[Path]]:

@@ -165,7 +165,7 @@ def _read(path: Path, size: tuple[int, int], grayscale: bool) -> Tensor:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe or a device may never end
             raise OSError("it is not a regular file")
-        with Image.open(path, formats=_formats()) as file:
+        with Image.open(path, formats=image_formats()) as file:
             # Lets JPEG decode at a fraction of a large photo's size.
             file.draft("L" if grayscale else "RGB", (width, height))
             image = ImageOps.exif_transpose(file)
@@ -183,6 +183,7 @@ def converted(image: Image.Image, size: tuple[int, int] | None, grayscale: bool)
 
 
 @cache
-def _formats() -> list[str]:
+def image_formats() -> list[str]:
+    """Pillow's names of the formats to open; a suffix does not prove a format."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]  # AVIF depends on how it was built

@@ -11,14 +11,14 @@ from pathlib import Path
 from supercm_pl.data.sources.image_folders import composed
 
 _FILE = ("file", "filename", "path", "image", "id")
-_LABEL = ("label", "class")
+_LABEL = ("label", "class", "category")
 
 
 def read_labels_csv(path: Path) -> list[tuple[str, str]]:
     """Files and labels of a CSV file, as written; rows with an empty label are left out.
 
     The columns are those named ``file`` and ``label``, among others; without such names in the
-    first line, the first two columns. Commas or semicolons separate them.
+    first line, the first two columns. Commas, semicolons or tabs separate them.
 
     Raises:
         ValueError: If the file can't be read, or a row has no second column.
@@ -29,7 +29,7 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
         raise ValueError(f"can't read the labels {path}: {error}") from error
     lines = text.splitlines()
     head = lines[0] if lines else ""
-    rows = list(csv.reader(lines, delimiter=";" if head.count(";") > head.count(",") else ","))
+    rows = list(csv.reader(lines, delimiter=max(",;\t", key=head.count)))
     names = [cell.strip().lower() for cell in rows[0]] if rows else []
     file = next((names.index(name) for name in _FILE if name in names), None)
     label = next((names.index(name) for name in _LABEL if name in names), None)
@@ -46,6 +46,25 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
         if row[label].strip():
             found.append((name, composed(row[label].strip().removeprefix("'"))))
     return found
+
+
+def labeled_files(path: Path) -> dict[Path, str]:
+    """Class name of each image that a CSV file labels; relative paths start from its folder.
+
+    Raises:
+        ValueError: If an image is missing, or there are fewer than two classes.
+    """
+    labels = {path.parent / name: label for name, label in read_labels_csv(path)}
+    missing = next((file for file in labels if not file.is_file()), None)
+    if missing is not None:
+        raise ValueError(f"{path}: there is no file {missing}")
+    classes = sorted(set(labels.values()))
+    if len(classes) < 2:
+        raise ValueError(
+            f"{path} must label images of two classes or more in lines file,label, found "
+            f"{', '.join(classes) or 'no label'}"
+        )
+    return labels
 
 
 def added_labels(

@@ -254,7 +254,7 @@ def test_folders_of_predict_are_checked_too(tmp_path, caplog):
     with pytest.warns(RuntimeWarning, match=r"1 image is damaged \(.*0.png\): left out"):
         found = images_to_predict(tmp_path, (3, 8, 8))
     assert found.ids == ["1.png", "2.jp2"]
-    assert "1 files left out (.heic)" in caplog.text
+    assert "1 file left out (.heic)" in caplog.text
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "0.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"no image of the folder .*none can be read: .*0.png"):
