@@ -327,6 +327,7 @@ def _silence_tips() -> None:
         "Tip:",
         "TPU available: False",
         "GPU available: False",
+        "`weights_only` was not set",
         "already configured with model summary",
         "Restoring states from the checkpoint",  # the closing table names it
         "Loaded model weights from the checkpoint",
