@@ -28,7 +28,7 @@ from sklearn.semi_supervised import LabelSpreading
 from benchmarks.command import run
 from benchmarks.field.data import CHOOSING, FINAL, Images, load
 from benchmarks.results import Results
-from supercm_pl.ssl.components.label_graph import LabelGraph
+from supercm_pl.graphs.label_graph import LabelGraph
 
 RESULTS = Path("benchmarks/results/field.csv")
 KEYS = ("data", "labels_per_class", "arm", "seed")

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from supercm_pl.ssl.components.image_descriptors import describe, views_of
-from supercm_pl.ssl.components.label_graph import LabelGraph
+from supercm_pl.graphs.image_descriptors import describe, views_of
+from supercm_pl.graphs.label_graph import LabelGraph
 from supercm_pl.training.batch_norm import evaluation_mode
 
 _SURE = 0.6  # trust in the graph from which the network's own confidence counts, too

@@ -31,7 +31,7 @@ from supercm_pl.estimator._validation import (
     validate_data,
 )
 from supercm_pl.estimator.fitting import Network, Walk, build_network, train
-from supercm_pl.ssl.components.label_graph import LabelGraph
+from supercm_pl.graphs.label_graph import LabelGraph
 
 __all__ = ["SuperCMClassifier"]
 

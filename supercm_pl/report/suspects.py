@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from supercm_pl.graphs.label_graph import LabelGraph
 from supercm_pl.report.baselines import as_vectors, logistic_regression
 from supercm_pl.report.outputs import PartOutputs
 from supercm_pl.report.snapshot import Array
 from supercm_pl.spreadsheet import write_rows
-from supercm_pl.ssl.components.label_graph import LabelGraph
 
 _FOLDS = 5
 _FEWEST = 3  # labels of a class: with fewer, hiding one hides the class

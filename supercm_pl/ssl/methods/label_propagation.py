@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supercm_pl.checks import check_at_least, check_interval
-from supercm_pl.ssl.components.image_descriptors import describe, views_of
-from supercm_pl.ssl.components.label_graph import LabelGraph
+from supercm_pl.graphs.image_descriptors import describe, views_of
+from supercm_pl.graphs.label_graph import LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
 
 _SURE = 0.8  # trust in a graph that the network has not learned for

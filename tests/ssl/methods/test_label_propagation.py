@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from supercm_pl.ssl.components.image_descriptors import describe, views_of
-from supercm_pl.ssl.components.label_graph import LabelGraph
+from supercm_pl.graphs.image_descriptors import describe, views_of
+from supercm_pl.graphs.label_graph import LabelGraph
 from supercm_pl.ssl.methods import LabelPropagation
 from supercm_pl.training.step import TrainingFeatures
 from tests.support.runs import data, digits_module, fit

@@ -1,0 +1,1 @@
+"""Graphs of samples, and labels that spread over them."""
