@@ -13,7 +13,7 @@ from torch import Tensor
 
 from supercm_pl.graphs.image_descriptors import describe, views_of
 from supercm_pl.graphs.label_graph import LabelGraph
-from supercm_pl.training.batch_norm import evaluation_mode
+from supercm_pl.training.modes import evaluation_mode
 
 _SURE = 0.6  # trust in the graph from which the network's own confidence counts, too
 

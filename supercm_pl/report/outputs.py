@@ -1,4 +1,4 @@
-"""PartOutputs of a trained model on samples of every part of its data."""
+"""Outputs of a trained model on samples of every part of its data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from supercm_pl.data.datasets import Indices, JoinedData, Samples
 from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.resized import ReshapedData
 from supercm_pl.report.thumbnails import reduced
+from supercm_pl.training.modes import evaluation_mode
 from supercm_pl.training.network import ClusteringNetwork
 
 
@@ -74,7 +75,7 @@ def outputs_of_parts(
     most: int = 2_000,
     seconds: float | None = None,
 ) -> list[PartOutputs]:
-    """PartOutputs on samples of every part that has a length.
+    """Outputs on samples of every part that has a length.
 
     Args:
         module: The model; its mode and device do not change.
@@ -95,24 +96,21 @@ def outputs(
     most: int | None = None,
     seconds: float | None = None,
 ) -> PartOutputs:
-    """PartOutputs on samples of one part, as :func:`outputs_of_parts` does."""
+    """Outputs on samples of one part, as :func:`outputs_of_parts` does."""
     order = np.random.default_rng(0).permutation(len(samples))[:most]
     targets = None if samples.targets is None else samples.targets.numpy()[order]
     drawn = Samples(samples.dataset, samples.rows[order], targets)
     columns: list[tuple[Tensor, ...]] = []
-    started, training = time.monotonic(), module.training
-    module.eval()
-    for batch in data.evaluation_loader(drawn):
-        inputs, *labels = (batch,) if isinstance(batch, Tensor) else batch
-        prepared = data.on_after_batch_transfer(inputs.to(module.device))
-        found = module.forward_outputs(prepared)
-        known = labels[0] if labels else torch.full((len(inputs),), -1)
-        columns.append(
-            (reduced(inputs), found.features.float().cpu(), found.assignments.float().cpu(), known)
-        )
-        if seconds is not None and time.monotonic() - started > seconds:
-            break
-    module.train(training)
+    started = time.monotonic()
+    with evaluation_mode(module):
+        for batch in data.evaluation_loader(drawn):
+            inputs, *labels = (batch,) if isinstance(batch, Tensor) else batch
+            found = module.forward_outputs(data.on_after_batch_transfer(inputs.to(module.device)))
+            known = labels[0] if labels else torch.full((len(inputs),), -1)
+            floats = (found.features.float().cpu(), found.assignments.float().cpu())
+            columns.append((reduced(inputs), *floats, known))
+            if seconds is not None and time.monotonic() - started > seconds:
+                break
     read = [torch.cat(column) for column in zip(*columns, strict=True)]
     by_row = np.argsort(order[: len(read[0])])
     rows = order[by_row]

@@ -11,9 +11,9 @@ from typing_extensions import Unpack
 from supercm_pl.checks import check_choice
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import ParsedBatch, check_joinable
-from supercm_pl.training.batch_norm import BatchNormPolicy, fixed_statistics
 from supercm_pl.training.method import Method, check_joint_batch_norm
 from supercm_pl.training.metrics import EvaluationMetrics
+from supercm_pl.training.modes import BatchNormPolicy, fixed_statistics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
 from supercm_pl.training.step import Outputs

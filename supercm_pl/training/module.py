@@ -37,8 +37,8 @@ from supercm_pl.training.batch import (
     needed_views,
     unpack_labeled,
 )
-from supercm_pl.training.batch_norm import evaluation_mode
 from supercm_pl.training.method import Method, MethodLoss, as_methods
+from supercm_pl.training.modes import evaluation_mode
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
 from supercm_pl.training.pitfalls import check_precision, warn_of_late_average
@@ -135,6 +135,7 @@ class SuperCMModule(ClusteringNetwork):
         self._time_share = math.nan
         self._adjusts_schedule = False
         self._follows_run = False
+        self._trained_with: list[str] | None = None
         self.step_values: dict[str, Tensor] = {}
         if num_classes is not None:
             self.build_head(num_classes)
@@ -154,6 +155,16 @@ class SuperCMModule(ClusteringNetwork):
             part.to(self.device, self.dtype)  # type: ignore[arg-type]
         with hyperparameters_given({**self.hparams, "num_classes": num_classes}):
             self.save_hyperparameters()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the names of the methods, which are objects and so left out."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["methods"] = [method.name for method in self.methods]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the names of the methods, to compare them if training goes on."""
+        super().on_load_checkpoint(checkpoint)
+        self._trained_with = checkpoint.get("methods")
 
     @property
     def progress(self) -> float:
@@ -221,6 +232,13 @@ class SuperCMModule(ClusteringNetwork):
             ValueError: If a ramp, a method or the learning rate depends on the progress of a run
                 without a limit of steps, epochs or time.
         """
+        own = [method.name for method in self.methods]
+        if self._trained_with not in (None, own):
+            rank_zero_warn(
+                f"the checkpoint was trained with the methods {self._trained_with}, and this run "
+                f"has {own}: checkpoints do not contain methods, pass them to load_from_checkpoint",
+                category=RuntimeWarning,
+            )
         self._time_share = progress_by_time(self.trainer)
         users = [method.name for method in self.methods if method.needs_progress]
         users += ["cm_ramp"] if self.cm_ramp is not None else []
@@ -334,7 +352,7 @@ class SuperCMModule(ClusteringNetwork):
                 for batch in contract.training_batches(part, self.device):
                     inputs, *rest = (batch,) if isinstance(batch, Tensor) else batch
                     outputs.append(self.forward_outputs(inputs).features.cpu())
-                    described.append([part.cpu() for part in describe(inputs)])
+                    described.append([value.cpu() for value in describe(inputs)])
                     if part == self.labeled_part:
                         labels.append(rest[0].cpu())
                 found[part] = torch.cat(outputs)

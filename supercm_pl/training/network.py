@@ -22,8 +22,8 @@ from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.data.datasets import as_float
 from supercm_pl.options import check_options, hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
-from supercm_pl.training.batch_norm import fixed_statistics
 from supercm_pl.training.metrics import EvaluationMetrics
+from supercm_pl.training.modes import fixed_statistics
 from supercm_pl.training.step import Outputs
 
 _COMPILED = "_orig_mod."  # in the names of a module that torch.compile has wrapped

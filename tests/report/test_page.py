@@ -252,7 +252,7 @@ def test_the_command_names_what_is_wrong(tmp_path, capsys):
         assert err.count("\n") == 1
         return err
 
-    assert "there is no folder" in complaint(tmp_path / "nowhere")
+    assert "there is no run" in complaint(tmp_path / "nowhere")
     (tmp_path / "version_0").mkdir()
     assert "use one of its folders version_0" in complaint(tmp_path)
     assert "RUN_DIR" in complaint()

@@ -91,7 +91,7 @@ def test_in_bfloat16_with_accumulated_gradients(task, method, cm_weight):
     own = f"train/{built.name}"
     assert own in values
     logged = {k.removeprefix(f"{own}_") for k in values if k.startswith(f"{own}_")}
-    assert logged == LOGGED.get(method.__name__, set())
+    assert logged == LOGGED.get(method.__name__, set()), "list what it logs in LOGGED"
 
 
 @pytest.mark.parametrize(("task", "method"), CASES)

@@ -15,7 +15,7 @@ from lightning.pytorch.tuner import Tuner
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
-from supercm_pl.ssl.methods import MeanTeacher
+from supercm_pl.ssl.methods import MeanTeacher, PseudoLabel
 from supercm_pl.training.optim import WarmupCosineLR
 from tests.support.trainers import quiet_trainer
 
@@ -71,6 +71,15 @@ def test_alpha_as_an_array(alpha: Any, tmp_path: Path) -> None:
     path = saved(SSLModule(MLP(4, (8,)), alpha=alpha), tmp_path / "a.ckpt")
     loaded = SSLModule.load_from_checkpoint(path, backbone=MLP(4, (8,)))
     assert loaded.hparams["alpha"] == loaded.head.alpha.tolist() == [1.0, 2.0, 1.5]
+
+
+def test_training_on_without_the_methods_of_the_checkpoint_is_reported(tmp_path: Path) -> None:
+    path = saved(SSLModule(MLP(4, (8,)), 3, PseudoLabel()), tmp_path / "a.ckpt")
+    lost = SSLModule.load_from_checkpoint(path, backbone=MLP(4, (8,)))
+    with pytest.warns(RuntimeWarning, match=r"trained with the methods \['pseudo_label'\]"):
+        quiet_trainer(max_steps=3).fit(lost, data())
+    kept = SSLModule.load_from_checkpoint(path, backbone=MLP(4, (8,)), methods=PseudoLabel())
+    quiet_trainer(max_steps=3).fit(kept, data())
 
 
 @pytest.mark.parametrize("saved_compiled", [True, False])

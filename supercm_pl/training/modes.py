@@ -1,4 +1,4 @@
-"""Batch-norm statistics of labeled and unlabeled samples."""
+"""Modes of a network for a while: evaluation, and batch norm with fixed statistics."""
 
 from __future__ import annotations
 
