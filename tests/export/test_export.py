@@ -296,7 +296,7 @@ def run_alone(block: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["none.ckpt"], "No such file"),
+        (["none.ckpt"], "there is no checkpoint none.ckpt"),
         (["CKPT", "--output", "model.bin"], "must end in .pt2"),
         (["CKPT", "--classes", "a,b"], "10 classes"),
         (["CKPT", "--input_shape", "0,8"], "input_shape must be at least 1, got 0"),

@@ -106,7 +106,7 @@ def test_the_installed_command_trains_by_a_configuration_of_its_own(
     command = installed / "bin" / "supercm"
     version = run(command, "--version", folder=tmp_path, **paths).stdout
     assert version == f"supercm {supercm_pl.__version__}\n"
-    words = ["fit", "--config", "configs/ssl/digits.yaml", "--trainer.max_steps", "2", "--quiet"]
+    words = ["fit", "--config", "configs/ssl/digits.yaml", "--trainer.max_steps", "2"]
     done = run(command, *words, folder=tmp_path, **paths)
     assert str(installed / "supercm_pl" / "configs" / "ssl" / "digits.yaml") in done.stderr
     assert (tmp_path / "runs/ssl_digits/version_0/checkpoints/last.ckpt").is_file()

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def small_files() -> Iterator[Callable[..., None]]:
-    """Call it, and the system itself ends every file at 100 kB, or at the size given."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size=100_000: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def small_files() -> Callable[..., AbstractContextManager[None]]:
+    """In its context, the system itself ends every file at 100 kB, or at the size given.
+
+    It is left before the test ends, because pytest may write to a file itself.
+    """
+
+    @contextmanager
+    def limited(size: int = 100_000) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,10 +65,11 @@ def test_a_full_disk(command: str, small_disk: Path) -> None:
 @pytest.mark.parametrize(
     "room", [2_000, 5_000, 9_000]
 )  # of the configuration, the split, the metrics
-def test_a_disk_that_fills_up_while_logging(room: int, small_files: Callable[..., None]) -> None:
+def test_a_disk_that_fills_up_while_logging(room: int, small_files: Any) -> None:
     words = (*FIT, "--trainer.max_steps", "300", "--trainer.enable_checkpointing", "false")
-    small_files(room)
-    assert "File too large" in stopped(*words, "--trainer.callbacks", "null")
+    with small_files(room):
+        message = stopped(*words, "--trainer.callbacks", "null")
+    assert "File too large" in message
     assert not [*Path().rglob("*.partial")]
 
 

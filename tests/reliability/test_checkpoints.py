@@ -122,8 +122,10 @@ def test_a_write_that_the_system_refuses_leaves_the_checkpoint_before(
 ) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
-    small_files()
-    with pytest.raises(OSError, match="the previous one is unchanged") as caught:
+    with (
+        small_files(),
+        pytest.raises(OSError, match="the previous one is unchanged") as caught,
+    ):
         AtomicCheckpointIO().save_checkpoint(BIG, path)
     assert caught.value.errno == errno.EFBIG
     assert caught.value.filename == str(path)
@@ -136,8 +138,8 @@ def test_the_command_says_in_one_line_that_it_can_not_save(folder: Path, small_f
     assert supercm(*wide, "--trainer.max_steps", "6").status == 0
     (last,) = folder.glob("runs/small/*/checkpoints/last.ckpt")
     before = last.read_bytes()
-    small_files()
-    outcome = supercm(*wide, "--ckpt_path", str(last))
+    with small_files():
+        outcome = supercm(*wide, "--ckpt_path", str(last))
     assert outcome.status == 2
     assert re.fullmatch(r"supercm: error: .*: can't write the checkpoint.*ckpt'\n", outcome.err)
     assert last.read_bytes() == before
