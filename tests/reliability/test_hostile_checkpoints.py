@@ -24,6 +24,7 @@ from supercm_pl.export import load_classifier
 from supercm_pl.report.loading import load_run
 from tests.support.command import supercm
 from tests.support.fuzz_checkpoints import CONFIG, fuzz
+from tests.support.images import paint
 
 BOTH = ("--config", "small.yaml", "--ckpt_path", "x.ckpt")
 DATA = yaml.safe_load(CONFIG)["data"]["init_args"]
@@ -64,6 +65,7 @@ def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     Path("bare.yaml").write_text(BARE)
     Path("stranger.py").write_text(STRANGER)
     shutil.copy(trained, "x.ckpt")
+    paint(tmp_path / "images", "1.png")
     yield tmp_path
     sys.modules.pop("stranger", None)
 

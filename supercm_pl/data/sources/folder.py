@@ -226,8 +226,9 @@ class UnlabeledFolder(ImageSource):
 
     Args:
         folder: The images; names of subfolders are ignored.
-        test: Folder with one subfolder of images per class, for the test. If it is ``folder``
-            itself, all images are trained on, without their labels, and tested.
+        test: Folder with one subfolder of images per class, for the test. Test images below
+            ``folder`` are not trained on, unless all are there: then all are trained on, without
+            their labels, and tested.
 
     Raises:
         ValueError: From :meth:`load`, if a folder is missing or has no images.
@@ -249,7 +250,7 @@ class UnlabeledFolder(ImageSource):
         """List the files; without ``test``, the classes are unknown: an empty tuple."""
         paths = all_images(self.folder, "target")
         if self.test not in (None, self.folder):  # a folder below, or anywhere else
-            paths = [path for path in paths if self.test not in path.parents]
+            paths = [path for path in paths if self.test not in path.parents] or paths
         parts = {"target": self._files(paths)}
         classes: tuple[str, ...] = ()
         if self.test is not None:
