@@ -342,8 +342,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             return {**batch, "inputs": self._evaluated(batch["inputs"])}
         if isinstance(batch, Tensor):
             return self._evaluated(batch)
-        inputs, *others = batch
-        return (self._evaluated(inputs), *others)
+        return (self._evaluated(batch[0]), *batch[1:])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the digest of the split, and preprocessing, classes and shape for later use."""

@@ -158,6 +158,11 @@ class IdentifiedSamples(Dataset[Any]):
         return {"inputs": inputs, "ids": [self.ids[i] for i in indices]}
 
 
+def as_tuple(batch: Any) -> tuple[Tensor, ...]:
+    """Return a batch ``x`` or ``(x, y)`` as a tuple, which starts with the inputs."""
+    return (batch,) if isinstance(batch, Tensor) else tuple(batch)
+
+
 def as_is(batch: Any) -> Any:
     """The ``collate_fn`` for data sets whose ``__getitems__`` returns a whole batch."""
     return batch

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from supercm_pl.data.datasets import Samples, as_float
+from supercm_pl.data.datasets import Samples, as_float, as_tuple
 from supercm_pl.data.transforms.augment import Function
 from supercm_pl.data.views import kind_of, make_view
 from supercm_pl.seeding import isolated_rng
@@ -45,8 +45,7 @@ def inspect_parts(
         positions = np.unique(np.linspace(0, len(samples) - 1, _SAMPLES).astype(np.int64))
         with isolated_rng() as reseed:  # random transforms of a data set
             reseed(0)
-            batch = samples.fetch(positions)
-        inputs = batch if isinstance(batch, Tensor) else batch[0]
+            inputs, *_ = as_tuple(samples.fetch(positions))
         if inputs.ndim == 4:
             _check_scale(name, inputs)
         inputs = as_float(inputs)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from supercm_pl.data.datamodule import SuperCMDataModule
-from supercm_pl.data.datasets import Indices, JoinedData, Samples
+from supercm_pl.data.datasets import Indices, JoinedData, Samples, as_tuple
 from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.resized import ReshapedData
 from supercm_pl.report.thumbnails import reduced
@@ -104,9 +104,9 @@ def outputs(
     started = time.monotonic()
     with evaluation_mode(module):
         for batch in data.evaluation_loader(drawn):
-            inputs, *labels = (batch,) if isinstance(batch, Tensor) else batch
+            inputs, *rest = as_tuple(batch)
             found = module.forward_outputs(data.on_after_batch_transfer(inputs.to(module.device)))
-            known = labels[0] if labels else torch.full((len(inputs),), -1)
+            known = rest[0] if rest else torch.full((len(inputs),), -1)
             floats = (found.features.float().cpu(), found.assignments.float().cpu())
             columns.append((reduced(inputs), *floats, known))
             if seconds is not None and time.monotonic() - started > seconds:

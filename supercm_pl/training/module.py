@@ -11,10 +11,8 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from typing_extensions import Unpack
 
 from supercm_pl._lightning import (
@@ -26,7 +24,7 @@ from supercm_pl._lightning import (
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
 from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
 from supercm_pl.data.contract import Contract
-from supercm_pl.data.datasets import Indices
+from supercm_pl.data.datasets import Indices, as_tuple
 from supercm_pl.data.labels import checked_classes, held_labels, numbered_classes
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
@@ -40,8 +38,19 @@ from supercm_pl.training.batch import (
 from supercm_pl.training.method import Method, MethodLoss, as_methods
 from supercm_pl.training.modes import evaluation_mode
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
-from supercm_pl.training.optim import LRSchedulerCallable, OptimizerCallable, build_optimizer
-from supercm_pl.training.pitfalls import check_precision, warn_of_late_average
+from supercm_pl.training.optim import (
+    LRSchedulerCallable,
+    OptimizerCallable,
+    build_optimizer,
+    schedule_settings,
+)
+from supercm_pl.training.pitfalls import (
+    check_precision,
+    warn_of_late_average,
+    warn_of_missing_classes,
+    warn_of_non_finite_loss,
+    warn_of_other_methods,
+)
 from supercm_pl.training.progress import number_of_steps, progress_by_steps, progress_by_time
 from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.randomness import StepRandomness
@@ -232,14 +241,14 @@ class SuperCMModule(ClusteringNetwork):
             ValueError: If a ramp, a method or the learning rate depends on the progress of a run
                 without a limit of steps, epochs or time.
         """
-        own = [method.name for method in self.methods]
-        if self._trained_with not in (None, own):
-            rank_zero_warn(
-                f"the checkpoint was trained with the methods {self._trained_with}, and this run "
-                f"has {own}: checkpoints do not contain methods, pass them to load_from_checkpoint",
-                category=RuntimeWarning,
-            )
+        warn_of_other_methods(self._trained_with, [method.name for method in self.methods])
         self._time_share = progress_by_time(self.trainer)
+        total = number_of_steps(self.trainer)
+        timed = not math.isnan(self._time_share)
+        self._adjusts_schedule = self._follows_run and (timed or total == math.inf)
+        if self._follows_run and total < math.inf:
+            # Only now: a checkpoint has restored the length of the run that wrote it.
+            self.trainer.lr_scheduler_configs[0].scheduler.total_steps = int(total)  # type: ignore[union-attr]
         users = [method.name for method in self.methods if method.needs_progress]
         users += ["cm_ramp"] if self.cm_ramp is not None else []
         users += ["lr_scheduler"] if self._adjusts_schedule else []
@@ -250,20 +259,9 @@ class SuperCMModule(ClusteringNetwork):
             )
         check_precision(self.trainer.optimizers)
         warn_of_late_average(self.trainer)
-        total = number_of_steps(self.trainer)
-        if self._follows_run and total < math.inf:
-            # A checkpoint has restored the length of the run that wrote it.
-            self.trainer.lr_scheduler_configs[0].scheduler.total_steps = int(total)  # type: ignore[union-attr]
-        # Labels of loaders without a data module, where they are at hand.
-        known = Contract.of(self.trainer).num_classes
-        labels = None if known else self._labels_at_hand(self.trainer.train_dataloader)
-        found = self.num_classes if labels is None else len(set(labels.tolist()))
-        if found != self.num_classes:
-            rank_zero_warn(
-                f"num_classes is {self.num_classes}, but the labeled data has samples of only "
-                f"{found} classes: classes without samples distort the CM loss",
-                category=RuntimeWarning,
-            )
+        if Contract.of(self.trainer).num_classes is None:
+            labels = self._labels_at_hand(self.trainer.train_dataloader)
+            warn_of_missing_classes(labels, self.num_classes)
 
     def _labels_at_hand(self, loaders: Any) -> Indices | None:
         labeled = loaders.get(self.labeled_part) if isinstance(loaders, Mapping) else None
@@ -281,12 +279,8 @@ class SuperCMModule(ClusteringNetwork):
     def on_train_end(self) -> None:
         """Warn if the run has ended without a finite loss; one synchronization with the device."""
         loss = self.step_values.get("loss")
-        if loss is not None and not bool(loss.isfinite()):
-            rank_zero_warn(
-                f"the loss of the last step is {float(loss)}, and the weights are of no use: "
-                "supercm_pl.callbacks.NonFiniteLoss stops a run at the first such step",
-                category=RuntimeWarning,
-            )
+        if loss is not None:
+            warn_of_non_finite_loss(float(loss))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Restore the generators."""
@@ -345,22 +339,20 @@ class SuperCMModule(ClusteringNetwork):
                 have no number.
         """
         contract = Contract.of(self.trainer)
-        found, labels, described = {}, [], []
+        features: dict[str, list[Tensor]] = {self.labeled_part: [], self.unlabeled_part: []}
+        labels, described = [], []
         with evaluation_mode(self):
-            for part in (self.labeled_part, self.unlabeled_part):
-                outputs = []
+            for part, found in features.items():
                 for batch in contract.training_batches(part, self.device):
-                    inputs, *rest = (batch,) if isinstance(batch, Tensor) else batch
-                    outputs.append(self.forward_outputs(inputs).features.cpu())
+                    inputs, *known = as_tuple(batch)
+                    found.append(self.forward_outputs(inputs).features.cpu())
                     described.append([value.cpu() for value in describe(inputs)])
-                    if part == self.labeled_part:
-                        labels.append(rest[0].cpu())
-                found[part] = torch.cat(outputs)
+                    labels += [each.cpu() for each in known]
         return TrainingFeatures(
-            found[self.labeled_part],
-            torch.cat(labels),
-            found[self.unlabeled_part],
-            tuple(map(torch.cat, zip(*described, strict=True))),
+            labeled=torch.cat(features[self.labeled_part]),
+            labels=torch.cat(labels),
+            unlabeled=torch.cat(features[self.unlabeled_part]),
+            described=tuple(map(torch.cat, zip(*described, strict=True))),
         )
 
     def update_centroids(self, step: Step) -> None:
@@ -492,27 +484,6 @@ class SuperCMModule(ClusteringNetwork):
         )
         if self._lr_scheduler is None:
             return optimizer
-        scheduler = self._lr_scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            monitor = getattr(scheduler, "monitor", None)  # of the class of the same name in
-            if monitor is None:  # lightning.pytorch.cli
-                raise ValueError(
-                    "lr_scheduler must name the metric that it monitors: use "
-                    "lightning.pytorch.cli.ReduceLROnPlateau with monitor, such as val/acc"
-                )
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": scheduler, "interval": "epoch", "monitor": monitor},
-            }
-        if getattr(scheduler, "total_steps", 0) is None:
-            total = number_of_steps(self.trainer)
-            self._follows_run = True
-            self._adjusts_schedule = total == math.inf or not math.isnan(
-                progress_by_time(self.trainer)
-            )
-            if total < math.inf:
-                scheduler.total_steps = int(total)  # type: ignore[attr-defined]
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        schedule = self._lr_scheduler(optimizer)
+        self._follows_run = getattr(schedule, "total_steps", 0) is None
+        return {"optimizer": optimizer, "lr_scheduler": schedule_settings(schedule)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from supercm_pl.checks import check_at_least, check_interval, check_not_negative
+
+if TYPE_CHECKING:  # the estimator imports this file, and must not need Lightning
+    from lightning.pytorch.utilities.types import LRSchedulerConfigType
 
 # Defined here, not imported from `lightning.pytorch.cli`, which needs jsonargparse.
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
@@ -57,6 +60,23 @@ def _build(make: OptimizerCallable, lr: float | None, parameters: Iterable[Any])
         group |= {name: v.item() for name, v in group.items() if isinstance(v, np.generic)}
         group["lr"] = group["lr"] if lr is None else lr
     return optimizer
+
+
+def schedule_settings(schedule: LRScheduler | ReduceLROnPlateau) -> LRSchedulerConfigType:
+    """Return Lightning's settings of a schedule: stepped in every step, a plateau's by epochs.
+
+    Raises:
+        ValueError: If a plateau's schedule does not name the metric that it monitors.
+    """
+    if not isinstance(schedule, ReduceLROnPlateau):
+        return {"scheduler": schedule, "interval": "step"}
+    monitor = getattr(schedule, "monitor", None)  # of Lightning's subclass
+    if monitor is None:
+        raise ValueError(
+            "lr_scheduler must name the metric that it monitors: use "
+            "lightning.pytorch.cli.ReduceLROnPlateau with monitor, such as val/acc"
+        )
+    return {"scheduler": schedule, "interval": "epoch", "monitor": monitor}
 
 
 class WarmupCosineLR(LRScheduler):

@@ -1,7 +1,8 @@
-"""Settings of a trainer with which a run would silently go wrong."""
+"""Settings with which a run would silently go wrong."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
+
+from supercm_pl.data.datasets import Indices
 
 
 def check_precision(optimizers: Sequence[Optimizer]) -> None:
@@ -39,11 +42,42 @@ def warn_of_late_average(trainer: Any) -> None:
             late = [getattr(callback, f"update_starting_at_{unit}", None) for unit in _UNITS]
             told = [f"{unit} {n}" for unit, n in zip(_UNITS, late, strict=True) if n and n > 0]
             if told:
-                rank_zero_warn(
+                _warn(
                     f"validation uses the initial weights until {' or '.join(told)}, where "
-                    f"{type(callback).__name__} begins: start it at 0, or validate later",
-                    category=RuntimeWarning,
+                    f"{type(callback).__name__} begins: start it at 0, or validate later"
                 )
+
+
+def warn_of_other_methods(before: list[str] | None, now: list[str]) -> None:
+    """Warn if a run goes on with other methods than those named in its checkpoint, if any."""
+    if before not in (None, now):
+        _warn(
+            f"the checkpoint was trained with the methods {before}, and this run has {now}: "
+            "checkpoints do not contain methods, pass them to load_from_checkpoint"
+        )
+
+
+def warn_of_missing_classes(labels: Indices | None, num_classes: int | None) -> None:
+    """Warn if known labels ``(N,)`` are not of ``num_classes`` classes."""
+    found = num_classes if labels is None else len(set(labels.tolist()))
+    if found != num_classes:
+        _warn(
+            f"num_classes is {num_classes}, but the labeled data has samples of only {found} "
+            "classes: classes without samples distort the CM loss"
+        )
+
+
+def warn_of_non_finite_loss(loss: float) -> None:
+    """Warn if a run has ended without a finite loss."""
+    if not math.isfinite(loss):
+        _warn(
+            f"the loss of the last step is {loss}, and the weights are of no use: "
+            "supercm_pl.callbacks.NonFiniteLoss stops a run at the first such step"
+        )
+
+
+def _warn(message: str) -> None:
+    rank_zero_warn(message, category=RuntimeWarning)
 
 
 _UNITS = ("step", "epoch")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from supercm_pl.checks import as_objects, check_choice
+from supercm_pl.data.datasets import as_tuple
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
     ParsedBatch,
@@ -179,7 +180,7 @@ class UDAModule(SuperCMModule):
                     outputs.features, outputs.assignments, labels, domain="source", head=self.head
                 )
             return
-        inputs, *oracle = (batch,) if isinstance(batch, Tensor) else batch
+        inputs, *oracle = as_tuple(batch)
         outputs = self.forward_outputs(self._prepared(inputs))
         for validator in self._validators():
             validator.update(outputs.features, outputs.assignments, domain="target", head=self.head)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from supercm_pl.checks import check_at_least
 from supercm_pl.data.contract import Contract
+from supercm_pl.data.datasets import as_tuple
 from supercm_pl.viz.reservoir import Reservoir, appended, first
 
 
@@ -148,7 +149,7 @@ class ValidationSampler(Callback):
         # The first pass is that of the batch; validators may run further ones.
         features, assignments = self._seen[0]
         self._seen = []
-        inputs, labels = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1:])
+        inputs, *labels = as_tuple(batch)
         known = labels[0] if labels else None
         self._parts[dataloader_idx].add(features, assignments, inputs, known)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supercm_pl.data.datasets import Indices, JoinedData, Samples, TensorData
+from supercm_pl.data.datasets import Indices, JoinedData, Samples, TensorData, as_tuple
 from supercm_pl.data.loading.steps import Part
 
 _CHUNK = 4096
@@ -20,14 +20,14 @@ class ResidentSamples:
     """A copy on a device of samples that are tensors in memory."""
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
-        row = _tuple(samples.fetch(np.zeros(1, dtype=np.int64)))
+        row = as_tuple(samples.fetch(np.zeros(1, dtype=np.int64)))
         size = len(samples)
         self.parts = tuple(
             torch.empty((size, *part.shape[1:]), dtype=part.dtype, device=device) for part in row
         )
         for start in range(0, size, _CHUNK):  # the host never holds a second copy
             rows = np.arange(start, min(start + _CHUNK, size))
-            for whole, part in zip(self.parts, _tuple(samples.fetch(rows)), strict=True):
+            for whole, part in zip(self.parts, as_tuple(samples.fetch(rows)), strict=True):
                 whole[start : start + len(rows)].copy_(part)
 
     def fetch(self, positions: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -94,7 +94,7 @@ def _fit(kept: Mapping[str, Samples], device: torch.device) -> bool:
 
 
 def _num_bytes(samples: Samples) -> int:
-    row = _tuple(samples.fetch(np.zeros(1, dtype=np.int64)))
+    row = as_tuple(samples.fetch(np.zeros(1, dtype=np.int64)))
     return len(samples) * sum(part.nbytes for part in row)
 
 
@@ -102,7 +102,3 @@ def _holds_tensors(dataset: object) -> bool:
     if isinstance(dataset, JoinedData):
         return all(_holds_tensors(part) for part in dataset.datasets)
     return isinstance(dataset, TensorData)
-
-
-def _tuple(batch: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (batch,) if isinstance(batch, Tensor) else batch

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from supercm_pl import distributed
 from supercm_pl.checks import check_size
-from supercm_pl.data.datasets import Samples, as_is
+from supercm_pl.data.datasets import Samples, as_is, as_tuple
 from supercm_pl.data.loading.steps import POSITION, Part, StepDataset, StepSampler, row_order
 from supercm_pl.data.loading.workers import serve_until_told
 
@@ -219,5 +219,4 @@ def inputs_of(parts: Mapping[str, Part]) -> Iterator[Tensor]:
             )
         size = len(part.samples)
         for rows in np.array_split(np.arange(size), -(-size // _CHUNK)):
-            batch = part.samples.fetch(rows)
-            yield batch if isinstance(batch, Tensor) else batch[0]
+            yield as_tuple(part.samples.fetch(rows))[0]
