@@ -53,9 +53,7 @@ def hyperparameters_given(
 ) -> Iterator[None]:
     """Let modules that are built inside the context save these hyperparameters.
 
-    Args:
-        values: The hyperparameters.
-        instantiator: Dotted name of what builds the module from them; ``None`` if its constructor.
+    ``instantiator`` is the dotted name of what builds them; ``None`` if their constructor does.
     """
     if instantiator is not None:
         with hparams_mixin._given_hyperparameters_context(values, instantiator):
@@ -178,8 +176,7 @@ def is_accumulating(trainer: L.Trainer) -> bool:
 def batches_done(trainer: L.Trainer) -> int:
     """Return the number of batches that the run has finished, over all epochs and restarts.
 
-    Lightning's count of processed batches: unlike that of started ones, it is right in a checkpoint
-    of an interrupted step as well.
+    Unlike Lightning's count of started ones, it is right in a checkpoint of an interrupted step.
     """
     return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
 

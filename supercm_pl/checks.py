@@ -136,11 +136,7 @@ def as_objects(name: str, given: object, kind: type[T], example: str) -> list[T]
 def check_maker(name: str, value: Any, home: Any, example: str) -> None:
     """Require None or a class or function that builds something, not the name of one.
 
-    Args:
-        name: Name of the argument.
-        value: The argument.
-        home: The module that has such classes.
-        example: The name of one of them.
+    ``home`` is the module that has such classes, and ``example`` the name of one.
     """
     if value is None or callable(value):
         return

@@ -51,13 +51,9 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
-    """Average over the samples of all ranks, in one all-reduce, with gradients.
+    """Average ``(N, M)`` over the samples of all ranks, ``(M,)``, by one all-reduce with gradients.
 
-    Args:
-        values: Shape (N, M); N may differ between ranks.
-
-    Returns:
-        Shape (M,), the same on every rank.
+    N may differ between ranks.
     """
     total = sum_over_ranks(torch.cat([values.sum(dim=0), values.new_full((1,), len(values))]))
     return total[:-1] / total[-1].clamp(min=1)
@@ -66,13 +62,8 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 def gather_over_ranks(rows: Tensor) -> Tensor:
     """Concatenate the samples of all ranks, in one all-gather, without a gradient.
 
-    Every rank must call this in the same order, with a tensor of the same shape.
-
-    Args:
-        rows: Shape (N, ...), any dtype; it does not change.
-
-    Returns:
-        Shape (W·N, ...) for W ranks, in their order, the same on every rank.
+    Every rank must call this in the same order, with the same shape (N, ...). The result (W·N, ...)
+    for W ranks, in their order, is the same on every rank.
     """
     if not is_distributed():
         return rows.detach()
@@ -83,12 +74,9 @@ def gather_over_ranks(rows: Tensor) -> Tensor:
 
 
 def gather_objects(thing: Any) -> list[Any]:
-    """Collect an object of every rank on all ranks, in their order.
+    """Collect an object that pickle can copy of every rank on all ranks, in their order.
 
     Every rank must call this in the same order. With one process, the list has the object itself.
-
-    Args:
-        thing: Anything that pickle can copy.
     """
     if not is_distributed():
         return [thing]

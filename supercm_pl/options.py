@@ -30,15 +30,12 @@ _ARGUMENT = re.compile(r"^ {4}([*\w]+):.*\n(?: {5}.*\n)*", re.MULTILINE)
 
 
 def hands_options_to(target: type) -> Callable[[_Class], _Class]:
-    """Show the ``**options`` of a class's constructor as arguments of its own.
+    """Show the ``**options`` of a class's constructor, which ``target`` receives, as its own.
 
     Type checkers and editors read names and types from the annotation, ``Unpack`` of a
     ``TypedDict``. This decorator adds the names, with the defaults of ``target``, to the
     constructor's signature and the descriptions to the class's docstring, for ``help``, Sphinx,
     jsonargparse and checkpoints. It also treats class methods with the same ``**options``.
-
-    Args:
-        target: The class whose constructor receives the options.
     """
 
     def decorate(cls: _Class) -> _Class:
@@ -94,15 +91,9 @@ def inherit_descriptions(cls: type) -> None:
 def describe_arguments(
     signature: inspect.Signature, doc: str | None, base_doc: str | None
 ) -> str | None:
-    """Complete the ``Args`` of a docstring by those of another.
+    """Complete the ``Args`` of a docstring by those of another, in the order of a signature.
 
-    Args:
-        signature: Arguments to describe, in this order.
-        doc: The docstring, whose descriptions take precedence.
-        base_doc: Docstring with the other descriptions.
-
-    Returns:
-        The docstring, or None under ``python -OO``.
+    Descriptions in ``doc`` take precedence. Under ``python -OO`` there is none.
     """
     if doc is None or base_doc is None:
         return doc

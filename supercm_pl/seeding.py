@@ -81,11 +81,8 @@ def permuted(
 def isolated_rng(device: torch.device | None = None) -> Iterator[Callable[[int], None]]:
     """Restore the global generators of ``torch``, ``numpy`` and ``random`` after the block.
 
-    Args:
-        device: An accelerator whose generator is included; the CPU's always is.
-
-    Yields:
-        A function that seeds all generators with an integer in ``[0, 2**64)``.
+    Those of the CPU, and of an accelerator if ``device`` is one. Yields a function that seeds them
+    all with an integer in ``[0, 2**64)``.
     """
     with ExitStack() as stack:
         stack.callback(random.setstate, random.getstate())

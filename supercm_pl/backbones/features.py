@@ -39,11 +39,7 @@ def feature_size(backbone: nn.Module) -> int:
 
 
 def check_fits(backbone: nn.Module, inputs: Tensor, error: RuntimeError) -> None:
-    """Explain an error of the backbone that the shape of its inputs ``(N, ...)`` causes.
-
-    Raises:
-        ValueError: If a layer requires another number of channels or values.
-    """
+    """Explain an error that the shape of inputs ``(N, ...)`` causes, by a ``ValueError``."""
     text = str(error)
     channels = re.search(r"to have (\d+) channels", text)
     values = re.search(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x", text)

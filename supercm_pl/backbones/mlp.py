@@ -18,9 +18,6 @@ class MLP(nn.Module):
         hidden_features: Layer widths; the last is the feature dimension.
         dropout: Probability of dropping a unit after each layer, in ``[0, 1)``.
 
-    Raises:
-        ValueError: If a width is below 1, there is none, or ``dropout`` is out of range.
-
     Example:
         >>> import torch
         >>> backbone = MLP(64, hidden_features=(32, 16))

@@ -25,10 +25,9 @@ LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None
 
 @contextmanager
 def weights_follow(trust: Collection[str] = ()) -> Iterator[None]:
-    """Build networks without reading or downloading weights, because a checkpoint follows.
+    """Build networks without weights, which follow from a checkpoint.
 
-    Args:
-        trust: Packages that may still use the network.
+    Only packages in ``trust`` may use the network.
     """
     token = LOADING.set(trust)
     try:
@@ -114,15 +113,10 @@ def unknown_name(name: str, known: Iterable[str], library: str) -> ValueError:
 
 
 def load_weights(model: nn.Module, path: str | PathLike[str], without: Iterable[str] = ()) -> None:
-    """Load the weights of a file into ``model``, without running code of the file.
+    """Load the weights of a file into a network, without running code of the file.
 
-    Args:
-        model: Network without its classifier.
-        path: A state dict saved by ``torch.save``, or a ``.safetensors`` file.
-        without: Modules that only the file has: the classifier.
-
-    Raises:
-        ValueError: If the file has another format, or weights of another network.
+    The file is a state dict of ``torch.save``, or ``.safetensors``. ``without`` names modules that
+    only the file has, the classifier. Other weights, or another format, are a ``ValueError``.
     """
     load_state(model, _read(Path(path)), path, without)
 
@@ -133,7 +127,7 @@ def load_state(
     path: str | PathLike[str],
     without: Iterable[str] = (),
 ) -> None:
-    """Load a state dict into ``model``, with arguments and errors as in :func:`load_weights`."""
+    """Load a state dict from a file at ``path`` as :func:`load_weights` does."""
     own = model.state_dict()
     excess = tuple(f"{name}." for name in without)
     state = {

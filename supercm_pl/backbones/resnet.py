@@ -19,9 +19,6 @@ class ResNet18(nn.Module):
         width: Channels of the first of four stages, doubled in each; the feature dimension is
             ``8 * width``.
 
-    Raises:
-        ValueError: If a number is below 1.
-
     Example:
         >>> import torch
         >>> ResNet18(width=8)(torch.zeros(2, 3, 32, 32)).shape

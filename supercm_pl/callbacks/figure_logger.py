@@ -53,7 +53,6 @@ class FigureLogger(ValidationSampler):
             about one second; UMAP's first call compiles for about 15 seconds.
 
     Raises:
-        ValueError: If an argument is out of range.
         TypeError: When training starts, if the module has no clustering head.
     """
 

@@ -47,7 +47,6 @@ class NonFiniteLoss(L.Callback):
         skipped: Steps skipped in the run so far.
 
     Raises:
-        ValueError: If an argument is out of range.
         NonFiniteLossError: In training, if a loss is non-finite.
     """
 

@@ -46,12 +46,7 @@ class PredictionWriter:
         self._write([["id", "class", "probability", *self._classes]])
 
     def write(self, ids: Iterable[Any], probabilities: Tensor) -> None:
-        """Write one row per sample.
-
-        Args:
-            ids: ``B`` names or numbers.
-            probabilities: ``(B, K)``, rows sum to 1.
-        """
+        """Write a row for each of ``B`` names or numbers with probabilities ``(B, K)``."""
         labels = probabilities.argmax(dim=1).tolist()
         rows = []
         for sample, label, row in zip(ids, labels, probabilities.tolist(), strict=True):

@@ -40,7 +40,6 @@ class ReportRecorder(ValidationSampler):
         projection: As in :func:`~supercm_pl.viz.project`; t-SNE of 500 samples takes about 1 s.
 
     Raises:
-        ValueError: If an argument is out of range.
         TypeError: When training starts, if the module has no clustering head.
     """
 

@@ -52,13 +52,8 @@ def load_module(
 ) -> Any:
     """Build the module of a checkpoint by :func:`build_module`, and load its state.
 
-    Args:
-        base: As in :func:`build_module`.
-        content: Result of :func:`~supercm_pl.checkpoints.files.read_checkpoint`.
-        strict: Require the same names in module and checkpoint; ``None``: the module's
-            ``strict_loading``.
-        trust: As in :func:`build_module`.
-        own: As in :func:`build_module`.
+    ``content`` is the result of :func:`~supercm_pl.checkpoints.files.read_checkpoint`. ``strict``
+    requires the same names in both; ``None``: the module's ``strict_loading``.
     """
     module = build_module(base, hyperparameters_of(content), trust, **own)
     module.configure_model()

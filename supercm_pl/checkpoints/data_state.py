@@ -43,8 +43,7 @@ def load_preprocess(
 
     Args:
         state: State of the data module.
-        named: Class path and arguments by a configuration, which is trusted; ``None``: those of
-            the checkpoint.
+        named: Its trusted class path and arguments; ``None``: those of the checkpoint.
         trust: Packages whose classes the checkpoint may name.
 
     Raises:

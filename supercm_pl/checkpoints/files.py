@@ -129,12 +129,10 @@ def use_atomic_checkpoints(trainer: L.Trainer) -> None:
 
 
 def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) -> dict[str, Any]:
-    """Read a checkpoint, which must contain only tensors and plain values.
+    """Read a checkpoint from a path, a URL or an open file: only tensors and plain values.
 
-    Args:
-        source: A path, a URL, or an open file.
-        map_location: As in ``torch.load``; ``None``: the device from which a tensor was saved, or
-            the CPU if this machine does not have that device.
+    Tensors go to ``map_location``; ``None``: to the device from which they were saved, if this
+    machine has it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -183,14 +181,11 @@ def _check_values(content: Any) -> None:
 
 
 def forget_other_files(trainer: L.Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Remove files outside the checkpoint folders of ``trainer`` from the states of its callbacks.
+    """Remove files outside the trainer's checkpoint folders from the states of its callbacks.
 
     A ``ModelCheckpoint`` restores the paths of its files from the checkpoint, and later removes or
-    loads them. If one of them is outside every checkpoint folder of this run, its state is reset.
-
-    Args:
-        trainer: The trainer that loads the checkpoint.
-        checkpoint: Changed in place.
+    loads them. If one of them is outside every checkpoint folder of this run, its state is reset,
+    in place.
     """
     states = checkpoint.get("callbacks")
     states = states if isinstance(states, dict) else {}

@@ -15,11 +15,9 @@ from supercm_pl.options import as_plain
 
 
 def save_hyperparameters(module: L.LightningModule, frame: FrameType | None) -> None:
-    """Save the constructor arguments of ``module`` as hyperparameters, as Lightning does.
+    """Save the constructor arguments of a module as Lightning does.
 
-    Args:
-        module: Module under construction.
-        frame: Frame of the base class's constructor.
+    ``frame`` is that of the base class's constructor, while the module is built.
     """
     if frame is None or given_hyperparameters() is not None:
         # From a configuration, Lightning has class paths and plain values of all arguments.

@@ -21,16 +21,8 @@ def write_final_report(trainer: L.Trainer, data: Any, step: int, epoch: int) -> 
     """Evaluate the model of a trainer and write ``report.html`` to the logger's folder.
 
     It adds about a second: large parts are sampled, and ``supercm report`` reads more of them.
-
-    Args:
-        trainer: The trainer, after training and test.
-        data: Its data module.
-        step: Optimizer steps taken.
-        epoch: Epoch, from 0.
-
-    Returns:
-        Path of the page; ``None`` if the run has no folder or its parts are those of other
-        libraries, or what to install.
+    Returns the path of the page, or what to install; ``None`` if the run has no folder or its parts
+    are those of other libraries.
     """
     module, folder = trainer.lightning_module, trainer.log_dir if trainer.loggers else None
     if not isinstance(module, ClusteringNetwork) or not isinstance(data, SuperCMDataModule):

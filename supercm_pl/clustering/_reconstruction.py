@@ -24,10 +24,7 @@ def reconstruction_sums(
 ) -> ReconstructionSums:
     """Compute the sums, twice differentiable in all arguments, with one matrix product.
 
-    Args:
-        features: x, shape (N, d).
-        assignments: γ, shape (N, K).
-        centroids: M with rows μ_k, shape (K, d). All have the same dtype, float32 or float64.
+    x (N, d), γ (N, K) and M (K, d) have one dtype, float32 or float64.
     """
     return ReconstructionSums(*_ReconstructionSums.apply(features, assignments, centroids)[:4])
 

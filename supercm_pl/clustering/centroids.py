@@ -58,10 +58,6 @@ class ClassCentroids(nn.Module):
             float32 after `.half()`.
         centroid_counts: Shape (K,), int64: labeled samples of each class so far.
         centroid_updates: Shape (K,), int64: updates with samples of each class so far.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
     """
 
     centroids: Tensor
@@ -111,10 +107,6 @@ class ClassCentroids(nn.Module):
             features: Shape (N_l, d).
             labels: Shape (N_l,), integers in 0..K-1, checked on the CPU only.
             mask: Shape (N_l,), bool: the samples to use. Others may have any label.
-
-        Raises:
-            TypeError: If a dtype is wrong.
-            ValueError: If a shape or device is wrong or a label is out of range.
         """
         self._check_features(features)
         if self.centroid_mode == "learnable":
@@ -150,10 +142,6 @@ class ClassCentroids(nn.Module):
 
         Returns:
             Shape (N,), int64 in 0..K-1; all zero if no class has been seen.
-
-        Raises:
-            TypeError: If features are not a floating-point tensor.
-            ValueError: If their shape is not (N, d).
         """
         self._check_features(features)
         distances = squared_distances(features, self.centroids)

@@ -144,10 +144,6 @@ def dirichlet_prior(mean_assignments: Tensor, alpha: float | Tensor) -> Tensor:
 
     Returns:
         A scalar.
-
-    Raises:
-        TypeError: If a tensor is not of a floating-point dtype.
-        ValueError: If shapes differ or alpha is out of range.
     """
     check_matrix("mean_assignments", mean_assignments, ("K", None))
     alpha = check_alpha(alpha, mean_assignments.shape[0])
@@ -165,10 +161,6 @@ def squared_distances(features: Tensor, centroids: Tensor) -> Tensor:
 
     Returns:
         Shape (N, K), at least 0, float32 or, for float64 features, float64.
-
-    Raises:
-        TypeError: If a tensor is not of a floating-point dtype.
-        ValueError: If shapes or devices differ.
 
     Example:
         >>> squared_distances(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 0.0]]))

@@ -68,10 +68,6 @@ class ClusteringHead(ClassCentroids):
             probabilities that are as high as the accuracy; 1 unless something sets it, such as
             :class:`~supercm_pl.callbacks.Calibration`.
 
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
-
     Example:
         >>> head = ClusteringHead(in_features=2, num_classes=2)
         >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [2.0, 2.0]])
@@ -128,10 +124,6 @@ class ClusteringHead(ClassCentroids):
         Returns:
             Logits Wx + b and assignments softmax(logits / T), each (N, K); in evaluation mode,
             T is multiplied by `calibration`.
-
-        Raises:
-            TypeError: If features are not a floating-point tensor.
-            ValueError: If their shape is not (N, d).
         """
         self._check_features(features)
         dtype = math_dtype(features)
@@ -162,10 +154,6 @@ class ClusteringHead(ClassCentroids):
         Returns:
             The total and its terms; see `clustering_loss`. The prior uses the mean assignment over
             the samples of all ranks.
-
-        Raises:
-            TypeError: If an argument is not a floating-point tensor.
-            ValueError: If the shapes do not fit the head.
         """
         self._check_features(features)
         check_matrix("assignments", assignments, ("N", features.shape[0]), ("K", self.num_classes))

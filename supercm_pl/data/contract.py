@@ -53,11 +53,7 @@ class Contract:
         return global_seed() if seed is None else int(seed)
 
     def training_batches(self, part: str, device: torch.device) -> Iterator[Any]:
-        """Batches of all samples of a part, in order and without augmentation.
-
-        Raises:
-            ValueError: If the data module has no such batches.
-        """
+        """All samples of a part in order, not augmented; a ``ValueError`` without such batches."""
         batches = getattr(self.data, "training_batches", None)
         if batches is None:
             raise ValueError(
@@ -80,8 +76,7 @@ class Contract:
     def agree_on_classes(self) -> None:
         """Give the module the number of classes of the data, or require that it has the same.
 
-        Raises:
-            ValueError: If the numbers differ, or neither side has one.
+        A ``ValueError`` if the numbers differ, or neither side has one.
         """
         module: Any = self.module
         if not hasattr(module, "take_num_classes"):

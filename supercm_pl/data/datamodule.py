@@ -322,11 +322,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         )
 
     def training_batches(self, part: str, device: torch.device) -> Iterator[Any]:
-        """All samples of a part in order, as for evaluation: not augmented, on a device.
-
-        Raises:
-            ValueError: If the part is an ``IterableDataset``.
-        """
+        """All samples of a part in order on a device, as for evaluation: not augmented."""
         samples = self.parts()[part].samples
         if not isinstance(samples, Samples):
             raise ValueError(f"{part} samples must have a length, got an IterableDataset")

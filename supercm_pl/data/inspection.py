@@ -26,12 +26,9 @@ def inspect_parts(
     views: Mapping[str, Iterable[str]],
     transforms: Mapping[str, nn.Module | None],
 ) -> None:
-    """Look at eight samples of each part, and at the transforms of other packages.
+    """Look at eight samples of each part with a length, and at transforms of other packages.
 
-    Args:
-        parts: Samples of each part; those without a length are skipped.
-        views: The required views of each training part.
-        transforms: Transforms of the data module, by view.
+    ``views`` are those that each training part requires, ``transforms`` those of the data module.
 
     Raises:
         ValueError: If images are floats in the range of ``uint8``, or a transform draws its random

@@ -67,9 +67,7 @@ def held_labels(dataset: Any) -> Indices | None:
 def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
     """Labels ``(N,)`` or ``(N, 1)`` as int64 ``(N,)``.
 
-    Raises:
-        TypeError: If they are not integers.
-        ValueError: If their number is not ``size``, or one is negative.
+    A ``TypeError`` if not integers, a ``ValueError`` if negative or not ``size`` of them.
     """
     labels = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if labels.ndim == 2 and labels.shape[1] == 1:

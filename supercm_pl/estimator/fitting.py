@@ -94,14 +94,8 @@ def build_network(
 ) -> Network:
     """Build a float32 network whose initial weights depend only on the seed.
 
-    Args:
-        num_inputs: Size of an input vector.
-        num_classes: K.
-        hidden_features: Widths of the MLP; if empty, the features are the inputs.
-        centroids: As in `ClusteringHead`.
-        temperature: As in `ClusteringHead`.
-        alpha: As in `ClusteringHead`.
-        seed: 0 or more; the global random number generators do not change.
+    Without `hidden_features`, the widths of an MLP, the features are the inputs. The global random
+    number generators do not change.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed, which would also seed every accelerator.

@@ -232,11 +232,7 @@ class SuperCMClassifier(
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy on labeled samples, so that `GridSearchCV` can use partial labels.
-
-        Raises:
-            ValueError: If no sample has a label.
-        """
+        """Return the accuracy on labeled samples, so that `GridSearchCV` can use partial labels."""
         check_not_missing(y)
         targets = column_or_1d(y)
         check_consistent_length(X, targets, sample_weight)

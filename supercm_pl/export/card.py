@@ -23,14 +23,10 @@ def model_card(
     metrics: Mapping[str, float],
     baselines: Mapping[str, float],
 ) -> str:
-    """Describe a model in Markdown: its data, test results and limits.
+    """Describe an exported model in Markdown: its data, test results and limits.
 
-    Args:
-        classifier: The exported model.
-        name: Name of the exported file.
-        counts: Number of samples in each part of the training data; empty if unknown.
-        metrics: Test metrics, by their name in the logs; empty if unknown.
-        baselines: Test accuracy of other classifiers; empty if unknown.
+    Unknown ``counts`` of training samples by part, test ``metrics`` by name in the logs, and test
+    accuracies of other classifiers (``baselines``) are empty.
     """
     classes, shape = classifier.classes, "×".join(map(str, classifier.input_shape))
     told = ", ".join(classes[:50]) + (f" and {len(classes) - 50:,} more" * (len(classes) > 50))

@@ -31,15 +31,9 @@ class Predictions(NamedTuple):
     def save(
         self, path: str | PathLike[str], names: Sequence[str], min_confidence: float = 0.0
     ) -> int:
-        """Write a CSV file with the columns of ``supercm predict --config``.
+        """Write a CSV file as ``supercm predict --config`` does, with ``names`` of all classes.
 
-        Args:
-            path: The file; its folder is created if needed.
-            names: Names of the ``K`` classes.
-            min_confidence: Leave the class empty where the probability is smaller.
-
-        Returns:
-            Number of rows without a class.
+        Returns the number of rows below ``min_confidence``, where the class is left empty.
         """
         file = PredictionWriter(Path(path), names, min_confidence)
         file.write(self.ids, self.probabilities)
@@ -52,12 +46,8 @@ def inputs_by_row(
 ) -> tuple[list[str], Callable[[Indices], Tensor]]:
     """Return the ids of inputs, and a function that loads inputs by row number.
 
-    Args:
-        inputs: A folder or a file; a list of files; or an array or tensor of inputs.
-        input_shape: Shape of one input, to which images of files are converted.
-
-    Raises:
-        ValueError: If a folder has no image, or inputs have another shape.
+    Inputs are a folder or file, a list of files, whose images take ``input_shape``, or an array. A
+    folder without images, or an array of another shape, is a ``ValueError``.
     """
     images = inputs
     if isinstance(inputs, str | PathLike):

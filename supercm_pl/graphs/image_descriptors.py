@@ -47,14 +47,10 @@ def describe(inputs: Tensor) -> tuple[Tensor, ...]:
 
 
 def views_of(described: Sequence[Tensor]) -> list[Array]:
-    """Views of all samples, for a graph each, from what `describe` returned.
+    """Views of all ``N`` samples, for a graph each, from what :func:`describe` returned.
 
-    Args:
-        described: Tensors with ``N`` rows.
-
-    Returns:
-        Oriented gradients ``(N, 512)`` and whitened principal components ``(N, <= 40)`` of images,
-        or standardized inputs ``(N, m)``.
+    They are oriented gradients ``(N, 512)`` and whitened principal components ``(N, <= 40)`` of
+    images, or standardized inputs ``(N, m)``.
     """
     arrays = [part.numpy() for part in described]
     if len(arrays) == 1:

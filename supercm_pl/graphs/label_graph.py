@@ -37,16 +37,10 @@ class LabelGraph:
         self.step = sparse.diags(1 / self.degrees) @ self.weights
 
     def scores(self, rows: Array, labels: Array, num_classes: int, rounds: int = 300) -> Array:
-        """Poisson learning: scores ``(N, K)``, of which the largest is the class.
+        """Poisson learning from rows ``(M,)`` with labels: ``(N, K)``, the largest is the class.
 
         Calder, Cook, Thorpe, Slepčev, *Poisson Learning: Graph Based Semi-Supervised Learning at
-        Very Low Label Rates* (ICML 2020), algorithm 1.
-
-        Args:
-            rows: ``(M,)``, the samples with labels.
-            labels: ``(M,)``, their classes, in ``0..K-1``.
-            num_classes: ``K``.
-            rounds: Steps of the diffusion.
+        Very Low Label Rates* (ICML 2020), algorithm 1, with ``rounds`` steps of the diffusion.
         """
         source = np.zeros((len(self.degrees), num_classes))
         source[rows, labels] = 1

@@ -156,11 +156,7 @@ class BoltsSource(Source):
 
 
 def import_bolts(module: str) -> Any:
-    """Import ``pl_bolts.<module>``.
-
-    Raises:
-        ImportError: If it cannot be imported, with the versions that it requires.
-    """
+    """Import ``pl_bolts.<module>``; an ``ImportError`` shows the versions that it requires."""
     try:
         with _quiet():
             return import_module(f"pl_bolts.{module}")

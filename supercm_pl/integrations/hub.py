@@ -161,7 +161,7 @@ def push_to_hub(
     """Upload the files of :func:`save_pretrained` to a repository on the Hub.
 
     Args:
-        model: As in :func:`save_pretrained`.
+        model: As in :func:`save_pretrained`, as are its errors.
         repo_id: ``"name/repository"``; created if missing.
         classes: As in :func:`save_pretrained`.
         private: Whether a new repository is private; ``None``: the default of the Hub.
@@ -170,10 +170,6 @@ def push_to_hub(
 
     Returns:
         The URL of the commit.
-
-    Raises:
-        ModuleNotFoundError: If safetensors or huggingface_hub is not installed.
-        ValueError: As in :func:`save_pretrained`.
     """
     api = _package("huggingface_hub").HfApi(token=token)
     with TemporaryDirectory() as parent:

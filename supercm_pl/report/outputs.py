@@ -77,11 +77,8 @@ def outputs_of_parts(
 ) -> list[PartOutputs]:
     """Outputs on samples of every part that has a length.
 
-    Args:
-        module: The model; its mode and device do not change.
-        data: The data, opened.
-        most: Samples of a part; from a larger part they are drawn at random, with a fixed seed.
-        seconds: Time for a part, after which no further batch is read; ``None``: no limit.
+    From a part with more than ``most`` samples they are drawn at random, with a fixed seed. After
+    some ``seconds`` for a part, no further batch is read. The model's mode and device stay.
     """
     parts = parts_to_show(data)
     return [outputs(module, data, part, name, most, seconds) for name, part in parts.items()]

@@ -17,13 +17,10 @@ _WHY = {"uncertain": "between two classes", "diverse": "typical of a group witho
 def render_suggestions(
     rows: Sequence[Sequence[str]], images: Sequence[Tensor], classes: Sequence[str], file: str
 ) -> str:
-    """Return a page with a thumbnail for each row.
+    """Return a page with a thumbnail for each row of the CSV ``file``.
 
-    Args:
-        rows: Cells of the CSV file: file, label, predicted class, probability, reason.
-        images: ``(C, H, W)`` of each row; vectors have no picture.
-        classes: Names of the classes.
-        file: Name of the CSV file.
+    Rows are file, label, predicted class, probability and reason. Images are ``(C, H, W)``; vectors
+    have no picture.
     """
     small = thumbnails(torch.stack(list(images)))
     figures = []

@@ -24,15 +24,10 @@ def reduced(inputs: Tensor) -> Tensor:
 
 
 def thumbnails(inputs: Tensor) -> Array:
-    """Reduce images to thumbnails.
+    """Reduce images ``(M, C, H, W)``, ``uint8`` or floats, to thumbnails ``(M, h, w, C)`` uint8.
 
-    Args:
-        inputs: ``(M, C, H, W)``, ``uint8`` or floats. Images with values outside ``[0, 1]`` are
-            rescaled to it one by one.
-
-    Returns:
-        ``(M, h, w, C)`` uint8 with one or three channels, the longer side at most 64 pixels;
-        ``(M, 0, 0, 1)`` if inputs are not images.
+    They have one or three channels and at most 64 pixels; floats outside ``[0, 1]`` are rescaled
+    for each image. Of other inputs they are ``(M, 0, 0, 1)``.
     """
     if inputs.ndim != 4:
         return np.zeros((len(inputs), 0, 0, 1), dtype=np.uint8)

@@ -75,7 +75,6 @@ class SSLDataModule(SuperCMDataModule):
         **options: Options of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
-        TypeError: If an argument is of the wrong type.
         ValueError: If an argument is out of range; on loading, if the requested samples are not
             available.
 

@@ -45,10 +45,6 @@ class SSLModule(SuperCMModule):
             method has ``joint_batch_norm``, else ``"labeled"``.
         **options: Options of :class:`~supercm_pl.training.module.SuperCMModule`.
 
-    Raises:
-        TypeError: If ``num_classes`` is not an integer, or a batch does not have the form above.
-        ValueError: If a value is out of range, or a view that a method needs is missing.
-
     Example:
         >>> import torch
         >>> from supercm_pl.backbones import MLP

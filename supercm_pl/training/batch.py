@@ -46,12 +46,9 @@ def check_form(batch: object, labeled: str, unlabeled: str) -> None:
 def needed_views(
     part: str, given: Tensor | Mapping[str, Tensor], required: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Tensor]:
-    """Select the required views of a part.
+    """Select the views of a part that methods require; a tensor ``(N, ...)`` is the weak view.
 
-    Args:
-        part: Name of the part.
-        given: Inputs ``(N, ...)`` by view; a single tensor is the weak view.
-        required: Views, each with the names of the methods that need it.
+    ``required`` has the names of the methods for each view.
 
     Raises:
         TypeError: If a view is not a tensor.
@@ -100,12 +97,7 @@ def unpack_labeled(part: str, given: object, most: int) -> Sequence[Any]:
 def class_labels(
     part: str, labels: object, views: Mapping[str, Tensor], name: str = "labels"
 ) -> Tensor:
-    """Convert the labels ``(N,)`` of a part with these views to int64.
-
-    Raises:
-        TypeError: If labels are not integers.
-        ValueError: If there is not one label for each input.
-    """
+    """Convert the labels of a part with these views to int64 ``(N,)``, one for each input."""
     kind = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
     if not isinstance(labels, Tensor) or labels.dtype not in _INTEGERS:
         raise TypeError(f"{part} {name} must be a tensor of integers, got {kind}")
@@ -119,11 +111,7 @@ def class_labels(
 
 
 def check_joinable(parts: Mapping[tuple[str, str], Tensor]) -> None:
-    """Require inputs ``(N, ...)``, by part and view, of one shape and device.
-
-    Raises:
-        ValueError: If shapes or devices differ.
-    """
+    """Require inputs ``(N, ...)``, by part and view, of one shape and device."""
     kinds = {(inputs.shape[1:], inputs.device) for inputs in parts.values()}
     if len(kinds) > 1:
         found = ", ".join(
@@ -134,11 +122,7 @@ def check_joinable(parts: Mapping[tuple[str, str], Tensor]) -> None:
 
 
 def inputs_to_predict(batch: Any) -> Tensor:
-    """Return the inputs of a batch: a tensor, a sequence that starts with one, or a mapping.
-
-    Raises:
-        TypeError: If there is no tensor of inputs.
-    """
+    """Return the inputs of a batch: a tensor, a sequence that starts with one, or a mapping."""
     inputs = batch
     if isinstance(batch, Mapping):
         inputs = batch.get("inputs")

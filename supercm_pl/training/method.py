@@ -106,9 +106,8 @@ class Method(nn.Module, ABC):
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Create what depends on the model's sizes; called once, when the module is built.
 
-        Args:
-            backbone: Maps inputs ``(N, ...)`` to features ``(N, d)``. Copy it, do not keep it.
-            head: Has ``in_features``, ``d``, and ``num_classes``, ``K``. Do not keep it.
+        The backbone maps inputs ``(N, ...)`` to features ``(N, d)``; ``d`` and ``K`` are the head's
+        ``in_features`` and ``num_classes``. Copy what you need of them, and keep neither.
         """
 
     def during_step(self, optimizer: Optimizer) -> AbstractContextManager[None]:
@@ -152,14 +151,9 @@ suggest_arguments(Method)
 
 
 def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[Method]:
-    """Return one method, or several, as a list.
+    """Return the ``methods`` of a module as a list.
 
-    Args:
-        given: The ``methods`` argument of a module.
-        step_type: The steps that the module makes.
-
-    Raises:
-        TypeError: If one is not a method, or needs another type of step.
+    A ``TypeError`` if one is not a method, or needs other steps than ``step_type``.
     """
     several = given if isinstance(given, list | tuple) else [given]
     names = [each for each in several if isinstance(each, str)]

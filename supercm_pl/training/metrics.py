@@ -42,13 +42,7 @@ class EvaluationMetrics(nn.Module):
         )
 
     def update(self, assignments: Tensor, labels: Tensor) -> None:
-        """Add a batch of assignments ``(N, K)`` and labels ``(N,)``.
-
-        Raises:
-            TypeError: If labels are not integers.
-            ValueError: If there is not one label for each sample, or one is out of range (checked
-                only on the CPU).
-        """
+        """Add a batch of assignments ``(N, K)`` and labels ``(N,)``, whose range the CPU checks."""
         check_labels(labels, *assignments.shape)
         self.scores.update(assignments, labels)
         self.partitions.update(assignments.argmax(dim=1), labels)

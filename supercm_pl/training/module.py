@@ -235,7 +235,7 @@ class SuperCMModule(ClusteringNetwork):
             self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
 
     def on_train_start(self) -> None:
-        """Require a known length where it matters, and labeled samples of all classes.
+        """Require a limit of the run where anything depends on it, and warn of likely mistakes.
 
         Raises:
             ValueError: If a ramp, a method or the learning rate depends on the progress of a run
@@ -330,13 +330,8 @@ class SuperCMModule(ClusteringNetwork):
     ) -> TrainingFeatures:
         """Compute the features of all training samples in evaluation mode, without augmentation.
 
-        Args:
-            describe: A function from inputs ``(B, ...)`` to tensors with ``B`` rows, whose results
-                are returned too.
-
-        Raises:
-            ValueError: If the trainer has no data module of this package, or the unlabeled samples
-                have no number.
+        ``describe`` maps inputs ``(B, ...)`` to tensors with ``B`` rows, which are returned too. A
+        ``ValueError`` if the data module has no ``training_batches``, or a part no length.
         """
         contract = Contract.of(self.trainer)
         features: dict[str, list[Tensor]] = {self.labeled_part: [], self.unlabeled_part: []}
@@ -395,15 +390,9 @@ class SuperCMModule(ClusteringNetwork):
         return F.cross_entropy(logits, step.labels, reduction="sum") / num_labeled
 
     def cm_loss(self, step: Step, num_samples: float | Tensor | None = None) -> Tensor:
-        """Compute the weighted CM loss of the labeled and unlabeled samples, and log its terms.
+        """Compute ``cm_weight * cm_ramp(progress) * CM`` of all samples, and log its terms.
 
-        Args:
-            step: The step.
-            num_samples: Labeled and unlabeled samples per rank, averaged over the ranks; ``None``:
-                all ranks have as many as this one.
-
-        Returns:
-            ``cm_weight * cm_ramp(progress) * CM``, a scalar.
+        ``num_samples`` is their number per rank, averaged over the ranks; ``None``: equal ones.
         """
         labeled, unlabeled = step.labeled["weak"], step.unlabeled["weak"]
         loss = self.head.loss(

@@ -189,11 +189,7 @@ class ClusteringNetwork(L.LightningModule):
 
     @property
     def preprocess(self) -> nn.Module | None:
-        """The module of :meth:`use_preprocess`.
-
-        Raises:
-            ValueError: If the model was trained with one that its checkpoint can't rebuild.
-        """
+        """The module of :meth:`use_preprocess`; a ``ValueError`` if none can be rebuilt."""
         if self._lacks is not None:
             raise ValueError(
                 f"the model was trained on inputs that {self._lacks} had preprocessed: pass the "
@@ -279,13 +275,7 @@ class ClusteringNetwork(L.LightningModule):
             return self.forward_outputs(inputs)
 
     def predict_step(self, batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Prediction:
-        """Predict ``class``, ``probability``, ``assignments`` and ``features`` of a batch.
-
-        Args:
-            batch: Inputs ``(N, ...)``, a mapping with ``inputs``, or a sequence that starts with
-                them.
-            batch_idx: Unused.
-            dataloader_idx: Unused.
+        """Predict a batch: inputs ``(N, ...)``, a mapping with ``inputs``, or a sequence of them.
 
         Returns:
             ``class`` ``(N,)`` int64, ``probability`` ``(N,)``, ``assignments`` ``(N, K)``,

@@ -30,15 +30,10 @@ def build_optimizer(
     backbone_lr_factor: float,
     lr: float | None = None,
 ) -> Optimizer:
-    """Build an optimizer of the trainable parameters, with a separate rate for the backbone.
+    """Build an optimizer of a module's trainable parameters, with a separate rate for its backbone.
 
-    Args:
-        module: Contains all parameters.
-        backbone: Submodule with the other rate.
-        make: Builds the optimizer.
-        backbone_lr_factor: Learning rate of the backbone, as a multiple of that of all other
-            parameters; 1 makes a single group.
-        lr: Replaces the learning rate that ``make`` sets; ``None`` keeps it.
+    That rate is a multiple, ``backbone_lr_factor``, of the rate of all other parameters; with 1,
+    there is a single group. ``lr`` replaces the rate that ``make`` sets.
     """
     build = partial(_build, make, lr)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -63,11 +58,7 @@ def _build(make: OptimizerCallable, lr: float | None, parameters: Iterable[Any])
 
 
 def schedule_settings(schedule: LRScheduler | ReduceLROnPlateau) -> LRSchedulerConfigType:
-    """Return Lightning's settings of a schedule: stepped in every step, a plateau's by epochs.
-
-    Raises:
-        ValueError: If a plateau's schedule does not name the metric that it monitors.
-    """
+    """Return Lightning's settings of a schedule: by steps, of a plateau's by epochs."""
     if not isinstance(schedule, ReduceLROnPlateau):
         return {"scheduler": schedule, "interval": "step"}
     monitor = getattr(schedule, "monitor", None)  # of Lightning's subclass
@@ -161,9 +152,6 @@ class InverseDecayLR(LRScheduler):
         gamma: ``a`` per step, ``>= 0``.
         power: ``b``, ``>= 0``.
         last_epoch: The step to resume from, as in every PyTorch schedule.
-
-    Raises:
-        ValueError: If a value is negative.
     """
 
     def __init__(

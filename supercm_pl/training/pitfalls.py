@@ -15,10 +15,9 @@ from supercm_pl.data.datasets import Indices
 
 
 def check_precision(optimizers: Sequence[Optimizer]) -> None:
-    """Require an ``eps`` that does not vanish in the type of the weights.
+    """Require an ``eps`` above 0 in the type of the weights, else a step divides 0 by 0.
 
-    Raises:
-        ValueError: If it is 0 there, as the 1e-8 of Adam is in float16: a step then divides 0 by 0.
+    Adam's 1e-8 is 0 in float16, which is a ``ValueError``.
     """
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -33,14 +33,7 @@ class StepRandomness:
         self._saved: tuple[torch.device, list[Tensor]] | None = None
 
     def start(self, seed: int, step: int, rank: int, device: torch.device) -> None:
-        """Save the generators' states, and seed them.
-
-        Args:
-            seed: Seed of the run, 0 or more.
-            step: Number of the batch in the run, 0 or more.
-            rank: Rank of this process.
-            device: Device of the step.
-        """
+        """Save the generators' states; seed them by run, number of the batch in it, and rank."""
         generators = _generators(device)
         self._saved = device, [generator.get_state() for generator in generators]
         for generator in generators:

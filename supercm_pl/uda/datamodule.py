@@ -81,7 +81,6 @@ class UDADataModule(SuperCMDataModule):
         **options: Options of :class:`~supercm_pl.data.datamodule.SuperCMDataModule`.
 
     Raises:
-        TypeError: If an argument is of the wrong type.
         ValueError: If an argument is out of range; on loading, if the requested samples are not
             available.
 

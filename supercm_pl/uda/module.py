@@ -70,10 +70,6 @@ class UDAModule(SuperCMModule):
             evaluation of the target uses those of the target.
         **options: Options of :class:`~supercm_pl.training.module.SuperCMModule`.
 
-    Raises:
-        TypeError: If ``num_classes`` is not an integer, or a batch does not have the form above.
-        ValueError: If a value is out of range, or a view that a method needs is missing.
-
     Example:
         >>> from supercm_pl.backbones import MLP
         >>> module = UDAModule(MLP(4, hidden_features=(8,)), num_classes=3)

@@ -55,9 +55,6 @@ def plot_confusion_matrix(
         normalize: Show percentages of the true class instead of counts.
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
-
-    Raises:
-        ValueError: If shapes or values are inconsistent.
     """
     predicted, labels = predicted.detach().cpu(), labels.detach().cpu()
     if predicted.ndim == 2:
@@ -130,9 +127,6 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
         labels: ``(N,)`` integers in ``0..K-1``.
         bins: Number of bins, 1 or more; the logged ``ece`` uses 15.
 
-    Raises:
-        ValueError: If shapes or values are inconsistent.
-
     Example:
         >>> sure = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
         >>> round(float(reliability(sure, torch.tensor([0, 1])).error), 4)
@@ -168,9 +162,6 @@ def plot_reliability(
         bins: As in :func:`reliability`.
         title: Title of the axes; ``None`` shows the expected calibration error.
         ax: Axes to draw on; ``None`` creates a new figure.
-
-    Raises:
-        ValueError: If shapes or values are inconsistent.
     """
     found = reliability(assignments, labels, bins)
     ax = new_axes() if ax is None else ax
@@ -201,9 +192,6 @@ def plot_confidence(
         bins: Number of bins between ``1/K``, the smallest confidence, and 1; 1 or more.
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
-
-    Raises:
-        ValueError: If shapes or values are inconsistent.
     """
     check_assignments(assignments, labels)
     check_size("bins", bins)

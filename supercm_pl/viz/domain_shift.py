@@ -83,9 +83,6 @@ def plot_a_distance(
         distances: Distances by name, for example of the method or epoch.
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
-
-    Raises:
-        ValueError: If ``distances`` is empty.
     """
     if not distances:
         raise ValueError("distances must have at least one entry, got none")
@@ -108,9 +105,6 @@ def class_accuracy(assignments: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         ``(K,)`` in ``[0, 1]``; NaN for a class without samples.
-
-    Raises:
-        ValueError: If shapes or values are inconsistent.
 
     Example:
         >>> class_accuracy(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1]))
@@ -138,9 +132,6 @@ def plot_class_accuracy(
         names: Class names; ``None`` shows class numbers.
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
-
-    Raises:
-        ValueError: If shapes are inconsistent.
     """
     given = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
     sizes = {tuple(values.shape) for values in given.values()}

@@ -39,14 +39,7 @@ class Reservoir:
     def add(
         self, features: Tensor, assignments: Tensor, inputs: Tensor, labels: Tensor | None
     ) -> None:
-        """Add a batch.
-
-        Args:
-            features: ``(B, d)``, on any device.
-            assignments: ``(B, K)``.
-            inputs: ``(B, ...)``.
-            labels: ``(B,)``, or ``None`` if unknown.
-        """
+        """Add ``(B, d)``, ``(B, K)``, ``(B, ...)`` and labels ``(B,)`` if known, on any device."""
         count = len(features)
         assignments = assignments.float().cpu()
         labels = torch.full((count,), -1) if labels is None else labels.cpu().long()

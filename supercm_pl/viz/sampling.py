@@ -89,7 +89,6 @@ class ValidationSampler(Callback):
         max_mistakes: Mistakes whose inputs are kept, 0 or more.
 
     Raises:
-        ValueError: If a number is out of range.
         TypeError: When training starts, if the module has no ``head``.
     """
 

@@ -29,14 +29,7 @@ def parser() -> OneLineParser:
 
 
 def completion(args: Sequence[str]) -> None:
-    """Print the script of a shell.
-
-    Args:
-        args: Arguments after ``supercm completion``.
-
-    Raises:
-        SystemExit: With status 2 and one line on standard error for a usage error.
-    """
+    """Print the script of a shell."""
     own = parser()
     options = own.parse_args(args)
     try:

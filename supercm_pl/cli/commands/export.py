@@ -16,14 +16,7 @@ _SUFFIXES = {"torch": ".pt2", "onnx": ".onnx"}
 
 
 def export(args: Sequence[str]) -> None:
-    """Write the model of a checkpoint to a file that needs neither this package nor Lightning.
-
-    Args:
-        args: Arguments after ``supercm export``.
-
-    Raises:
-        SystemExit: With status 2 and one line on standard error for a usage error.
-    """
+    """Write the model of a checkpoint to a file that needs neither this package nor Lightning."""
     own = parser()
     options = own.parse_args(args)
     # These imports take seconds: only after the arguments are parsed.

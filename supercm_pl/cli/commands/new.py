@@ -24,14 +24,7 @@ def parser() -> OneLineParser:
 
 
 def new(args: Sequence[str]) -> None:
-    """Copy the template project under a new name.
-
-    Args:
-        args: Arguments after ``supercm new``.
-
-    Raises:
-        SystemExit: With status 2 and one line on standard error for a usage error.
-    """
+    """Copy the template project under a new name."""
     own = parser()
     folder: Path = own.parse_args(args).name
     name = folder.name.replace("-", "_").lower()

@@ -11,14 +11,7 @@ from supercm_pl.cli.commands.one_line_parser import OneLineParser
 
 
 def predict(args: Sequence[str]) -> None:
-    """Write the classes of images to a CSV file.
-
-    Args:
-        args: Arguments after ``supercm predict``.
-
-    Raises:
-        SystemExit: With status 2 and one line on standard error for a usage error.
-    """
+    """Write the classes of images to a CSV file."""
     parser = OneLineParser(
         "predict",
         "Write classes and probabilities of images to a CSV file.",

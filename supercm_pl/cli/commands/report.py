@@ -28,14 +28,7 @@ def parser() -> OneLineParser:
 
 
 def report(args: Sequence[str]) -> None:
-    """Write the report of one or more runs.
-
-    Args:
-        args: Arguments after ``supercm report``.
-
-    Raises:
-        SystemExit: With status 2 and one line on standard error for a usage error.
-    """
+    """Write the report of one or more runs."""
     own = parser()
     options = own.parse_args(args)
     try:

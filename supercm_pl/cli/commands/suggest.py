@@ -11,14 +11,7 @@ from supercm_pl.cli.commands.one_line_parser import OneLineParser
 
 
 def suggest(args: Sequence[str]) -> None:
-    """Write a page with images to label, and a CSV file to fill in.
-
-    Args:
-        args: Arguments after ``supercm suggest``.
-
-    Raises:
-        SystemExit: With status 2 and one line on standard error for a usage error.
-    """
+    """Write a page with images to label, and a CSV file to fill in."""
     own = parser()
     options = own.parse_args(args)
     if options.number < 1:

@@ -28,9 +28,6 @@ _CONFIG = "a configuration and a checkpoint: supercm {0} --config FILE --ckpt_pa
 def early_mistake(words: Sequence[str]) -> str:
     """Describe the first mistake of a Lightning command in one line; empty if there is none.
 
-    Args:
-        words: The command and its arguments.
-
     Raises:
         ValueError: For a configuration that can't be read or has a key twice.
     """

@@ -50,12 +50,7 @@ _FRAME = re.compile(
 
 
 def plain_line(error: BaseException, words: Sequence[str]) -> str:
-    """Describe a user's mistake in one line.
-
-    Args:
-        error: An error for which :func:`is_users_mistake` holds.
-        words: The command-line arguments, after the name of the program.
-    """
+    """Describe an error for which :func:`is_users_mistake` holds in one line."""
     origin = origin_of(error)
     if is_about_checkpoint(origin):
         return _checkpoint(str(origin), option_value(words, "--ckpt_path") or "the checkpoint")

@@ -52,14 +52,8 @@ def resident_parts(
 ) -> dict[str, ResidentSamples]:
     """Copies of the parts whose samples are to be drawn on a device; none on the CPU.
 
-    Args:
-        parts: The training parts that are used.
-        device: ``None`` if unknown.
-        keep: As ``keep_on_device`` of :class:`~supercm_pl.SSLDataModule`.
-        num_workers: Processes that read data.
-
-    Raises:
-        ValueError: If ``keep`` is ``True`` and a part is not in memory.
+    ``keep`` is as ``keep_on_device`` of :class:`~supercm_pl.SSLDataModule`: a ``ValueError`` if it
+    is ``True`` and a part is not in memory.
     """
     if keep is False:
         return {}

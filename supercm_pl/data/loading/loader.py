@@ -207,11 +207,7 @@ class PairedLoader:
 
 
 def inputs_of(parts: Mapping[str, Part]) -> Iterator[Tensor]:
-    """All inputs of all parts once, in chunks ``(B, ...)``.
-
-    Raises:
-        ValueError: If a part has no length.
-    """
+    """All inputs of all parts once, in chunks ``(B, ...)``; a ``ValueError`` without a length."""
     for name, part in parts.items():
         if not isinstance(part.samples, Samples):
             raise ValueError(

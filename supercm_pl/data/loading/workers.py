@@ -14,9 +14,6 @@ def serve_until_told(worker: int) -> None:
     Ctrl-C, ``timeout``, schedulers and service managers signal every process. The main process
     finishes its step, for which it needs the workers, and stops them itself. A worker also ends
     when the main process has ended, even if it is blocked.
-
-    Args:
-        worker: Number of the worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):  # not on macOS and Windows, where SIGTERM ends a worker

@@ -69,9 +69,6 @@ class DigitsM(Source):
         size: Height and width in pixels, 8 to 64; digits are enlarged from 8 by bilinear
             interpolation.
 
-    Raises:
-        ValueError: If the size is out of range.
-
     Example:
         >>> data = DigitsM().load()
         >>> data.train.inputs.shape, len(data.test)

@@ -49,12 +49,7 @@ class DownloadedFile:
         return bool(check_integrity(str(self.path), self.md5))
 
     def check(self) -> None:
-        """Require the file.
-
-        Raises:
-            FileNotFoundError: If it does not exist.
-            ValueError: If it has another checksum.
-        """
+        """Require the file, else a ``FileNotFoundError``; a ``ValueError`` for another checksum."""
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"{self.dataset}: there is no file {self.path.name} in {self.path.parent}; with "

@@ -21,12 +21,7 @@ _PATIENCE = 2.0  # seconds without a bar
 
 
 def find_faults(paths: Sequence[Path], fault: Callable[[Path], str]) -> dict[Path, str]:
-    """The files with a fault and its text, in order.
-
-    Args:
-        paths: The files.
-        fault: Returns the fault of a file, or ``""``; called in threads.
-    """
+    """The files for which ``fault``, called in threads, returns a text, with the texts."""
     faults: dict[Path, str] = {}
     with _Bar(len(paths)) as bar, ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
         for start in range(0, len(paths), _BLOCK):

@@ -13,11 +13,7 @@ from supercm_pl.data.sources.hugging_face import HuggingFaceSource
 
 
 def as_source(name: str, given: Any) -> Source:
-    """Return a source, or that of a data set of PyTorch or Hugging Face.
-
-    Raises:
-        TypeError: If it is neither; the message shows what to write instead.
-    """
+    """Return a source, or that of a data set of PyTorch or Hugging Face, else a ``TypeError``."""
     if isinstance(given, DataLoader):
         raise TypeError(
             f"{name} must be a source or a data set, got a DataLoader: pass loader.dataset, and "

@@ -72,13 +72,8 @@ def added_labels(
 ) -> dict[str, tuple[Path, int]]:
     """Labels of CSV files: path and class by the real path of the image; later files win.
 
-    Args:
-        paths: The CSV files.
-        folders: Where relative paths may start, besides the current folder and that of the file.
-        classes: Names of the classes.
-
-    Raises:
-        ValueError: If a file does not exist, or a label is not a class.
+    Relative paths may start from ``folders``, the current folder and that of the file. A missing
+    file or an unknown class is a ``ValueError``.
     """
     found: dict[str, tuple[Path, int]] = {}
     numbers: Mapping[str, int] = {name: number for number, name in enumerate(classes)}

@@ -38,7 +38,6 @@ class Distortion:
 
     Raises:
         TypeError: If ``unknown_classes`` is a single name.
-        ValueError: If a value is out of range.
     """
 
     label_noise: float = 0.0
@@ -142,14 +141,7 @@ def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]
 
 
 def wrong_labels(labels: Indices, share: float, num_classes: int, seed: int) -> Indices:
-    """Labels ``(n,)`` in ``0..K-1``, a share of them replaced by another class, uniformly.
-
-    Args:
-        labels: ``(n,)``.
-        share: In ``[0, 1]``; ``round(share * n)`` labels are replaced.
-        num_classes: ``K``, 2 or more.
-        seed: The run's seed.
-    """
+    """Replace ``round(share * n)`` labels of ``(n,)`` by another of ``K`` classes, uniformly."""
     chosen = permutation(len(labels), seed, "noise")[: round(share * len(labels))]
     raw = np.random.PCG64(derive_seed(seed, "noise", "class")).random_raw(len(labels))
     steps = 1 + (raw % np.uint64(num_classes - 1)).astype(np.int64)  # 0 would keep the class

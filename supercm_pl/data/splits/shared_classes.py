@@ -16,11 +16,7 @@ def union_of_classes(domains: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def check_same_classes(source: Sequence[str], target: Sequence[str]) -> None:
-    """Reject domains whose classes differ by name; their order may differ.
-
-    Raises:
-        ValueError: With the classes that each of them lacks.
-    """
+    """Require domains with the same names of classes in any order, else a ``ValueError``."""
     lacks = {
         domain: [name for name in theirs if name not in own]
         for domain, own, theirs in (("target", target, source), ("source", source, target))

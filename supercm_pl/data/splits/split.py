@@ -101,11 +101,7 @@ class Split:
         return split
 
     def check_belongs_to(self, labels: Indices, origin: str) -> None:
-        """Require labels ``(N,)`` of the training set that the split was made for.
-
-        Raises:
-            ValueError: If the number of samples or the labels of the split's rows differ.
-        """
+        """Require labels ``(N,)`` of the split's own training set, else a ``ValueError``."""
         if self.num_samples != len(labels):
             raise ValueError(
                 f"the split {origin} is for {self.num_samples} training samples, "

@@ -46,11 +46,7 @@ class Function(nn.Module):
 
 
 def as_transform(name: str, given: Any) -> nn.Module | None:
-    """Return a transform of batches: a module as it is, a function or a list as a module.
-
-    Raises:
-        TypeError: If it is neither.
-    """
+    """Return a transform of batches: a module as it is, a function or a list as a module."""
     if isinstance(given, list | tuple):
         return Compose(given)
     # torchvision's first transforms, and their Compose, are objects that are called.

@@ -39,17 +39,10 @@ class LabelMemory(nn.Module):
         return self._counts
 
     def prepare(self, index: Tensor | None, num_samples: int | None) -> Tensor:
-        """Check the index of a step; start anew if the data has another number of samples.
+        """Check the index ``(N,)``, int64, of a step, and return it.
 
-        Args:
-            index: ``(N,)`` int64, the numbers of the step's samples.
-            num_samples: Size of the unlabeled part.
-
-        Returns:
-            The index.
-
-        Raises:
-            ValueError: If an argument is None, or the index is out of range.
+        The memory starts anew if the unlabeled part has another number of samples. A missing
+        argument, or an index out of range, is a ``ValueError``.
         """
         if num_samples is None:
             raise ValueError(

@@ -7,18 +7,10 @@ from torch import Tensor
 
 
 def mix_up(inputs: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    r"""Mix every sample with another one of the batch, which contributes the smaller part.
+    r"""Mix inputs ``(N, ...)`` and targets ``(N, K)`` with another sample of the batch each.
 
     With :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` drawn for every sample, its own part is
-    :math:`\max(\lambda, 1 - \lambda)`.
-
-    Args:
-        inputs: ``(N, ...)``.
-        targets: ``(N, K)``, each row sums to 1.
-        alpha: ``α > 0`` of the Beta distribution.
-
-    Returns:
-        Mixed inputs and targets, in the order of their larger parts.
+    the larger one, :math:`\max(\lambda, 1 - \lambda)`.
     """
     share = own_shares(len(inputs), alpha, inputs.device)
     others = torch.randperm(len(inputs), device=inputs.device)

@@ -63,25 +63,14 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32
 def pseudo_label_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     r"""Weighted cross-entropy, :math:`\frac{1}{N} \sum_i w_i H(y_i, \mathrm{softmax}(z_i))`.
 
-    Args:
-        logits: ``(N, K)``.
-        labels: ``(N,)`` int64.
-        weights: ``(N,)``, such as 1 above a threshold and 0 below it.
-
-    Returns:
-        A scalar.
+    Logits are ``(N, K)``; labels, int64, and weights, 0 below a threshold, are ``(N,)``.
     """
     return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    r"""Cross-entropy with distributions, :math:`-\sum_k t_k \log \mathrm{softmax}(z)_k`.
+    r"""Cross-entropy of logits and distributions ``(N, K)``, shape ``(N,)``.
 
-    Args:
-        logits: ``(N, K)``.
-        targets: ``(N, K)``, each row sums to 1.
-
-    Returns:
-        ``(N,)``, one for each sample.
+    .. math:: -\sum_k t_k \log \mathrm{softmax}(z)_k
     """
     return -(targets * logits.log_softmax(dim=1)).sum(dim=1)

@@ -61,15 +61,9 @@ class Discriminator(nn.Module):
     def loss(
         self, inputs: Tensor, num_source: int, weights: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss on both domains, and the ``accuracy`` to log.
+        """The :func:`domain_loss` of inputs, the first ``num_source`` from the source, and logs.
 
-        Args:
-            inputs: ``(N, in_features)``, source before target.
-            num_source: How many of them are from the source.
-            weights: ``(N,)``, above 0; ``None``: all samples count the same.
-
-        Returns:
-            :func:`domain_loss`, and :func:`domain_accuracy` under its name.
+        Inputs are ``(N, in_features)``, and weights ``(N,)`` above 0, or ``None`` if all are equal.
         """
         logits = self(inputs)
         source, target = logits[:num_source], logits[num_source:]
@@ -126,9 +120,7 @@ def domain_loss(
 def domain_accuracy(source_logits: Tensor, target_logits: Tensor) -> Tensor:
     """Fraction of samples whose domain is right, each domain weighted one half; a scalar.
 
-    Args:
-        source_logits: ``(N_s,)``.
-        target_logits: ``(N_t,)``.
+    Logits are ``(N_s,)`` and ``(N_t,)``.
     """
     source, target = (source_logits > 0).float().mean(), (target_logits <= 0).float().mean()
     return 0.5 * (source + target)

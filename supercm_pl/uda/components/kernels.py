@@ -48,16 +48,10 @@ def embedding_distance(
     kernels: Sequence[Kernel],
     estimator: Estimator,
 ) -> Tensor:
-    """Squared distance of mean embeddings under the product of the layers' kernels.
+    """Squared distance of mean embeddings under the product of the layers' kernels, a scalar.
 
-    Args:
-        source: Shape (N_s, d_l) for each layer ``l``.
-        target: Shape (N_t, d_l) for each layer.
-        kernels: One for each layer.
-        estimator: See :func:`~supercm_pl.uda.methods.dan.mmd`.
-
-    Returns:
-        A scalar in float32 or, where a layer is float64, float64.
+    Features are ``(N_s, d_l)`` and ``(N_t, d_l)`` for each layer ``l``. The result is float32, or
+    float64 if a layer is. For ``estimator``, see :func:`~supercm_pl.uda.methods.dan.mmd`.
     """
     if not len(source) == len(target) == len(kernels) > 0:
         raise ValueError(

@@ -38,10 +38,6 @@ def stepwise_feature_norm(features: Tensor, step_size: float = 1.0) -> Tensor:
 
     Returns:
         A scalar in float32 or, for float64 features, float64.
-
-    Raises:
-        TypeError: If features are not a floating-point tensor, or the step is not a number.
-        ValueError: If a shape or a value is out of range.
     """
     check_positive("step_size", step_size)
     norms = feature_norms(features)
@@ -63,7 +59,6 @@ def hard_feature_norm(features: Tensor, radius: float = 25.0) -> Tensor:
 
     Raises:
         TypeError: If features are not a floating-point tensor, or the radius is not a number.
-        ValueError: If a shape or a value is out of range.
 
     Example:
         >>> hard_feature_norm(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), radius=5.0)

@@ -49,10 +49,6 @@ def mmd(
     Returns:
         A scalar in float32 or, for float64 inputs, float64, also under autocast.
 
-    Raises:
-        TypeError: If an input is not a floating-point tensor, or a number is not a number.
-        ValueError: If shapes do not match or a value is out of range.
-
     Example:
         >>> import torch
         >>> source, target = torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [2.0]])

@@ -36,10 +36,6 @@ def jmmd(
     Returns:
         A scalar in float32 or, for float64 inputs, float64, also under autocast.
 
-    Raises:
-        TypeError: If an input is not a floating-point tensor, or a number is not a number.
-        ValueError: If shapes or numbers of layers do not match or a value is out of range.
-
     Example:
         >>> import torch
         >>> features, probabilities = torch.randn(6, 4), torch.eye(2).repeat(3, 1)

@@ -35,7 +35,6 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
 
     Raises:
         TypeError: If logits are not a floating-point tensor, or the temperature is not a number.
-        ValueError: If a shape or a value is out of range.
 
     Example:
         >>> class_confusion(torch.tensor([[99.0, 0.0], [0.0, 99.0]]))

@@ -45,14 +45,9 @@ class SND(AssignmentValidator):
 
 
 def soft_neighborhood_density(assignments: Tensor, temperature: float = 0.05) -> Tensor:
-    """Compute the density of `SND` in blocks of samples.
+    """Compute the density of `SND` of assignments (N, K) in blocks of samples, a scalar.
 
-    Args:
-        assignments: Shape (N, K), class probabilities.
-        temperature: τ > 0.
-
-    Returns:
-        A scalar; 0 for a single sample, which has no neighbors.
+    A single sample has no neighbors: 0.
     """
     rows = F.normalize(assignments, dim=1)
     num_rows = rows.shape[0]

@@ -88,7 +88,6 @@ class Validator(Metric, ABC):
             head: The head that gave the assignments; some validators need its centroids.
 
         Raises:
-            TypeError: If a dtype is wrong.
             ValueError: If a shape is wrong, the domain is unknown, labels are given for target
                 samples or missing for source samples, or a head is needed and missing.
         """
