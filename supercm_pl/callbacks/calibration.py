@@ -12,10 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from supercm_pl.graphs.image_descriptors import describe, views_of
-from supercm_pl.graphs.label_graph import LabelGraph
+from supercm_pl.graphs.label_graph import TRUSTED, LabelGraph
 from supercm_pl.training.modes import evaluation_mode
-
-_SURE = 0.6  # trust in the graph from which the network's own confidence counts, too
 
 
 class Calibration(L.Callback):
@@ -51,7 +49,7 @@ class Calibration(L.Callback):
         agreement = float((found == logits.argmax(dim=1).numpy()).mean())
         trust = graph.trust(rows, labels.numpy(), num_classes)
         expected = agreement
-        if trust is None or trust >= _SURE:
+        if trust is None or trust >= TRUSTED:  # then the network is good, too
             expected = (agreement + mean_confidence(logits, 1.0)) / 2
         temperature = temperature_for(logits, expected)
         module.head.calibration.fill_(temperature)

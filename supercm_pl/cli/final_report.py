@@ -30,7 +30,7 @@ def write_final_report(trainer: L.Trainer, data: Any, step: int, epoch: int) -> 
     if folder is None or not trainer.is_global_zero or not Path(folder).is_dir():
         return None
     from supercm_pl.cli.commands.report import write_page
-    from supercm_pl.report.evaluate import save_evaluation
+    from supercm_pl.report.evaluation import save_evaluation
     from supercm_pl.report.runs import read_run
 
     device = module.device

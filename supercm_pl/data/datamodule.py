@@ -21,12 +21,12 @@ from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
+from supercm_pl.data.domain import Domain
 from supercm_pl.data.inspection import inspect_parts
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
 from supercm_pl.data.loading.workers import serve_until_told
-from supercm_pl.data.parts import Domain
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.transforms.augment import as_transform

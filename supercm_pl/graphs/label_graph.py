@@ -14,7 +14,8 @@ _BALANCES = (0.0, 0.55, 0.7, 0.85, 0.95)
 # What the modularity has to gain. On ten digits it mostly gains 0.01 where classes are of equal
 # size, and less than 0.006 where they are not.
 _GAIN = 0.006
-_TRUSTED = 0.6  # the least trust in a graph for sizes of classes
+TRUSTED = 0.6
+"""Trust from which a graph decides more than the classes of its samples."""
 
 
 class LabelGraph:
@@ -61,7 +62,7 @@ class LabelGraph:
         cut (Shi and Malik, 2000).
         """
         scores = self.scores(rows, labels, num_classes)
-        if trust < _TRUSTED:
+        if trust < TRUSTED:
             found: Array = scores.argmax(axis=1)
             found[rows] = labels
             return found
@@ -81,10 +82,7 @@ class LabelGraph:
         is never held out. ``None`` if every class has only one.
         """
         counts = np.bincount(labels, minlength=num_classes)
-        order: Array = labels.argsort(kind="stable")
-        fold = np.empty(len(rows), dtype=int)
-        fold[order] = np.arange(len(rows)) - (np.cumsum(counts) - counts)[labels[order]]
-        fold = np.where(counts[labels] > 1, fold % 5, -1)
+        fold = np.where(counts[labels] > 1, numbers_in_class(labels) % 5, -1)
         right, tested = 0, int((fold >= 0).sum())
         for number in range(fold.max() + 1):
             held = fold == number
@@ -118,6 +116,14 @@ class LabelGraph:
         total = self.degrees.sum()
         modularity = inside.sum() / total - ((volume / total) ** 2).sum()
         return float(modularity), float((1 - inside / np.maximum(volume, 1e-12)).sum())
+
+
+def numbers_in_class(labels: Array) -> Array:
+    """Number the samples of each class from 0, ``(N,)``; modulo F, they are stratified folds."""
+    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
+    numbers: Array = np.empty(len(labels), dtype=int)
+    numbers[order] = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
+    return numbers
 
 
 def _neighbors(features: Array, neighbors: int) -> Any:

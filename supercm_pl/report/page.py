@@ -20,10 +20,9 @@ from supercm_pl.report.charts import (
     escaped,
     loss_chart,
 )
-from supercm_pl.report.evaluation import KINDS, Evaluation
-from supercm_pl.report.plane import embedding_chart
+from supercm_pl.report.embedding_chart import embedding_chart
 from supercm_pl.report.runs import Run
-from supercm_pl.report.snapshot import Array, Snapshot
+from supercm_pl.report.snapshot import KINDS, Array, Evaluation, Snapshot
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from supercm_pl.report.evaluation import FILE, Evaluation
-from supercm_pl.report.snapshot import FOLDER, Snapshot
+from supercm_pl.report.snapshot import FINAL, FOLDER, Evaluation, Snapshot
 from supercm_pl.viz.curves import Curve, read_curves
 
 # Bounds on files from strangers, far above those of real runs.
@@ -73,7 +72,7 @@ def read_run(folder: str | Path) -> Run:
     for name, most in _MOST_BYTES.items():
         if (folder / name).is_file() and (folder / name).stat().st_size > most:
             raise ValueError(f"{folder / name} has more than {most:,} bytes")
-    final = recorded / FILE
+    final = recorded / FINAL
     snapshots = sorted(path for path in recorded.glob("step_*.npz") if path.is_file())
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None
     return Run(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from supercm_pl.graphs.label_graph import LabelGraph
+from supercm_pl.graphs.label_graph import LabelGraph, numbers_in_class
 from supercm_pl.report.baselines import as_vectors, logistic_regression
 from supercm_pl.report.outputs import PartOutputs
 from supercm_pl.report.snapshot import Array
@@ -17,7 +17,7 @@ from supercm_pl.spreadsheet import write_rows
 
 _FOLDS = 5
 _FEWEST = 3  # labels of a class: with fewer, hiding one hides the class
-_TRUSTED = 0.7  # agreement with the labels from which disagreement means something
+_LEAST_AGREEMENT = 0.7  # with the labels: below, disagreement means nothing
 _MOST_NUMBERS = 20_000_000  # of samples, inputs and classes together
 
 _Classifier = Callable[[Array, Array], Array]
@@ -72,7 +72,7 @@ def suspect_labels(parts: Sequence[PartOutputs], num_classes: int) -> list[Suspe
         opinions = found if column == "features" else _agreed(found)
         for opinion in opinions:
             given = tested & (opinion >= 0)
-            if given.any() and (opinion == labels)[given].mean() >= _TRUSTED:
+            if given.any() and (opinion == labels)[given].mean() >= _LEAST_AGREEMENT:
                 suspect |= given & (opinion != labels)
     return sorted(_described(np.flatnonzero(suspect), labels, votes), key=lambda each: -each.share)
 
@@ -121,12 +121,7 @@ def _out_of_fold(
 
 
 def _cross_validated(classify: _Classifier, labels: Array) -> Array:
-    # Folds are stratified: the samples of a class take turns.
-    order = np.argsort(labels, kind="stable")
-    counts = np.bincount(labels)
-    fold = np.empty(len(labels), dtype=int)
-    fold[order] = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
-    fold %= _FOLDS
+    fold = numbers_in_class(labels) % _FOLDS
     found = np.full(len(labels), -1)
     for number in range(fold.max() + 1):
         held = fold == number

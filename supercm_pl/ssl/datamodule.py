@@ -14,8 +14,8 @@ from typing_extensions import Unpack
 from supercm_pl.checks import check_at_most_one, check_flag, check_object, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.datasets import Indices
+from supercm_pl.data.domain import Domain, read_labels
 from supercm_pl.data.loading.steps import Part
-from supercm_pl.data.parts import Domain, read_labels
 from supercm_pl.data.sources.arrays import Array, ArraySource
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.digits import Digits

@@ -11,9 +11,8 @@ from typing_extensions import Unpack
 
 from supercm_pl.checks import check_at_most_one, check_flag, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
-from supercm_pl.data.domains import labeled_by_domain, open_domains
+from supercm_pl.data.domain import Domain, joined
 from supercm_pl.data.loading.steps import Part
-from supercm_pl.data.parts import Domain, joined
 from supercm_pl.data.sources.arrays import Array, ArraySource, UnlabeledArrays
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.digits import Digits, DigitsM
@@ -25,6 +24,7 @@ from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.target_split import check_held_out
 from supercm_pl.options import check_options, hands_options_to
+from supercm_pl.uda.domains import labeled_by_domain, open_domains
 
 
 class UDADataOptions(DataOptions, total=False):

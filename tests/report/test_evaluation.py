@@ -14,10 +14,10 @@ import torch
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.clustering.functional import dirichlet_prior
 from supercm_pl.report import read_run
-from supercm_pl.report.evaluate import _prior_minimum, evaluation
-from supercm_pl.report.evaluation import KINDS
+from supercm_pl.report.evaluation import _prior_minimum, evaluation
 from supercm_pl.report.loading import load_run
 from supercm_pl.report.outputs import PartOutputs
+from supercm_pl.report.snapshot import KINDS
 from supercm_pl.report.suspects import suspect_labels, write_suspects
 from tests.support.command import SMALL, supercm, table
 

@@ -10,7 +10,7 @@ from supercm_pl.cli.commands.one_line_parser import OneLineParser
 
 if TYPE_CHECKING:
     from supercm_pl.export import Classifier
-    from supercm_pl.report.evaluation import Evaluation
+    from supercm_pl.report.snapshot import Evaluation
 
 _SUFFIXES = {"torch": ".pt2", "onnx": ".onnx"}
 

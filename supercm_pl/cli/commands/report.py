@@ -60,7 +60,7 @@ def write_page(runs: Sequence[Run], output: Path) -> None:
 def _evaluated(folder: Path, options: Namespace) -> Run:
     """Read a run, and evaluate its last checkpoint unless this has been done."""
     # These imports take seconds: only after the arguments are parsed.
-    from supercm_pl.report.evaluate import save_evaluation
+    from supercm_pl.report.evaluation import save_evaluation
     from supercm_pl.report.loading import load_run
     from supercm_pl.report.runs import read_run
 

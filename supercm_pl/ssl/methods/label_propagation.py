@@ -12,7 +12,7 @@ from supercm_pl.graphs.image_descriptors import describe, views_of
 from supercm_pl.graphs.label_graph import LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
 
-_SURE = 0.8  # trust in a graph that the network has not learned for
+_TRUSTED_AT_START = 0.8  # trust in a graph from which labels are found before any step
 
 
 class LabelPropagation(Method):
@@ -107,7 +107,7 @@ class LabelPropagation(Method):
                 if trust is None or without is None or without > trust:
                     graph, trust = others, without
             self._trust = 1.0 if trust is None else trust
-            self._begin = 0.0 if self._trust >= _SURE else self.duration
+            self._begin = 0.0 if self._trust >= _TRUSTED_AT_START else self.duration
         if step.progress >= self._begin:
             found = graph.classes(rows, labels, num_classes, self._trust)
             self.labels = torch.from_numpy(found[len(labels) :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from supercm_pl.data.datasets import Indices, Samples, is_iterable
-from supercm_pl.data.parts import Domain, TargetDomain, has_labels, joined, read_labels
+from supercm_pl.data.domain import Domain, TargetDomain, has_labels, joined, read_labels
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.data.sources.image_folders import check_separate
 from supercm_pl.data.sources.image_reading import ImageFiles
@@ -59,11 +59,7 @@ def open_domains(
     classes = union_of_classes(source.classes for source in opened.values())
     if data.classes:  # without labels, it has no class names either
         check_same_classes(classes, data.classes)
-    if not has_labels(data.train):  # the folder above the sources, given as an unlabeled target
-        parts = [source.train for source in opened.values()]
-        files = [path for part in parts if isinstance(part, ImageFiles) for path in part.paths]
-        if isinstance(data.train, ImageFiles):
-            check_separate({"source": files, "target": data.train.paths})
+    _check_target_folder(data, opened.values())
     trains = {name: source.train for name, source in opened.items()}
     reshape = common_reshape(trains, data.train, resize)
     domains = []
@@ -75,7 +71,20 @@ def open_domains(
         split = make_split(labels, classes, val_size=val_size, seed=derive_seed(seed, name))
         domains.append(Domain(_fit(source, reshape), split, labels, numbers, name, reshape))
     _check_every_class(domains, classes)
-    validate_all = target_val_size == "all"
+    target_domain = _target_domain(data, classes, labeled, target_val_size, oracle, reshape, seed)
+    return *domains, target_domain
+
+
+def _target_domain(
+    data: SourceData,
+    classes: Sequence[str],
+    labeled: Mapping[str, Any],
+    val_size: Size,
+    oracle: bool,
+    reshape: Reshape,
+    seed: int,
+) -> TargetDomain:
+    validate_all = val_size == "all"
     if validate_all:
         data = replace(data, val=None)
     if oracle and data.val is None and not has_labels(data.train):
@@ -86,13 +95,11 @@ def open_domains(
         classes,
         lambda rows: numbers[read_labels(data.train, len(numbers), "target", rows)],
         labeled=labeled,
-        val_size=0 if validate_all or data.val is not None else target_val_size,
+        val_size=0 if validate_all or data.val is not None else val_size,
         seed=seed,
     )
     fit = _fit(data, reshape)
-    return *domains, TargetDomain(
-        fit, split, labels, numbers, "target", reshape, oracle, validate_all
-    )
+    return TargetDomain(fit, split, labels, numbers, "target", reshape, oracle, validate_all)
 
 
 def labeled_by_domain(sources: Sequence[Domain]) -> Samples:
@@ -128,6 +135,14 @@ def _fit(data: SourceData, reshape: Reshape) -> SourceData:
     if unlabeled is not None and not is_iterable(unlabeled):  # iterable data have the shape
         unlabeled = reshaped(unlabeled, reshape)
     return replace(data, train=reshaped(data.train, reshape), unlabeled=unlabeled)
+
+
+def _check_target_folder(target: SourceData, sources: Iterable[SourceData]) -> None:
+    """Reject the folder above the sources, given as an unlabeled target."""
+    if isinstance(target.train, ImageFiles) and not has_labels(target.train):
+        parts = [source.train for source in sources]
+        files = [path for part in parts if isinstance(part, ImageFiles) for path in part.paths]
+        check_separate({"source": files, "target": target.train.paths})
 
 
 def _check_every_class(sources: Sequence[Domain], classes: Sequence[str]) -> None:

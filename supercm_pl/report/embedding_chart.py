@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from supercm_pl.report.charts import COLORS, escaped, look
-from supercm_pl.report.evaluation import Evaluation
-from supercm_pl.report.snapshot import Array, Snapshot
+from supercm_pl.report.snapshot import Array, Evaluation, Snapshot
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
