@@ -28,7 +28,14 @@ class Results:
                 self.rows = list(csv.DictReader(file))
 
     def __contains__(self, row: Row) -> bool:
-        return any(all(old[key] == str(row[key]) for key in self.keys) for old in self.rows)
+        return any(self._same(old, row) for old in self.rows)
+
+    def __getitem__(self, row: Row) -> dict[str, str]:
+        """Return the run with the same keys."""
+        return next(old for old in self.rows if self._same(old, row))
+
+    def _same(self, old: dict[str, str], row: Row) -> bool:
+        return all(old[key] == str(row[key]) for key in self.keys)
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         return iter(self.rows)

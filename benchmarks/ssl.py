@@ -6,7 +6,11 @@ weights of the last step are tested. Without SuperCM, the run has ``--model.cm_w
 methods use the pixels of the same splits. Runs are appended to a CSV file, and existing runs are
 not repeated; the table is rendered from the file.
 
-    python -m benchmarks.ssl --data digits --labels 1 2 4 --seeds 0 1 2 3 4
+With ``--tune`` both arms of a method first get the same number of choices (`candidates`), by the
+accuracy on a quarter of the training images, which is held out, and with seeds that are not in the
+table. The trials are appended to ``ssl_choices.csv``.
+
+    python -m benchmarks.ssl --data digits --labels 1 2 4 --seeds 0 1 2 3 4 --tune
     python -m benchmarks.ssl --data mnist5k --labels 4 --methods none fixmatch
     python -m benchmarks.ssl --render
 """
@@ -14,15 +18,18 @@ not repeated; the table is rendered from the file.
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
@@ -31,10 +38,16 @@ from torch import Tensor
 
 from benchmarks.command import WITHOUT_FILES, built, run
 from benchmarks.results import Results, interval, paired, spread
+from supercm_pl.ssl import methods as ssl_methods
+from supercm_pl.training.method import Method
 
 CONFIGS = Path("configs/ssl")
 KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
 METRICS = ("acc", "nmi", "ari")
+CHOICES = Path("benchmarks/results/ssl_choices.csv")
+CHOICE_SEEDS = (10, 11)
+FACTOR = "weight of the method times"
+Setting = tuple[str, str]  # what is set, and its value
 
 # Runs without a file in configs/ssl/methods.
 WITHOUT_FILE: dict[str, list[str]] = {
@@ -60,8 +73,16 @@ def methods() -> list[str]:
     return sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
 
 
-def train(data: str, labels: int, method: str, supercm: bool, seed: int) -> dict[str, float]:
-    """Run the shipped configurations as the command does."""
+def train(
+    data: str,
+    labels: int,
+    method: str,
+    supercm: bool,
+    seed: int,
+    settings: Sequence[Setting] = (),
+    held_out: bool = False,
+) -> dict[str, float]:
+    """Run the shipped configurations as the command does; test or held-out metrics."""
     files = [CONFIGS / f"{data}.yaml"]
     if method not in WITHOUT_FILE:
         files.append(CONFIGS / "methods" / f"{method}.yaml")
@@ -73,9 +94,76 @@ def train(data: str, labels: int, method: str, supercm: bool, seed: int) -> dict
         *WITHOUT_FILES,
         *WITHOUT_FILE.get(method, []),
         *([] if supercm else ["--model.cm_weight=0"]),
+        *(["--data.val_size=0.25"] if held_out else []),
     ]
-    metrics = run(words).trainer.callback_metrics
-    return {name: float(metrics[f"test/{name}"]) for name in METRICS}
+    for name, value in settings:
+        if name == FACTOR:
+            words.append(f"--model.methods={_weighted(files[-1], float(value))}")
+        else:
+            words.append(f"--{name}={value}")
+    command = run(words)
+    metrics: Mapping[str, Any] = command.trainer.callback_metrics
+    if held_out:
+        (metrics,) = command.trainer.validate(command.model, command.datamodule, verbose=False)
+    stage = "val" if held_out else "test"
+    return {name: float(metrics[f"{stage}/{name}"]) for name in METRICS}
+
+
+def _methods_of(file: Path) -> list[tuple[type[Method], dict[str, Any]]]:
+    """The methods of a configuration: class, and entry of the list."""
+    entries = yaml.safe_load(file.read_text())["model"]["init_args"]["methods"]
+    return [(getattr(ssl_methods, e["class_path"].rpartition(".")[2]), e) for e in entries]
+
+
+def _weighted(file: Path, factor: float) -> str:
+    """The methods of a configuration with their weights times a factor, as JSON."""
+    entries = []
+    for kind, entry in _methods_of(file):
+        arguments = entry.get("init_args", {})
+        weight = arguments.get("weight", inspect.signature(kind).parameters["weight"].default)
+        entries.append({**entry, "init_args": {**arguments, "weight": factor * weight}})
+    return json.dumps(entries)
+
+
+def candidates(method: str, supercm: bool) -> list[list[Setting]]:
+    """What an arm chooses, one after the other; the first value of each is the shipped one.
+
+    With SuperCM: the batch norm and β. Without: the batch norm and the weight of the method; the
+    network on the labels alone has no batch norm to choose, but the learning rate.
+    """
+    if method == "none" and not supercm:
+        rates = ("0.002", "0.0005", "0.001", "0.004")
+        return [[("model.optimizer.init_args.lr", rate) for rate in rates]]
+    file = CONFIGS / "methods" / f"{method}.yaml"
+    joint = method != "none" and any(kind.joint_batch_norm for kind, _ in _methods_of(file))
+    norms = [] if joint else [("model.batch_norm", norm) for norm in ("labeled", "all")]
+    name, values = ("model.cm_weight", (2.0, 1.0, 4.0)) if supercm else (FACTOR, (1.0, 0.3, 3.0))
+    return [norms, [(name, str(value)) for value in values]]
+
+
+def choose(trials: Results, data: str, labels: int, method: str, supercm: bool) -> list[Setting]:
+    """The best settings by held-out training images, without shipped ones; runs missing trials."""
+    chosen: list[Setting] = []
+    for options in candidates(method, supercm):
+        settings = [[*chosen, option] for option in options]
+        settings[:1] = [chosen] if options else []
+        means = []
+        for number, trial in enumerate(settings):
+            found = []
+            for seed in CHOICE_SEEDS:
+                text = " ".join("=".join(setting) for setting in trial)
+                values = (data, labels, method, int(supercm), seed, text)
+                key: dict[str, Any] = dict(zip(trials.keys, values, strict=True))
+                if key not in trials:
+                    accuracy = train(data, labels, method, supercm, seed, trial, held_out=True)[
+                        "acc"
+                    ]
+                    trials.append({**key, "acc": accuracy})
+                    print("choice", *key.values(), f"{accuracy:.4f}", flush=True)
+                found.append(trials[key]["acc"])
+            means.append((statistics.mean(map(float, found)), -number))
+        chosen = settings[-max(means)[1]] if means else chosen
+    return chosen
 
 
 def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]:
@@ -174,10 +262,12 @@ def main() -> None:
         "--arms", nargs="+", type=int, default=[0, 1], help="1 with SuperCM, 0 without"
     )
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/ssl.csv"))
+    parser.add_argument("--tune", action="store_true", help="choose settings for each arm first")
     parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)
+    trials = Results(CHOICES, (*KEYS, "settings"))
     runs = (
         dict(zip(KEYS, (data, labels, method, supercm, seed), strict=True))
         for data in given.data
@@ -195,7 +285,10 @@ def main() -> None:
             names = [name for name in KEYS if name != "supercm"]
             metrics = classify(*(key[name] for name in names))
         else:
-            metrics = train(*key.values())
+            tuned = given.tune and key["method"] in ("none", *methods())
+            data, labels, method, supercm, seed = key.values()
+            settings = choose(trials, data, labels, method, supercm) if tuned else ()
+            metrics = train(data, labels, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
     print(render(results))
