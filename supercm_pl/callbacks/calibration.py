@@ -1,31 +1,48 @@
-"""Probabilities that are about as high as the accuracy, from unlabeled samples."""
+"""Probabilities that are about as high as the accuracy, and signs of wrong clusters."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from supercm_pl.data.contract import Contract
 from supercm_pl.graphs.image_descriptors import describe, views_of
-from supercm_pl.graphs.label_graph import TRUSTED, LabelGraph
+from supercm_pl.graphs.label_graph import TRUSTED, Array, LabelGraph
 from supercm_pl.training.modes import evaluation_mode
+
+_SPLIT = 0.6  # with one label per class of digits: right runs from 0.61, wrong ones to 0.57
+_FEW = 2
+_UNEQUAL = 3
 
 
 class Calibration(L.Callback):
-    """Softens the probabilities of a network that was trained on few labels.
+    """Calibrates a network that was trained on few labels, and warns of doubtful clusters.
 
-    Such a network fits every label, so there are none left to calibrate it with. At the end of
-    ``fit``, a classifier that has learned in another way judges the unlabeled samples: Poisson
-    learning over a graph of the inputs (see :class:`~supercm_pl.ssl.methods.LabelPropagation`).
-    Where it has little to say, two classifiers agree about as often as the network is right, and
-    where it is good, the accuracy lies between this agreement and the network's mean confidence. A
-    temperature (Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017) brings the mean
-    confidence there; it is never below 1. Classes do not change.
+    Such a network fits every label, so there are none left to test it with. At the end of ``fit``,
+    a classifier that has learned in another way judges the unlabeled samples: Poisson learning over
+    a graph of the inputs (see :class:`~supercm_pl.ssl.methods.LabelPropagation`).
+
+    Probabilities: the two classifiers agree on a share :math:`a`, and the graph has an accuracy
+    :math:`g` on held-out labels. If they make the same errors, the network has the accuracy
+    :math:`a`; if their errors are independent, about :math:`a / g`. A temperature (Guo et al., *On
+    Calibration of Modern Neural Networks*, ICML 2017) brings the mean confidence to the middle of
+    both. Where the graph is poor, the network has learned its errors: the mean confidence becomes
+    :math:`g`. Classes do not change.
+
+    With one or two labels per class a cluster can get the wrong class, and no label shows it. Two
+    signs are reported as warnings:
+
+    - a dense part of the graph is split between two classes
+      (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.communities`): neither has 60 % of it;
+    - the largest class has three times as many samples as the smallest, which is an error only if
+      classes are of similar size.
 
     The agreement is logged as ``train/agreement``. Images above 64 pixels are left as they are.
     """
@@ -46,11 +63,16 @@ class Calibration(L.Callback):
         logits = logits / module.head.temperature
         graph, rows, num_classes = LabelGraph(*views), np.arange(len(labels)), logits.shape[1]
         found = graph.scores(rows, labels.numpy(), num_classes).argmax(axis=1)[len(labels) :]
-        agreement = float((found == logits.argmax(dim=1).numpy()).mean())
+        predicted = logits.argmax(dim=1).numpy()
+        agreement = float((found == predicted).mean())
         trust = graph.trust(rows, labels.numpy(), num_classes)
-        expected = agreement
-        if trust is None or trust >= TRUSTED:  # then the network is good, too
-            expected = (agreement + mean_confidence(logits, 1.0)) / 2
+        accuracy = 1.0 if trust is None else trust + (1 - trust) / num_classes
+        expected = accuracy
+        if trust is None or trust >= TRUSTED:
+            expected = (agreement + min(1.0, agreement / accuracy)) / 2
+            names = Contract.of(trainer).class_names(num_classes)
+            for doubt in doubts(graph, labels.numpy(), predicted, names):
+                rank_zero_warn(doubt)
         temperature = temperature_for(logits, expected)
         module.head.calibration.fill_(temperature)
         module.log("train/agreement", agreement)
@@ -60,13 +82,49 @@ class Calibration(L.Callback):
         )
 
 
+def doubts(
+    graph: LabelGraph, labels: Array, predicted: Array, names: Sequence[str]
+) -> Iterator[str]:
+    """What speaks against predicted classes where labels are few, for the user.
+
+    Args:
+        graph: Of ``N_l`` labeled and ``N_u`` unlabeled samples.
+        labels: ``(N_l,)``, ``0..K-1``.
+        predicted: ``(N_u,)``, ``0..K-1``.
+        names: Of the ``K`` classes.
+    """
+    count = len(names)
+    if np.bincount(labels, minlength=count).min() > _FEW:
+        return
+    advice = "Label a few more samples, such as those of `supercm suggest`"
+    classes = np.concatenate([labels, predicted])
+    for members in graph.communities():
+        sizes = np.bincount(classes[members], minlength=count)
+        second, first = sizes.argsort()[-2:]
+        large = sizes.sum() > len(classes) / (4 * count)
+        if large and sizes[first] < _SPLIT * sizes.sum():
+            yield (
+                f"{sizes.sum():,} similar samples are split between {names[first]} "
+                f"({sizes[first]:,}) and {names[second]} ({sizes[second]:,}), which may be wrong. "
+                f"{advice}."
+            )
+    sizes = np.bincount(classes, minlength=count)
+    smallest, largest = int(sizes.argmin()), int(sizes.argmax())
+    if sizes[largest] >= _UNEQUAL * sizes[smallest]:
+        yield (
+            f"Predicted classes have from {sizes[smallest]:,} ({names[smallest]}) to "
+            f"{sizes[largest]:,} samples ({names[largest]}). If they are of similar size, set "
+            f"--model.alpha balanced. {advice}."
+        )
+
+
 def mean_confidence(logits: Tensor, temperature: float) -> float:
     """Mean of the largest probabilities of logits ``(N, K)`` divided by a temperature."""
     return float(torch.softmax(logits / temperature, dim=1).amax(dim=1).mean())
 
 
 def temperature_for(logits: Tensor, confidence: float) -> float:
-    """The temperature in ``[1, 100]`` that brings the mean confidence down to a value.
+    """The temperature in ``[0.25, 100]`` that brings the mean confidence closest to a value.
 
     Args:
         logits: ``(N, K)``.
@@ -76,12 +134,8 @@ def temperature_for(logits: Tensor, confidence: float) -> float:
         >>> logits = torch.tensor([[2.0, 0.0]])
         >>> round(mean_confidence(logits, temperature_for(logits, 0.7)), 3)
         0.7
-        >>> temperature_for(logits, 0.99)
-        1.0
     """
-    lower, upper = 0.0, math.log(100)
-    if mean_confidence(logits, 1.0) <= confidence:
-        return 1.0
+    lower, upper = math.log(0.25), math.log(100)
     for _ in range(40):
         middle = (lower + upper) / 2
         above = mean_confidence(logits, math.exp(middle)) > confidence

@@ -90,6 +90,22 @@ class LabelGraph:
             right += int((scores[rows[held]].argmax(axis=1) == labels[held]).sum())
         return max(0.0, (right / tested * num_classes - 1) / (num_classes - 1)) if tested else None
 
+    def communities(self, most: int = 3000) -> list[Array]:
+        """Dense parts of the graph, each as the numbers of its samples.
+
+        Blondel et al., *Fast Unfolding of Communities in Large Networks* (2008). They don't depend
+        on labels, and a class may have several.
+
+        Args:
+            most: Samples that are considered, drawn with a fixed seed.
+        """
+        import networkx
+
+        kept = np.random.default_rng(0).permutation(len(self.degrees))[:most]
+        graph = networkx.from_scipy_sparse_array(self.weights[kept][:, kept])
+        found = networkx.community.louvain_communities(graph, seed=0)
+        return [kept[list(members)] for members in found]
+
     def _partition(
         self, scores: Array, rows: Array, labels: Array, smallest: float, rounds: int = 20
     ) -> Array:

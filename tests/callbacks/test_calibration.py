@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -12,6 +13,9 @@ from sklearn.datasets import load_digits
 from supercm_pl import ClusteringHead, SSLDataModule, SSLModule
 from supercm_pl.backbones import MLP
 from supercm_pl.callbacks import Calibration
+from supercm_pl.callbacks.calibration import doubts
+from supercm_pl.graphs.image_descriptors import describe, views_of
+from supercm_pl.graphs.label_graph import LabelGraph
 from tests.support.runs import every_step, fit
 
 
@@ -71,3 +75,32 @@ def test_only_evaluation_is_calibrated(training: bool) -> None:
     assert torch.equal(after.logits, logits)
     expected = before if training else torch.softmax(logits / 2, dim=1)
     assert torch.allclose(after.assignments, expected)
+
+
+def doubts_of_digits(classes: np.ndarray, labels_per_class: int = 1) -> list[str]:
+    bunch = load_digits()
+    ranks = [np.flatnonzero(bunch.target == k)[:labels_per_class] for k in range(10)]
+    first = np.concatenate(ranks)
+    rest = np.setdiff1d(np.arange(len(classes)), first)
+    images = torch.from_numpy(bunch.images[np.concatenate([first, rest]), None]).float() / 16
+    graph = LabelGraph(*views_of(describe(images)))
+    return list(doubts(graph, bunch.target[first], classes[rest], "0123456789"))
+
+
+def test_right_classes_are_not_doubted() -> None:
+    assert doubts_of_digits(load_digits().target) == []
+
+
+@pytest.mark.parametrize("labels_per_class", [1, 3])
+def test_a_cluster_that_is_split_between_classes_is_doubted(labels_per_class: int) -> None:
+    classes = load_digits().target
+    classes[np.flatnonzero(classes == 6)[::2]] = 1
+    found = doubts_of_digits(classes, labels_per_class)
+    assert [" are split between " in doubt for doubt in found] == [True] * (labels_per_class == 1)
+
+
+def test_classes_of_unequal_size_are_doubted() -> None:
+    classes = load_digits().target
+    classes[np.flatnonzero(classes == 1)[20:]] = 2
+    found = doubts_of_digits(classes)
+    assert any("from 20 (1) to 339 samples (2)" in doubt for doubt in found), found
