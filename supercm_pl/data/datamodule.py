@@ -20,7 +20,14 @@ from supercm_pl.checkpoints.data_state import is_fitted, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
 from supercm_pl.data.contract import Contract, global_seed
-from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_is, first_input
+from supercm_pl.data.datasets import (
+    IdentifiedSamples,
+    Samples,
+    as_float,
+    as_is,
+    as_tuple,
+    first_input,
+)
 from supercm_pl.data.domain import Domain
 from supercm_pl.data.inspection import inspect_parts
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
@@ -390,12 +397,13 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         for name, samples in self._resident.items():
             batch[name] = samples.fetch(batch[name])
         ready: dict[str, Any] = {}
-        with isolated_rng(_device_of(batch)) as reseed:
+        device = next((as_tuple(part)[0].device for part in batch.values()), None)
+        with isolated_rng(device) as reseed:
             for name, part in batch.items():
-                inputs, *labels = (part,) if isinstance(part, Tensor) else part
+                inputs, *labels = as_tuple(part)
                 required = self.contract.required_views(name)
                 check_views(required, self.transforms)
-                views = {}
+                views: dict[str, Tensor] = {}
                 for view in required:
                     if view == INDEX:
                         views[view] = numbers[name]
@@ -436,10 +444,3 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 def counted(number: int | None) -> str:
     """The number of samples of a part, for messages; ``None`` is an ``IterableDataset``."""
     return "endless" if number is None else f"{number:,}"
-
-
-def _device_of(batch: Mapping[str, Any]) -> torch.device | None:
-    for part in batch.values():
-        inputs: Tensor = part if isinstance(part, Tensor) else part[0]
-        return inputs.device
-    return None

@@ -157,39 +157,11 @@ class SuperCMClassifier(
         self.classes_, labels = encode_labels(targets)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2)
         self.scaler_ = StandardScaler().fit(rows) if self.standardize else None
-        inputs = self._inputs(rows)
         # The caller may have disabled gradients.
         with torch.inference_mode(False), torch.enable_grad():
-            network = build_network(
-                inputs.shape[1],
-                len(self.classes_),
-                hidden_features=tuple(self.hidden_features),
-                centroids=self.centroids,
-                temperature=self.temperature,
-                alpha=np.asarray(self.alpha).tolist(),
-                seed=int(seeds[0]),
-            )
-            walk = Walk(
-                torch.from_numpy(inputs.astype(np.float32)),
-                self._neighbors(inputs),
-                length=self.walk_length,
-                noise=self.noise,
-                generator=torch.Generator("cpu").manual_seed(int(seeds[1])),
-            )
-            start, trust = _propagated(inputs, labels, len(self.classes_))
-            losses = train(
-                network,
-                walk,
-                torch.from_numpy(labels),
-                start=torch.from_numpy(start),
-                cm_weight=self.cm_weight * trust**2,
-                learning_rate=self.learning_rate,
-                max_steps=self.max_steps,
-                labeled_batch_size=self.labeled_batch_size,
-                unlabeled_batch_size=self.unlabeled_batch_size,
-            )
-            # In float64, a prediction does not depend on the other samples of the batch.
-            self.network_ = network.double()
+            network, losses = self._trained(self._inputs(rows), labels, *map(int, seeds))
+        # In float64, a prediction does not depend on the other samples of the batch.
+        self.network_ = network.double()
         self.loss_curve_ = losses.double().numpy()
         broken = np.flatnonzero(~np.isfinite(self.loss_curve_))
         if len(broken):
@@ -242,6 +214,40 @@ class SuperCMClassifier(
         weights = None if sample_weight is None else np.asarray(sample_weight)[labeled]
         found = self.predict(X)[labeled]
         return float(accuracy_score(targets[labeled], found, sample_weight=weights))
+
+    def _trained(
+        self, inputs: NDArray[Any], labels: NDArray[Any], network_seed: int, batch_seed: int
+    ) -> tuple[Network, Tensor]:
+        """Train a network, and return it with the loss of each step."""
+        network = build_network(
+            inputs.shape[1],
+            len(self.classes_),
+            hidden_features=tuple(self.hidden_features),
+            centroids=self.centroids,
+            temperature=self.temperature,
+            alpha=np.asarray(self.alpha).tolist(),
+            seed=network_seed,
+        )
+        walk = Walk(
+            torch.from_numpy(inputs.astype(np.float32)),
+            self._neighbors(inputs),
+            length=self.walk_length,
+            noise=self.noise,
+            generator=torch.Generator("cpu").manual_seed(batch_seed),
+        )
+        start, trust = _propagated(inputs, labels, len(self.classes_))
+        losses = train(
+            network,
+            walk,
+            torch.from_numpy(labels),
+            start=torch.from_numpy(start),
+            cm_weight=self.cm_weight * trust**2,
+            learning_rate=self.learning_rate,
+            max_steps=self.max_steps,
+            labeled_batch_size=self.labeled_batch_size,
+            unlabeled_batch_size=self.unlabeled_batch_size,
+        )
+        return network, losses
 
     def _check_parameters(self) -> None:
         if not isinstance(self.hidden_features, Iterable):

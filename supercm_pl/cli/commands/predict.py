@@ -10,8 +10,8 @@ from typing import Any
 from supercm_pl.cli.commands.one_line_parser import OneLineParser
 
 
-def predict(args: Sequence[str]) -> None:
-    """Write the classes of images to a CSV file."""
+def parser() -> OneLineParser:
+    """The parser of the command."""
     parser = OneLineParser(
         "predict",
         "Write classes and probabilities of images to a CSV file.",
@@ -40,15 +40,21 @@ def predict(args: Sequence[str]) -> None:
         help="choose --min_confidence so that this share is right, such as 0.95, on validation or "
         "test samples of the run",
     )
-    options = parser.parse_args(args)
+    return parser
+
+
+def predict(args: Sequence[str]) -> None:
+    """Write the classes of images to a CSV file."""
+    command = parser()
+    options = command.parse_args(args)
     if not 0 <= options.min_confidence <= 1:
-        parser.error(f"--min_confidence must be in [0, 1], got {options.min_confidence:g}")
+        command.error(f"--min_confidence must be in [0, 1], got {options.min_confidence:g}")
     # These imports take seconds: only after the arguments are parsed.
     import torch
 
     from supercm_pl.export import load_classifier
 
-    with parser.reporting_errors(options.checkpoint):
+    with command.reporting_errors(options.checkpoint):
         classifier = load_classifier(options.checkpoint, options.config, trust=options.trust)
         if torch.cuda.is_available():
             classifier.to("cuda")

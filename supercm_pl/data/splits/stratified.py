@@ -76,14 +76,7 @@ def make_split(
         labeled = _given_rows(labeled_indices, label, plan)
     else:
         available = np.bincount(label[label >= 0], minlength=len(known))
-        wanted = available
-        if labels_per_class is not None:
-            wanted = np.full_like(available, labels_per_class)
-        elif num_labels is not None:
-            wanted = _evenly(num_labels, available, seed)
-        elif labeled_fraction is not None:
-            total = parse_fraction(labeled_fraction, "labeled_fraction") * int(available.sum())
-            wanted = np.clip(_proportionally(round(total), available), 1, available)
+        wanted = _wanted(available, labels_per_class, num_labels, labeled_fraction, seed)
         _check_available(wanted, available, [classes[k] for k in known])
         wanted = _tailed(wanted, plan.labeled_imbalance)
         labeled = _drawn(np.arange(len(own)), label, wanted, seed, "labeled")
@@ -159,6 +152,24 @@ def _saved_split(path: Path, labels: Indices, classes: Sequence[str]) -> Split:
         if len(strange):
             raise ValueError(f"noisy_labels of {path} must be known classes, got {strange[0]}")
     return split
+
+
+def _wanted(
+    available: Counts,
+    per_class: int | None,
+    total: int | None,
+    fraction: float | str | None,
+    seed: int,
+) -> Counts:
+    """Labeled samples of each class ``(K,)`` by the one option that is given; else all."""
+    if per_class is not None:
+        return np.full_like(available, per_class)
+    if total is not None:
+        return _evenly(total, available, seed)
+    if fraction is None:
+        return available
+    share = parse_fraction(fraction, "labeled_fraction") * int(available.sum())
+    return np.clip(_proportionally(round(share), available), 1, available)
 
 
 def _given_rows(given: ArrayLike | Path, labels: Indices, plan: Distortion) -> Indices:
