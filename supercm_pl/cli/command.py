@@ -29,16 +29,13 @@ from supercm_pl.checks import check_size
 from supercm_pl.cli.arguments import without_option
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.cpu_load import CPULoad
-from supercm_pl.cli.errors.suggestions import nearest_file
+from supercm_pl.cli.errors.early import checkpoint_mistake
 from supercm_pl.cli.final_report import write_final_report
 from supercm_pl.cli.parser import SuperCMArgumentParser
 from supercm_pl.cli.resume import Difference, differences, is_typed
 from supercm_pl.cli.save_run import SaveRun
 from supercm_pl.cli.threads import Threads
 from supercm_pl.training.module import SuperCMModule
-
-# Values of `--ckpt_path` that Lightning accepts besides a path.
-_CHECKPOINT_NAMES = ("best", "last", "hpc")
 
 
 class SuperCMCLI(LightningCLI):
@@ -107,16 +104,10 @@ class SuperCMCLI(LightningCLI):
         threads = self._get(self.config, "threads")
         if threads is not None:
             check_size("threads", threads)
-        path = self._get(self.config, "ckpt_path")
-        named = path in _CHECKPOINT_NAMES
-        # If Lightning finds no checkpoint by such a name, it continues with random weights.
-        if self.subcommand != "fit" and (path is None or named):
-            raise ValueError(
-                f"{self.subcommand} requires a checkpoint: pass --ckpt_path, such as "
-                "runs/ssl_digits/version_0/checkpoints/last.ckpt"
-            )
-        if path and not named and "://" not in path and not Path(path).is_file():
-            raise ValueError(f"there is no checkpoint {path}{nearest_file(path)}")
+        # Again, because a configuration may set the path.
+        mistake = checkpoint_mistake(self.subcommand, self._get(self.config, "ckpt_path"))
+        if mistake:
+            raise ValueError(mistake)
 
     def _parse_ckpt_path(self) -> None:
         # Untrusted: Lightning would parse its text as a configuration.

@@ -15,6 +15,7 @@ from typing import TextIO
 from supercm_pl._version import __version__
 from supercm_pl.cli.cpu_load import CPULoad
 from supercm_pl.cli.help import COMMANDS, LIGHTNING, OVERVIEW, help_of
+from supercm_pl.names import did_you_mean
 
 # `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
 _ADDED_LABELS = re.compile(r"^--add_labels(?=$|=)")
@@ -141,14 +142,10 @@ def _show_warning(
 
 
 def _unknown_command(word: str) -> str:
-    import difflib
-
     listed = ", ".join(COMMANDS)
     if word.startswith("-"):
         return f"the first argument must be a command ({listed}), got {word}"
-    near = difflib.get_close_matches(word, COMMANDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the commands are {listed}"
-    return f"unknown command {word}; {hint}"
+    return f"unknown command {word}{did_you_mean(word, list(COMMANDS)) or f'; the commands are {listed}'}"
 
 
 def _stop(line: str) -> None:

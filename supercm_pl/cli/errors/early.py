@@ -15,7 +15,7 @@ from supercm_pl.names import did_you_mean
 
 _OURS = ("SSLModule", "UDAModule", "SSLDataModule", "UDADataModule")
 # Values of `--ckpt_path` that Lightning accepts besides a path.
-CHECKPOINT_NAMES = ("best", "last", "hpc")
+_CHECKPOINT_NAMES = ("best", "last", "hpc")
 _INNER = ("init_args", "dict_kwargs", "class_path", "help")
 _REQUIRED = {
     "fit": "a folder of images or a configuration: supercm fit photos/, or "
@@ -37,6 +37,20 @@ def early_mistake(words: Sequence[str]) -> str:
     return next(_mistakes(command, rest), "")
 
 
+def checkpoint_mistake(command: str, path: str | None) -> str:
+    """Describe what is wrong with a ``--ckpt_path``; empty if nothing is."""
+    named = path in _CHECKPOINT_NAMES
+    # If Lightning finds no checkpoint by such a name, it continues with random weights.
+    if command != "fit" and (named or not path):
+        return (
+            f"{command} requires a checkpoint: pass --ckpt_path, such as "
+            "runs/ssl_digits/version_0/checkpoints/last.ckpt"
+        )
+    if path and not named and "://" not in path and not Path(path).is_file():
+        return f"there is no checkpoint {path}{nearest_file(path)}"
+    return ""
+
+
 def _mistakes(command: str, words: Sequence[str]) -> Iterator[str]:
     for before, word, after in zip(["", *words], words, [*words[1:], "--"], strict=False):
         name = word.partition("=")[0].rstrip("+")
@@ -50,15 +64,8 @@ def _mistakes(command: str, words: Sequence[str]) -> Iterator[str]:
         yield from _file(file)
     check_keys(config_files(words))
     path = option_value(words, "--ckpt_path")
-    named = path in CHECKPOINT_NAMES
-    in_files = any(lines_with("ckpt_path", file) for file in config_files(words))
-    if command != "fit" and (named or not (path or in_files)):
-        yield (
-            f"{command} requires a checkpoint: pass --ckpt_path, such as "
-            "runs/ssl_digits/version_0/checkpoints/last.ckpt"
-        )
-    if path and not named and "://" not in path and not Path(path).is_file():
-        yield f"there is no checkpoint {path}{nearest_file(path)}"
+    if path or not any(lines_with("ckpt_path", file) for file in config_files(words)):
+        yield from filter(None, [checkpoint_mistake(command, path)])
     source, target = (option_value(words, f"--{name}") for name in ("source", "target"))
     for folder in filter(None, (source, target)):
         if not Path(folder).is_dir():
