@@ -41,12 +41,8 @@ from supercm_pl.training.module import SuperCMModule
 class SuperCMCLI(LightningCLI):
     """The commands ``fit``, ``validate``, ``test`` and ``predict`` for any model and data.
 
-    ``model.num_classes`` defaults to the number of classes of the data, if known.
-
-    Args:
-        started: Start of the command by ``time.monotonic()``, for the closing table; ``None``
-            means now.
-        load: Load of the CPUs since then; ``None`` measures it from now on.
+    ``model.num_classes`` defaults to the number of classes of the data, if known. ``started``, by
+    ``time.monotonic()``, and ``load`` are those of the start of the command; ``None`` means now.
     """
 
     def __init__(self, started: float | None = None, load: CPULoad | None = None) -> None:

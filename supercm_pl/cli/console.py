@@ -197,13 +197,7 @@ class ModelLine(ModelSummary):
 def closing_table(
     title: str, metrics: Mapping[str, Any], seconds: float, places: Mapping[str, str]
 ) -> None:
-    """Print the metrics, one column per stage, and the paths of the run.
-
-    Args:
-        title: Heading of the first column.
-        metrics: Values by name, such as ``"test/acc"``.
-        seconds: Duration of the command.
-        places: Paths by label; they are never truncated.
+    """Print the metrics, one column per stage, and the paths of the run, which are not truncated.
 
     Example:
         >>> closing_table("supercm fit", {"test/acc": 0.9, "val/acc": 0.8}, 1.5, {"logs": "runs/0"})

@@ -145,7 +145,8 @@ def _unknown_command(word: str) -> str:
     listed = ", ".join(COMMANDS)
     if word.startswith("-"):
         return f"the first argument must be a command ({listed}), got {word}"
-    return f"unknown command {word}{did_you_mean(word, list(COMMANDS)) or f'; the commands are {listed}'}"
+    hint = did_you_mean(word, list(COMMANDS)) or f"; the commands are {listed}"
+    return f"unknown command {word}{hint}"
 
 
 def _stop(line: str) -> None:

@@ -7,13 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Difference(NamedTuple):
-    """An option with two values.
-
-    Attributes:
-        option: Its name on the command line, without dashes.
-        saved: The value in the checkpoint.
-        given: The value in the configuration.
-    """
+    """An option, by its name without dashes, with the values of checkpoint and configuration."""
 
     option: str
     saved: Any

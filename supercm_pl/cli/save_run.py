@@ -18,11 +18,8 @@ from supercm_pl.checkpoints.data_state import DATA_OPTIONS
 class SaveRun(SaveConfigCallback):
     """Save the configuration and the split next to the logs.
 
-    Args:
-        given: Positional arguments of Lightning's class.
-        model: Class path and arguments of the model of a checkpoint, which replace the
-            configuration's model; ``None`` keeps the latter.
-        options: Keyword arguments of Lightning's class.
+    ``model``, the class path and arguments of a checkpoint's model, replaces the configuration's.
+    Other arguments are those of Lightning's class.
     """
 
     def __init__(self, *given: Any, model: dict[str, Any] | None = None, **options: Any) -> None:

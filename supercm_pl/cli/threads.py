@@ -27,10 +27,8 @@ _ALMOST = 0.25  # of a CPU that may be busy and still counts as free
 class Threads(L.Callback):
     """Sets the number of threads, before any other callback computes.
 
-    Args:
-        load: The CPUs and what others use of them.
-        config: Settings of the command; a number that is chosen is written to ``threads``, so that
-            the saved configuration makes the same run.
+    A number that is chosen by the load is written to ``threads`` of the settings, so that the saved
+    configuration makes the same run.
     """
 
     def __init__(self, load: CPULoad, config: Any) -> None:
@@ -58,9 +56,8 @@ class Threads(L.Callback):
 def useful_threads(free: float, values: int | None) -> int:
     """Number of threads that speed up a step.
 
-    Args:
-        free: CPUs that no other process uses.
-        values: Numbers in the inputs of a step; ``None`` if unknown.
+    ``free`` CPUs are used by no other process; ``values`` is the number of values in a step's
+    inputs, ``None`` if unknown.
 
     Example:
         >>> useful_threads(1.8, 160 * 64), useful_threads(1.6, 160 * 64), useful_threads(16, 10_000)

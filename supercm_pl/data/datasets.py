@@ -136,11 +136,9 @@ class Samples(Dataset[Any]):
 
 
 class IdentifiedSamples(Dataset[Any]):
-    """Samples for prediction: ``{"inputs": (B, ...), "ids": [...]}``.
+    """Samples for prediction without labels: ``{"inputs": (B, ...), "ids": [...]}``.
 
-    Args:
-        samples: Their labels, if any, are dropped.
-        ids: One per sample; ``None`` takes their indices in the data set.
+    There is one id per sample; ``None`` takes their indices in the data set.
     """
 
     def __init__(self, samples: Samples, ids: Sequence[str] | None = None) -> None:

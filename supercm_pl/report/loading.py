@@ -21,14 +21,7 @@ from supercm_pl.training.module import SuperCMModule
 
 
 class TrainedRun(NamedTuple):
-    """The model and the data of a run.
-
-    Attributes:
-        module: The model, with the weights of the checkpoint.
-        data: The data, opened, with the split of the run.
-        step: Optimizer steps taken.
-        epoch: Epoch, from 0.
-    """
+    """The model of a checkpoint and its opened data, with optimizer steps and epochs from 0."""
 
     module: SuperCMModule
     data: SuperCMDataModule

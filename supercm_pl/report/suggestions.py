@@ -19,12 +19,7 @@ _NEIGHBORS = 20
 
 
 class Suggestion(NamedTuple):
-    """A sample to label.
-
-    Attributes:
-        position: Position among the candidates.
-        why: ``"uncertain"`` or ``"diverse"``.
-    """
+    """The position of a sample to label, and whether it is ``"uncertain"`` or ``"diverse"``."""
 
     position: int
     why: str

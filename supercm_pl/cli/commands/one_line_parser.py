@@ -17,10 +17,7 @@ from supercm_pl.names import did_you_mean
 class OneLineParser(argparse.ArgumentParser):
     """A parser that reports a usage error in one line and exits with status 2.
 
-    Args:
-        command: Name of the command.
-        description: First line of its help.
-        epilog: Last line of its help.
+    ``description`` and ``epilog`` are the first and the last line of the command's help.
     """
 
     def __init__(self, command: str, description: str, epilog: str = "") -> None:

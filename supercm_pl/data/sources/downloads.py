@@ -28,14 +28,7 @@ _MOST_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class DownloadedFile:
-    """A file of a data set.
-
-    Attributes:
-        dataset: The data set's name, for messages.
-        path: Where the file belongs.
-        url: Where the file, or the archive that contains it, is downloaded from.
-        md5: Its MD5 checksum; ``None`` if none is published.
-    """
+    """A file of a data set, with the URL of it or its archive, and its MD5 checksum if known."""
 
     dataset: str
     path: Path

@@ -115,10 +115,7 @@ def new_numbers(known: Indices, num_classes: int) -> Indices:
 def long_tail(largest: int, num_classes: int, ratio: float) -> NDArray[np.int64]:
     r"""Samples of each class, :math:`\lfloor n\,\gamma^{-k/(K-1)} \rfloor` or 1; ``(K,)``.
 
-    Args:
-        largest: ``n``, the number of the first class, 0 or more.
-        num_classes: ``K``, 2 or more.
-        ratio: ``γ``, 1 or more.
+    ``largest`` is ``n``, the number of the first class; ``K >= 2`` and ``ratio``, ``γ >= 1``.
 
     Example:
         >>> long_tail(1000, 3, 100).tolist()

@@ -56,13 +56,9 @@ class AdversarialMethod(Method):
 
 
 def reverse_gradient(tensor: Tensor, factor: float = 1.0) -> Tensor:
-    """Return the tensor unchanged, with its gradient times ``-factor``.
+    """Return a tensor unchanged, with its gradient times ``-factor``.
 
     Ganin and Lempitsky, *Unsupervised Domain Adaptation by Backpropagation* (ICML 2015).
-
-    Args:
-        tensor: Any shape.
-        factor: ``λ``, ``>= 0``.
 
     Example:
         >>> x = torch.ones(2, requires_grad=True)

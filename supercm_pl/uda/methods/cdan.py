@@ -106,12 +106,8 @@ class MultilinearMap(nn.Module):
 class RandomizedMultilinearMap(nn.Module):
     r"""A random projection of the outer product, which keeps inner products in expectation.
 
-    :math:`(R_f f) \odot (R_g g) / \sqrt{m}`, with buffers as matrices, so the checkpoint has them.
-
-    Args:
-        num_features: ``d``.
-        num_classes: ``K``.
-        out_features: ``m``.
+    :math:`(R_f f) \odot (R_g g) / \sqrt{m}` of ``(d,)`` and ``(K,)``, with matrices as buffers, so
+    that checkpoints have them.
     """
 
     feature_matrix: Tensor

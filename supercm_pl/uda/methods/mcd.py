@@ -80,14 +80,7 @@ class MCD(AdversarialMethod):
 
 
 def discrepancy(first: Tensor, second: Tensor) -> Tensor:
-    """Mean over samples and classes of the absolute difference of the probabilities.
-
-    Args:
-        first: Logits ``(N, K)`` of one classifier.
-        second: Those of the other.
-
-    Returns:
-        A scalar in ``[0, 2 / K]``.
+    """Mean absolute difference of the probabilities of logits ``(N, K)``, in ``[0, 2 / K]``.
 
     Example:
         >>> discrepancy(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 99.0]])).item()

@@ -77,12 +77,8 @@ class MDD(AdversarialMethod):
 def complement_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Mean of :math:`-\log(1 - \sigma_y(z))`, the loss of the label *not* being the class.
 
-    Computed from log-sum-exp over all and over the other classes, so that it stays finite, with a
-    gradient, where the softmax rounds to 1.
-
-    Args:
-        logits: ``(N, K)``, with ``K >= 2``.
-        labels: ``(N,)`` int64.
+    Logits are ``(N, K)``. Computed from log-sum-exp over all and over the other classes, so that it
+    stays finite, with a gradient, where the softmax rounds to 1.
 
     Example:
         >>> loss = complement_cross_entropy(torch.tensor([[50.0, 0.0]]), torch.tensor([0]))

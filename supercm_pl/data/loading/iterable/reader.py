@@ -48,9 +48,7 @@ class IterableData(IterableDataset[Any]):
 class IterableSamples(IterableData):
     """The inputs of an ``IterableDataset``, in its own order, pass after pass.
 
-    Args:
-        dataset: The data set.
-        like: One input ``(1, ...)`` whose shape and type they must have; ``None``: any.
+    They must have the shape and type of ``like``, one input ``(1, ...)``, unless it is ``None``.
     """
 
     dataset: Any
