@@ -95,13 +95,14 @@ class SuperCMCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments and check that a required checkpoint exists."""
         super().parse_arguments(parser, args)
-        self.subcommand = self.config["subcommand"]
+        command: str = self.config["subcommand"]
+        self.subcommand = command
         set_verbosity(quiet=self._get(self.config, "quiet"))
         threads = self._get(self.config, "threads")
         if threads is not None:
             check_size("threads", threads)
         # Again, because a configuration may set the path.
-        mistake = checkpoint_mistake(self.subcommand, self._get(self.config, "ckpt_path"))
+        mistake = checkpoint_mistake(command, self._get(self.config, "ckpt_path"))
         if mistake:
             raise ValueError(mistake)
 
