@@ -420,7 +420,7 @@ class SuperCMModule(ClusteringNetwork):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Step the optimizer as the methods want it, then call their ``after_step``."""
+        """Step the optimizer with the settings of the methods, then call their ``after_step``."""
         with ExitStack() as settings:
             for method in self.methods:
                 settings.enter_context(method.during_step(optimizer))

@@ -40,7 +40,7 @@ class MeanTeacher(TeacherMethod):
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak views of the unlabeled samples."""
         views = step.unlabeled_inputs["weak_2"]
-        # In the company of the weak view: batch norm must treat both sides alike.
+        # With the companions of the weak view: batch norm must treat both sides alike.
         logits = self.teacher(torch.cat([views, *step.companions]))[: len(views)]
         target = logits.softmax(dim=1)
         return MethodLoss(F.mse_loss(step.unlabeled["weak"].logits.softmax(dim=1), target))
