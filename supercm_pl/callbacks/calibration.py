@@ -17,8 +17,6 @@ from supercm_pl.graphs.image_descriptors import describe, views_of
 from supercm_pl.graphs.label_graph import TRUSTED, Array, LabelGraph
 from supercm_pl.training.modes import evaluation_mode
 
-_SPLIT = 0.6  # with one label per class of digits: right runs from 0.65, wrong ones to 0.59
-_BOTH = 0.9
 _FEW = 2
 _UNEQUAL = 3
 
@@ -40,8 +38,8 @@ class Calibration(L.Callback):
     With one or two labels per class a cluster can get the wrong class, and no label shows it. Two
     signs are reported as warnings:
 
-    - a dense part of the graph is split between two classes
-      (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.communities`): neither has 60 % of it;
+    - the samples of two classes form other groups than these classes
+      (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.doubtful_pairs`);
     - the largest class has three times as many samples as the smallest, which is an error only if
       classes are of similar size.
 
@@ -99,17 +97,11 @@ def doubts(
         return
     advice = "Label a few more samples, such as those of `supercm suggest`"
     classes = np.concatenate([labels, predicted])
-    for members in graph.communities():
-        sizes = np.bincount(classes[members], minlength=count)
-        second, first = sizes.argsort()[-2:]
-        large = sizes.sum() > len(classes) / (4 * count)
-        two = sizes[first] + sizes[second] > _BOTH * sizes.sum()
-        if large and two and sizes[first] < _SPLIT * sizes.sum():
-            yield (
-                f"{sizes.sum():,} similar samples are split between {names[first]} "
-                f"({sizes[first]:,}) and {names[second]} ({sizes[second]:,}), which may be wrong. "
-                f"{advice}."
-            )
+    for one, other, changed in graph.doubtful_pairs(classes, count):
+        yield (
+            f"The samples of {names[one]} and {names[other]} form other groups than these classes: "
+            f"about {changed:,} of them may be wrong. {advice}."
+        )
     sizes = np.bincount(classes, minlength=count)
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())
     if sizes[largest] >= _UNEQUAL * sizes[smallest]:
