@@ -193,6 +193,22 @@ def check_labels(
             )
 
 
+def check_saved_labels(labels: object, num_classes: float, least: int = 0) -> Tensor:
+    """Require labels ``(N,)`` of a checkpoint, integers in ``least..K-1``, and return them."""
+    if (
+        not isinstance(labels, Tensor)
+        or labels.ndim != 1
+        or labels.dtype not in (torch.int32, torch.int64)
+    ):
+        raise ValueError(f"the checkpoint must hold labels (N,), integers, got {shown(labels)}")
+    if len(labels) and not least <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"labels of the checkpoint must be in {least}..{num_classes - 1:g}, got "
+            f"{int(labels.min())} to {int(labels.max())}"
+        )
+    return labels
+
+
 def check_alpha(alpha: float | Sequence[float] | Tensor, num_classes: int) -> float | Tensor:
     """Require one positive number, or one per class, and return a float or a (K,) tensor."""
     if not isinstance(alpha, Tensor) and hasattr(alpha, "tolist"):

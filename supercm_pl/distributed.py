@@ -60,17 +60,26 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 
 def gather_over_ranks(rows: Tensor) -> Tensor:
-    """Concatenate the samples of all ranks, in one all-gather, without a gradient.
+    """Concatenate the samples of all ranks, without a gradient; their numbers may differ.
 
-    Every rank must call this in the same order, with the same shape (N, ...). The result (W·N, ...)
-    for W ranks, in their order, is the same on every rank.
+    Every rank must call this in the same order, with a shape (N, ...) that differs only in N. The
+    result, in the order of the ranks, is the same on every rank. With several ranks, it waits for
+    the device: a collective of unequal shapes would mix up their values without an error.
     """
+    rows = rows.detach()
     if not is_distributed():
-        return rows.detach()
-    rows = rows.detach().contiguous()
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows)
-    return torch.cat(parts)
+        return rows
+    counts = _all_gathered(torch.tensor([len(rows)], device=rows.device))
+    numbers = torch.cat(counts).tolist()
+    missing = max(numbers) - len(rows)
+    parts = _all_gathered(torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]))
+    return torch.cat([part[:n] for part, n in zip(parts, numbers, strict=True)])
+
+
+def _all_gathered(tensor: Tensor) -> list[Tensor]:
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor)
+    return parts
 
 
 def gather_objects(thing: Any) -> list[Any]:

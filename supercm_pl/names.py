@@ -1,4 +1,4 @@
-"""The nearest of some names to a wrong one; without PyTorch, so that the command answers fast."""
+"""Names in messages; without PyTorch, so that the command answers fast."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
     """
     found = nearest(name, names)
     return f"; did you mean {found}?" if found else ""
+
+
+def printable(text: object) -> str:
+    r"""Text in which a terminal finds no control characters, such as a file's name in a message.
+
+    Example:
+        >>> print(printable("cat\x1b[2J"))
+        cat\x1b[2J
+    """
+    signs = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text))
+    return "".join(signs)
 
 
 def nearest(name: str, names: Iterable[str] | Mapping[str, str]) -> str:

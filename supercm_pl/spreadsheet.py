@@ -19,6 +19,17 @@ def as_text(cell: Any) -> Any:
     return f"'{cell}" if is_formula else cell
 
 
+def from_text(cell: str) -> str:
+    """The text that :func:`as_text` was given.
+
+    Example:
+        >>> from_text("'=1+1.png"), from_text("'a.png")
+        ('=1+1.png', "'a.png")
+    """
+    inner = cell.removeprefix("'")
+    return inner if as_text(inner) == cell else cell
+
+
 def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file; its folder is created if needed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ _PARTS = {
     "val": ("val", "valid", "validation"),
 }
 _SAMPLES = 200  # images whose size and colors are looked at
+_MOST_TOLD = 10  # names in a line
 _SMALL = 32  # side that the small configurations read
 _PHOTO = 96  # pixels from which a colored image is a photograph
 _WEIGHTS = "resnet18-*.pth"
@@ -48,8 +49,9 @@ class _Layout(NamedTuple):
     def source(self, *parts: str) -> tuple[FolderSource, list[str]]:
         """The source of some parts, and the options that set it."""
         found = {part: self.parts[part] for part in parts if part in self.parts}
-        options = [f"--data.source.{part}={path}" for part, path in found.items()]
+        options = [f"--data.source.{part}={_as_value(path)}" for part, path in found.items()]
         if self.classes is not None:
+            _check_names(self.classes)
             options.append(f"--data.source.classes={json.dumps(self.classes)}")
         kept = {"classes": self.classes, "damaged": "unchecked", "duplicates": "allow"}
         return FolderSource(**found, **kept), options  # type: ignore[arg-type]
@@ -89,21 +91,23 @@ def with_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
     if not source:
         rest = [*words[2:]]
         options, lines, images = _quietly(_ssl, Path(words[1]))
-        kind, large, name = "ssl", "folder", Path(words[1])
+        kind, large, name = "ssl", "folder", _name(words[1])
     else:
         if not target:
             raise ValueError(f"--source {source} requires --target, a folder of unlabeled images")
         rest = without_option(without_option(words[1:], "--source"), "--target")
         options, lines, images = _quietly(_uda, Path(source), Path(target))
-        kind, large, name = "uda", "folders", Path(f"{source}_{Path(target).name}")
+        kind, large, name = "uda", "folders", f"{_name(source)}_{_name(target)}"
     given, rest = _configs_first(rest)
     if any(_has_data(path) for path in config_files(rest[:given])):
         return ["fit", *rest[:given], *options, *rest[given:]], lines
     photos = images.colored and min(images.width, images.height) >= _PHOTO
     config = f"configs/{kind}/{large if photos and _has_weights() else f'{large}_small'}.yaml"
     side = 0 if config.endswith(f"{large}.yaml") else 16 if images.width <= 24 else _SMALL
-    options += [f"--trainer.logger.name={name.resolve().name}"]
+    options += [f"--trainer.logger.name={_as_value(Path(name))}"]
     sources = ("source", "target") if kind == "uda" else ("source",)
+    if kind == "ssl" and not any("source.unlabeled=" in option for option in options):
+        options.append("--data.source.unlabeled=null")  # the rest of the labeled ones
     if side:
         options += [f"--data.{each}.image_size={side}" for each in sources]
         if not images.colored:
@@ -165,10 +169,10 @@ def _uda(folder: Path, target: Path) -> _Found:
             test = inside
             images = other.parts.get("unlabeled", inside)
     adapted = UnlabeledFolder(images, test, damaged="unchecked").load()
-    options.append(f"--data.target.folder={images}")
+    options.append(f"--data.target.folder={_as_value(images)}")
     tested = "no test images"
     if test is not None:
-        options.append(f"--data.target.test={test}")
+        options.append(f"--data.target.test={_as_value(test)}")
         tested = f"{_length(adapted.test)} test images"
     if test == images:
         tested = "which training sees without their labels, and the test with them"
@@ -208,19 +212,46 @@ def _layout(folder: Path) -> _Layout:
     return _Layout(parts, None if len(classes) == len(below) else classes, left_out)
 
 
+def _name(folder: str) -> str:
+    return Path(folder).resolve().name
+
+
+def _as_value(path: Path) -> str:
+    """A path as the value of an option, such as ``./null``, which is not None.
+
+    Raises:
+        ValueError: If the parser would take it for another value all the same.
+    """
+    for text in (str(path), f"./{path}"):
+        try:
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            return text
+        if isinstance(value, str):
+            return text
+    raise ValueError(f"rename {path}: options can't hold names with a colon and a space")
+
+
+def _check_names(classes: Sequence[str]) -> None:
+    for name in classes:
+        if not name.isprintable():
+            raise ValueError(f"rename the folder {name}: options can't hold control characters")
+
+
 def _length(images: Any) -> str:
     return f"{len(images):,}"
 
 
 def _left_out(names: Sequence[str]) -> list[str]:
-    told = ", ".join(filter(None, names)).replace(" left out", "")
-    return [f"left out: {told}"] if told else []
+    told = [name.replace(" left out", "") for name in names if name]
+    more = f" and {len(told) - _MOST_TOLD:,} more" if len(told) > _MOST_TOLD else ""
+    return [f"left out: {', '.join(told[:_MOST_TOLD])}{more}"] if told else []
 
 
 def _classes(folder: Path, images: Any, names: Sequence[str]) -> str:
     counts = Counter(images.targets or ())
-    told = ", ".join(f"{name} {counts[k]:,}" for k, name in enumerate(names[:10]))
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    told = ", ".join(f"{name} {counts[k]:,}" for k, name in enumerate(names[:_MOST_TOLD]))
+    more = f" and {len(names) - _MOST_TOLD:,} more" if len(names) > _MOST_TOLD else ""
     return f"{folder}: {len(images):,} labeled images of {len(names):,} classes: {told}{more}"
 
 

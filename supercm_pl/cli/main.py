@@ -15,7 +15,7 @@ from typing import TextIO
 from supercm_pl._version import __version__
 from supercm_pl.cli.cpu_load import CPULoad
 from supercm_pl.cli.help import COMMANDS, LIGHTNING, OVERVIEW, help_of
-from supercm_pl.names import did_you_mean
+from supercm_pl.names import did_you_mean, printable
 
 # `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
 _ADDED_LABELS = re.compile(r"^--add_labels(?=$|=)")
@@ -108,7 +108,7 @@ def _run_lightning(words: list[str], started: float, load: CPULoad) -> None:
             words, lines = from_folder.with_options(words)
             words = with_shipped_configs(words, silent=True)
             if "--quiet" not in words:
-                print("\n".join(lines), file=sys.stderr)
+                print(printable("\n".join(lines)), file=sys.stderr)
         sys.argv = [given[0], *words]
         SuperCMCLI(started, load)
     except Exception as error:
@@ -138,7 +138,8 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning without the place in the source that raised it."""
-    print(f"supercm: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+    text = printable(" ".join(str(message).split()))
+    print(f"supercm: warning: {text}", file=file or sys.stderr)
 
 
 def _unknown_command(word: str) -> str:
@@ -150,5 +151,5 @@ def _unknown_command(word: str) -> str:
 
 
 def _stop(line: str) -> None:
-    print(f"supercm: error: {line}", file=sys.stderr)
+    print(f"supercm: error: {printable(line)}", file=sys.stderr)
     sys.exit(2)

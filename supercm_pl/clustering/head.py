@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -193,6 +194,11 @@ class ClusteringHead(ClassCentroids):
             overlap = factor * overlap
         total = reconstruction + sparsity + overlap  # `loss` adds the prior of all ranks
         return ClusteringLoss(total, reconstruction, sparsity, overlap, prior)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if not self.calibration.is_meta and not 0 < float(self.calibration) < math.inf:
+            args[6].append(f"calibration must be above 0 and finite, got {self.calibration:g}.")
 
     def extra_repr(self) -> str:
         """Show the constructor arguments in the repr."""

@@ -39,6 +39,7 @@ from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.transforms.augment import as_transform
 from supercm_pl.data.views import INDEX, check_views, make_view
 from supercm_pl.distributed import rank, world_size
+from supercm_pl.names import printable
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -166,7 +167,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     def classes_and_rest(self) -> str:
         """The number of classes, their names, and what the sources left out; for messages."""
         names = self.classes
-        told = "" if all(name.isdigit() for name in names) else f" ({', '.join(names[:5])}"
+        few = printable(", ".join(names[:5]))
+        told = "" if all(name.isdigit() for name in names) else f" ({few}"
         if told:
             told += f" and {len(names) - 5:,} more)" if len(names) > 5 else ")"
         rest = [source.left_out for source in self._sources if source.left_out]

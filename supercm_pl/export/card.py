@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from supercm_pl._version import __version__
 from supercm_pl.export.classifier import Classifier
+from supercm_pl.names import printable
 
 _METRICS = {
     "acc": "accuracy",
@@ -74,4 +75,4 @@ def _escaped(text: str) -> str:
     """Text of a cell: names of folders may contain any character."""
     for sign in "\\|<>[]`*_":
         text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

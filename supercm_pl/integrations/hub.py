@@ -21,6 +21,7 @@ from supercm_pl.checkpoints.building import hyperparameters_of, load_module
 from supercm_pl.checkpoints.data_state import data_state, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.optional import import_optional
+from supercm_pl.text_files import read_text
 from supercm_pl.training.module import SuperCMModule
 
 __all__ = ["from_pretrained", "push_to_hub", "save_pretrained"]
@@ -134,7 +135,7 @@ def from_pretrained(
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} was not written by save_pretrained: it has no {name}")
-    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    config = json.loads(read_text(folder / _CONFIG))
     class_path = config.get("class_path") if isinstance(config, dict) else None
     if not isinstance(class_path, str) or not isinstance(config.get("hyper_parameters"), dict):
         raise ValueError(f"{folder / _CONFIG} must have class_path and hyper_parameters")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ LAYOUTS = [
         "besides: 1 unlabeled images",
         "left out: images in no folder, 1 file (.txt)",
     ),
-    (below("p"), "labeled=p", "besides: no images", "left out: 1 file (.txt)"),
+    (below("p"), "labeled=p unlabeled=null", "besides: no images", "left out: 1 file (.txt)"),
 ]
 
 
@@ -107,14 +108,81 @@ def test_a_file_of_labels(table_of_labels: str) -> None:
         ("a.png,cat\nx.png,dog", "labels.csv: there is no file p/x.png"),
         ("a.png,cat", "labels.csv must label images of two classes or more .* found cat"),
         ("", "labels.csv must label images of two classes or more .* found no label"),
+        ("a.png,cat\n../b.png,dog", r"p/\.\./b.png is not in the folder of the labels or below"),
+        ("a.png,cat\n/etc/x.png,dog", "/etc/x.png is not in the folder of the labels or below"),
+        (f"a.png,cat\n{'x' * 200_000},dog", "can't read the labels .*: field larger than"),
     ],
 )
 @pytest.mark.bad_input
 def test_a_wrong_file_of_labels(text: str, said: str) -> None:
-    paint("p/a.png")
+    paint("p/a.png", "b.png")
     Path("p/labels.csv").write_text(text)
     with pytest.raises(ValueError, match=said):
         FolderSource("p/labels.csv").class_names()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")])
+@pytest.mark.parametrize(
+    "option", ["--add_labels", "--data.source.labeled", "--data.labeled_indices"]
+)
+def test_a_pipe_or_a_device_for_a_list(make: Callable[[str], None], option: str) -> None:
+    paint(*below("p"), "p/a.png", "p/b.png")
+    make("x.csv")
+    outcome = supercm("fit", "p", *QUICK, option, "x.csv")
+    assert outcome.status == 2
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith("supercm: error: ")
+    assert "x.csv is not a" in last
+
+
+@pytest.mark.parametrize(
+    "name", ["null", "12", "[a]", "{b", "!!python_name:os.system", "=cmd()", "<b>", "it's", "ü"]
+)
+def test_a_name_that_means_something_to_a_parser(name: str) -> None:
+    inside = (f"{name}/1.png", f"{name}/2.png", "dog/3.png", "dog/4.png", "a.png", "b.png")
+    paint(*below(name, *inside))
+    Path(name, "none").mkdir()
+    outcome = supercm("fit", name, "--print_config")
+    assert outcome.status == 0, outcome.err
+    source = yaml.safe_load(outcome.out)["data"]["init_args"]["source"]["init_args"]
+    assert Path(source["labeled"]) == Path(name)
+    assert source["classes"] == sorted([name, "dog"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a: b", "rename a: b: options can't hold names with a colon and a space"),
+        ("a\nb", r"rename the folder a b: options can't hold control characters"),
+        ("\x1b[2J", r"rename the folder \x1b[2J: options can't hold control characters"),
+        (os.fsdecode(b"\xe9"), r"rename the folder \udce9: options can't hold control characters"),
+    ],
+)
+def test_a_name_that_no_option_can_hold(name: str, said: str) -> None:
+    paint(*below(name, f"{name}/1.png", "dog/3.png"))
+    Path(name, "none").mkdir()
+    outcome = supercm("fit", name)
+    assert outcome.status == 2
+    assert outcome.err == f"supercm: error: {said}\n"
+
+
+def test_a_class_moves_no_cursor() -> None:
+    paint(*below("p", "\x1b[2J/1.png", "dog/3.png", "\x1b[2J/2.png", "dog/4.png", "a.png", "b.png"))
+    Path("p/\x1b.x").touch()
+    outcome = supercm("fit", "p", *(word for word in QUICK if word != "--quiet"))
+    assert outcome.status == 0, outcome.err
+    assert r"4 labeled images of 2 classes: \x1b[2J 2, dog 2" in outcome.err
+    assert "\x1b[2J" not in outcome.out + outcome.err
+
+
+def test_thousands_of_empty_folders_take_one_line() -> None:
+    paint(*below("p"), "p/a.png")
+    for number in range(2_000):
+        Path(f"p/{number}").mkdir()
+    _, lines = with_options(["fit", "p"])
+    assert "left out: 0/ (no images), 1/ (no images)" in lines[2]
+    assert lines[2].endswith(" and 1,990 more")
+    assert len(lines[2]) < 300
 
 
 @pytest.mark.parametrize(
@@ -145,7 +213,7 @@ def test_the_images_decide(
     words, lines = with_options(["fit", "p"])
     assert words[2] == config
     sources = {word.removeprefix("--data.source.") for word in words if "data.source" in word}
-    assert sources == {"labeled=p", *options}
+    assert sources == {"labeled=p", "unlabeled=null", *options}
     assert said in "\n".join(lines)
     assert len(lines) <= 5
 

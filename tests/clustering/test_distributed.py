@@ -114,6 +114,7 @@ def run_rank(rank: int) -> dict[str, Any]:
     return {
         **{name: train(case, [rank], distributed=True) for name, case in CASES.items()},
         "gathered": gather_over_ranks(torch.tensor([[rank, 2], [3, 4]])),
+        "uneven": gather_over_ranks(torch.full((2 - 2 * rank, 1), 7)),
         "sum": sum_over_ranks(torch.tensor([1.0, rank])),
         "sum of unlike strides": sum_over_ranks(columns if rank == 0 else columns.contiguous()),
         "rows": torch.stack(rows_per_rank(rank, 0, 3, device=torch.device("cpu"))),

@@ -15,16 +15,20 @@ import torch
 import yaml
 from torch import nn
 
-from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl import SSLDataModule, SSLModule, UDAModule
 from supercm_pl.backbones import MLP, TimmBackbone, TorchvisionBackbone
 from supercm_pl.checkpoints.building import build
 from supercm_pl.checkpoints.files import AtomicCheckpointIO
 from supercm_pl.checkpoints.trust import resolve
 from supercm_pl.export import load_classifier
 from supercm_pl.report.loading import load_run
+from supercm_pl.ssl.methods import FlexMatch, LabelPropagation
+from supercm_pl.uda.methods import ADDA
 from tests.support.command import supercm
 from tests.support.fuzz_checkpoints import CONFIG, fuzz
 from tests.support.images import paint
+from tests.support.runs import data, digits_module
+from tests.support.runs import fit as run
 
 BOTH = ("--config", "small.yaml", "--ckpt_path", "x.ckpt")
 DATA = yaml.safe_load(CONFIG)["data"]["init_args"]
@@ -502,6 +506,49 @@ def test_only_checkpoints_are_removed(thesis: Path) -> None:
     plugin.remove_checkpoint("memory://runs/a.ckpt")
     with pytest.raises(FileNotFoundError):
         plugin.load_checkpoint("memory://runs/a.ckpt")
+
+
+NAN = float("nan")
+FOUND = {"labels": torch.zeros(3, dtype=torch.int64), "trust": 1.0, "begin": 0.0}
+STATES: list[tuple[Any, str, Any, str]] = [
+    (FlexMatch, "memory._extra_state", torch.zeros(2, 3).int(), r"must hold labels \(N,\)"),
+    (FlexMatch, "memory._extra_state", torch.zeros(3), r"must hold labels \(N,\)"),
+    (FlexMatch, "memory._extra_state", [0], r"must hold labels \(N,\)"),
+    (FlexMatch, "memory._extra_state", torch.tensor([9]), r"must be in -1\.\.2, got 9 to 9"),
+    (FlexMatch, "memory._extra_state", torch.tensor([-2]), r"must be in -1\.\.2, got -2"),
+    (LabelPropagation, "_extra_state", [FOUND], "state of LabelPropagation must be"),
+    (LabelPropagation, "_extra_state", {}, "begin must be a number"),
+    (LabelPropagation, "_extra_state", {**FOUND, "trust": NAN}, "trust must be .* nan"),
+    (LabelPropagation, "_extra_state", {**FOUND, "trust": "os.system"}, "trust must be a number"),
+    (LabelPropagation, "_extra_state", {**FOUND, "begin": -1}, r"begin must be in \[0, 1\]"),
+    (LabelPropagation, "_extra_state", {**FOUND, "labels": FOUND["labels"] + 3}, r"in 0\.\.2"),
+    (LabelPropagation, "_extra_state", {**FOUND, "labels": torch.zeros(3)}, "must hold labels"),
+    (ADDA, "_extra_state", torch.zeros(3), "the state of ADDA must be"),
+    (ADDA, "_extra_state", {"adapting": "no"}, "adapting must be True or False"),
+    (None, "calibration", torch.tensor(NAN), "calibration must be above 0 and finite"),
+    (None, "calibration", torch.tensor(0.0), "calibration must be above 0 and finite"),
+    (None, "calibration", torch.ones(2), "size mismatch for head.calibration"),
+    (None, "calibration", None, "calibration"),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "value", "message"), STATES)
+def test_a_state_that_no_run_wrote(method: Any, name: str, value: Any, message: str) -> None:
+    kind = UDAModule if method is ADDA else SSLModule
+    module = kind(MLP(4, (8,)), 3, () if method is None else method())
+    state = module.state_dict()
+    key = f"head.{name}" if method is None else f"methods.0.{name}"
+    assert key in state
+    with pytest.raises((ValueError, TypeError, RuntimeError), match=message):
+        module.load_state_dict({**state, key: value})
+
+
+def test_labels_of_other_data_are_found_anew() -> None:
+    method = LabelPropagation()
+    module = digits_module(method)
+    module.load_state_dict({**module.state_dict(), "methods.0._extra_state": FOUND})
+    run(module, data("LabelPropagation"))
+    assert len(method.labels) == module._num_unlabeled
 
 
 @pytest.mark.filterwarnings("ignore")

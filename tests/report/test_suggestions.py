@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import torch
 from PIL import Image
 
 from supercm_pl.data import FolderSource
+from supercm_pl.data.sources.labels_csv import read_labels_csv
+from supercm_pl.report.suggestion_page import render_suggestions
 from supercm_pl.report.suggestions import suggest
+from supercm_pl.spreadsheet import write_rows
 from tests.support.command import SMALL, supercm
 
 
@@ -110,6 +114,26 @@ def test_labels_of_a_file_add_and_replace(photos, text):
     assert names["photos/labeled/cat/1.png"] == names["photos/unlabeled/0.png"] == 1
 
 
+NAMES = ["=1+1.png", "'a.png", "a\nb.png", "a,b;c.png", "a\x0bb.png", "<img src=x>.png", "ü.png"]
+
+
+def test_names_come_back_as_they_were_written(photos):
+    names = [*NAMES, os.fsdecode(b"\xe9.png")]
+    for number, name in enumerate(names):
+        Path(f"photos/unlabeled/{number}.png").rename(f"photos/unlabeled/{name}")
+    write_rows("labels.csv", ["file", "label"], [[name, "cat"] for name in names])
+    assert read_labels_csv(Path("labels.csv")) == [(name, "cat") for name in names]
+    data = FolderSource("photos/labeled", "photos/unlabeled", labels="labels.csv").load()
+    assert sorted(path.name for path in data.train.paths[6:]) == sorted(names)
+
+
+def test_the_page_runs_no_name():
+    rows = [["<script>x</script>.png", "", '"><img src=x onerror=y>', "0.5", "uncertain"]]
+    page = render_suggestions(rows, [torch.zeros(3, 8, 8)], ["<script>", "b"], "<b>.csv")
+    assert page.count("<script") == page.count("<b>.csv") == page.count("<img src=x") == 0
+    assert page.count("<img ") == 1
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -118,6 +142,7 @@ def test_labels_of_a_file_add_and_replace(photos, text):
         ("file,label\n0.png,dgo\n", "0.png has the label dgo, which is no class; did you mean dog"),
         ("file,label\n0.png,owl\n", "which is no class; they are cat, dog"),
         ("file,label\n0.png\n", "labels.csv, line 2: expected a file and a label"),
+        ("file,label\n0\0.png,dog\n", "labels.csv"),
     ],
 )
 def test_labels_that_are_wrong(photos, text, message):

@@ -15,7 +15,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
-from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl import SSLDataModule, SSLModule, distributed
+from tests.support.methods import SSL_METHODS
 from tests.support.trainers import quiet_trainer
 
 STEPS = 8
@@ -34,6 +35,23 @@ class LoseRank(L.Callback):
             os.kill(os.getpid(), self.number)
 
 
+class UnevenData(SSLDataModule):
+    """Digits of which the last of several ranks gets fewer unlabeled ones, as from a custom loader.
+
+    The strong view differs from the weak one without a draw.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(strong=nn.Hardtanh(0.0, 0.6), **options)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        ranks = distributed.world_size()
+        if ranks > 1 and distributed.rank() == ranks - 1:
+            batch["unlabeled"] = {view: rows[:5] for view, rows in batch["unlabeled"].items()}
+        return batch
+
+
 def fit(
     folder: Path,
     checkpoint: Path | None = None,
@@ -43,9 +61,13 @@ def fit(
     lost: signal.Signals | None = None,
     kind: type[SSLModule] = SSLModule,
     strategy: Strategy | None = None,
+    method: str = "",
     **arguments: Any,
-) -> dict[str, Tensor]:
-    """Train in steps of 16 labeled and 32 unlabeled samples over all ranks; the final state."""
+) -> dict[str, Any]:
+    """Train in steps of 16 labeled and 32 unlabeled samples over all ranks; the final state.
+
+    With a method of pseudo-labels, the last rank has fewer unlabeled samples.
+    """
     torch.manual_seed(0)
     module = kind(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh()),
@@ -53,8 +75,9 @@ def fit(
         feature_size=16,
         optimizer=partial(torch.optim.SGD, lr=0.1),
         **arguments,
+        methods=SSL_METHODS[method]() if method else (),
     )
-    data = SSLDataModule(
+    data = (UnevenData if method else SSLDataModule)(
         labels_per_class=2,
         labeled_batch_size=16 // world_size,
         unlabeled_batch_size=32 // world_size,
@@ -85,12 +108,15 @@ def fit_as_rank(
     port: int,
     timeout: float,
     lost: signal.Signals | None,
+    method: str = "",
 ) -> None:
     """Be one of the ranks; leaves the final state, or the error, in `folder`."""
     join(rank, port)
     path = None if checkpoint is None else Path(checkpoint)
     try:
-        state = fit(Path(folder), path, world_size=world_size, timeout=timeout, lost=lost)
+        state = fit(
+            Path(folder), path, world_size=world_size, timeout=timeout, lost=lost, method=method
+        )
     except RuntimeError as error:  # what a failed collective raises
         Path(folder, f"error-{rank}.txt").write_text(str(error))
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from supercm_pl.cli.errors.suggestions import nearest_file
-from supercm_pl.names import did_you_mean
+from supercm_pl.names import did_you_mean, printable
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -66,7 +66,7 @@ class OneLineParser(argparse.ArgumentParser):
         missing = re.match(r"the following arguments are required: (.*)", message)
         if missing:
             message = f"{self.prog} requires {missing[1]}; see {self.prog} --help"
-        print(f"supercm: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"supercm: error: {printable(' '.join(message.split()))}", file=sys.stderr)
         sys.exit(2)
 
     @contextmanager

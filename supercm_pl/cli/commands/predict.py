@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from supercm_pl.cli.commands.one_line_parser import OneLineParser
+from supercm_pl.names import printable
 
 
 def parser() -> OneLineParser:
@@ -68,7 +69,7 @@ def predict(args: Sequence[str]) -> None:
     print(f"wrote {options.output}: {len(found.ids):,} inputs")
     if least > 0:
         print(f"left to a person: {left:,} with a probability below {least:.3g}")
-    print(", ".join(f"{name} {count:,}" for name, count in counts.items() if count))
+    print(printable(", ".join(f"{name} {count:,}" for name, count in counts.items() if count)))
 
 
 def _threshold(options: Namespace) -> float:

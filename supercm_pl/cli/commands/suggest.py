@@ -16,6 +16,8 @@ def suggest(args: Sequence[str]) -> None:
     options = own.parse_args(args)
     if options.number < 1:
         own.error(f"--number must be 1 or more, got {options.number}")
+    if options.output.suffix == ".html":
+        own.error(f"--output must be a CSV file, beside which the page is, got {options.output}")
     with own.reporting_errors(options.run):
         count = _write(options)
     page = options.output.with_suffix(".html")

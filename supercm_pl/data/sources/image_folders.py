@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from supercm_pl.names import printable
+
 # Of the formats that `image_reading` decodes.
 IMAGE_SUFFIXES = (
     *(".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc"),
@@ -206,6 +208,11 @@ def _check_folder(folder: Path, name: str) -> None:
         raise ValueError(f"{name} folder {folder} {kind}")
 
 
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path names something in a folder; links in the folder may lead anywhere."""
+    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(folder), ""))
+
+
 def listed(folder: Path) -> str:
     """The first names in a folder, for messages."""
     return first_three(sorted(path.name for path in folder.iterdir())) or "nothing"
@@ -214,4 +221,4 @@ def listed(folder: Path) -> str:
 def first_three(names: Sequence[object]) -> str:
     """Up to three names and the number of the others, for messages."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(str, names[:3])) + more
+    return ", ".join(map(printable, names[:3])) + more

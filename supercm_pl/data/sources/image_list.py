@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
+from supercm_pl.data.sources.image_folders import is_below
 from supercm_pl.data.sources.image_reading import Damaged, ImageFiles, ImageSource
+from supercm_pl.text_files import read_text
 
 _LONGEST_LABEL = 6
 _Line = tuple[int, str, int]  # number, path as written, label
@@ -76,9 +77,7 @@ class ImageList(ImageSource):
                     f"got {path} {label}"
                 )
         paths = [self.root / path for _, path, _ in lines]
-        # By its name: links that the user has put below the root may lead anywhere.
-        root = os.path.join(os.path.abspath(self.root), "")
-        below = [os.path.abspath(path).startswith(root) for path in paths]
+        below = [is_below(path, self.root) for path in paths]
         # Each folder is listed once: asking for every file is slow on a network disk.
         parents = {path.parent for path, is_below in zip(paths, below, strict=True) if is_below}
         there = {folder: _files_in(folder) for folder in parents}
@@ -96,8 +95,8 @@ class ImageList(ImageSource):
 
 def _read(file: Path) -> list[_Line]:
     try:
-        texts = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        texts = read_text(file).splitlines()
+    except (OSError, ValueError) as error:
         raise ValueError(f"can't read the list of images {file}: {error}") from error
     lines = []
     for number, text in enumerate(map(str.strip, texts), 1):

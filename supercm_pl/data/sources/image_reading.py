@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,7 +29,11 @@ from supercm_pl.data.sources.image_folders import first_three, other_files
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 Damaged = Literal["skip", "error", "unchecked"]
 """What to do about files that can't be read as images."""
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# What Pillow and its decoders raise for damaged files.
+_ERRORS = (
+    *(OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, ArithmeticError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 
 
 class ImageSource(Source):
@@ -170,7 +176,7 @@ def _read(path: Path, size: tuple[int, int], grayscale: bool) -> Tensor:
             file.draft("L" if grayscale else "RGB", (width, height))
             image = ImageOps.exif_transpose(file)
             return converted(image, size, grayscale)
-    except (OSError, SyntaxError, ValueError, *_BOMBS) as error:
+    except _ERRORS as error:
         raise ValueError(f"can't read the image {path}: {error}") from error
 
 

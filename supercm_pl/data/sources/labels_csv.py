@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from supercm_pl.data.sources.image_folders import composed
+from supercm_pl.data.sources.image_folders import composed, is_below
+from supercm_pl.spreadsheet import from_text
+from supercm_pl.text_files import read_text
 
 _FILE = ("file", "filename", "path", "image", "id")
 _LABEL = ("label", "class", "category")
@@ -24,12 +27,13 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
         ValueError: If the file can't be read, or a row has no second column.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
+        text = read_text(path, errors="surrogateescape")
+        head = text.partition("\n")[0]
+        # Names may contain any sign that Python takes for the end of a line.
+        lines = io.StringIO(text, newline="")
+        rows = list(csv.reader(lines, delimiter=max(",;\t", key=head.count)))
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"can't read the labels {path}: {error}") from error
-    lines = text.splitlines()
-    head = lines[0] if lines else ""
-    rows = list(csv.reader(lines, delimiter=max(",;\t", key=head.count)))
     names = [cell.strip().lower() for cell in rows[0]] if rows else []
     file = next((names.index(name) for name in _FILE if name in names), None)
     label = next((names.index(name) for name in _LABEL if name in names), None)
@@ -41,23 +45,25 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
             continue
         if len(row) <= max(file, label):
             raise ValueError(f"{path}, line {number}: expected a file and a label, found {row}")
-        # A spreadsheet's formula was quoted on writing.
-        name = row[file].strip().removeprefix("'")
-        if row[label].strip():
-            found.append((name, composed(row[label].strip().removeprefix("'"))))
+        name, given = (from_text(row[column].strip()) for column in (file, label))
+        if given:
+            found.append((name, composed(given)))
     return found
 
 
 def labeled_files(path: Path) -> dict[Path, str]:
-    """Class name of each image that a CSV file labels; relative paths start from its folder.
+    """Class name of each image that a CSV file labels; paths start from its folder.
 
     Raises:
-        ValueError: If an image is missing, or there are fewer than two classes.
+        ValueError: If an image is missing or not below that folder, or there are fewer than two
+            classes.
     """
     labels = {path.parent / name: label for name, label in read_labels_csv(path)}
-    missing = next((file for file in labels if not file.is_file()), None)
-    if missing is not None:
-        raise ValueError(f"{path}: there is no file {missing}")
+    for file in labels:
+        if not is_below(file, path.parent):
+            raise ValueError(f"{path}: {file} is not in the folder of the labels or below")
+        if not file.is_file():
+            raise ValueError(f"{path}: there is no file {file}")
     classes = sorted(set(labels.values()))
     if len(classes) < 2:
         raise ValueError(

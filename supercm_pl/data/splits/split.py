@@ -15,6 +15,7 @@ import numpy as np
 
 from supercm_pl.data.datasets import Indices
 from supercm_pl.data.splits.distortion import Distortion
+from supercm_pl.text_files import read_text
 
 _FORMAT = "supercm_pl split 1"
 _FORMAT_DISTORTED = "supercm_pl split 2"  # with a distortion, unknown to readers of the first
@@ -78,7 +79,7 @@ class Split:
     def load(cls, path: str | Path) -> Split:
         """Read a file written by :meth:`save`; a ``ValueError`` for any other file."""
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
+            held = json.loads(read_text(path))
             held.pop("counts", None)
             kind = held.pop("format")
             if kind not in (_FORMAT, _FORMAT_DISTORTED):
@@ -92,7 +93,7 @@ class Split:
             noisy = split.noisy_labels
             if noisy is not None and len(noisy) != (size := len(split.labeled)):
                 raise ValueError(f"it has {len(noisy)} noisy_labels for {size} labeled rows")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a saved split: {error}") from error
         for role in _ROLES:
             check_rows(getattr(split, role), split.num_samples, f"{role} rows of {path}")

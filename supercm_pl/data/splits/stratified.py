@@ -13,6 +13,7 @@ from supercm_pl.data.datasets import Indices
 from supercm_pl.data.splits.distortion import Distortion, long_tail, new_numbers, wrong_labels
 from supercm_pl.data.splits.split import Split, check_rows, hash_labels
 from supercm_pl.seeding import permutation
+from supercm_pl.text_files import read_text
 
 Counts = Indices
 
@@ -131,7 +132,7 @@ def row_numbers(given: ArrayLike | Path, size: int, name: str) -> Indices:
     """
     if isinstance(given, str | Path):
         try:
-            given = [int(n) for n in Path(given).read_text("utf-8").replace(",", " ").split()]
+            given = [int(n) for n in read_text(given).replace(",", " ").split()]
         except (OSError, ValueError) as error:
             raise ValueError(f"{name}: can't read row numbers from {given}: {error}") from error
     rows = np.asarray(given).reshape(-1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import is_readable
+from supercm_pl.checks import check_saved_labels, is_readable
 from supercm_pl.distributed import gather_over_ranks
 
 NO_LABEL = -1
@@ -86,7 +86,12 @@ class LabelMemory(nn.Module):
         return self.latest
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Restore the labels of a checkpoint, of any number of samples."""
+        """Restore the labels of a checkpoint, of any number of samples.
+
+        Raises:
+            ValueError: If they are not labels.
+        """
+        check_saved_labels(state, len(self._counts), NO_LABEL)
         latest = state.to(self._table)
         self._table = torch.cat([latest, latest.new_full((1,), NO_LABEL)])
         counts = torch.zeros(len(self._counts) + 1, dtype=torch.int64, device=latest.device)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_interval
+from supercm_pl.checks import check_at_least, check_interval, check_object, check_saved_labels
+from supercm_pl.clustering import ClusteringHead
 from supercm_pl.graphs.image_descriptors import describe, views_of
 from supercm_pl.graphs.label_graph import LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
@@ -53,6 +56,7 @@ class LabelPropagation(Method):
 
     views = ("weak",)
     needs_index = True
+    num_classes = math.inf  # before `build`
 
     def __init__(
         self,
@@ -80,9 +84,15 @@ class LabelPropagation(Method):
         """Whether the method depends on ``step.progress``."""
         return True
 
+    def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
+        """Remember the number of classes."""
+        self.num_classes = head.num_classes
+
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak view of the unlabeled samples."""
         logits = step.unlabeled["weak"].logits
+        if step.num_unlabeled not in (None, len(self.labels)):  # a checkpoint of other data
+            self.labels = self.labels[:0]
         if self._trust is None or (step.progress >= self._begin and not len(self.labels)):
             self._find_labels(step)
         logs = {"trust": logits.new_full((), self._trust or 0.0)}
@@ -125,5 +135,14 @@ class LabelPropagation(Method):
         return {"labels": self.labels, "trust": self._trust, "begin": self._begin}
 
     def set_extra_state(self, state: dict[str, Tensor | float | None]) -> None:
-        """Restore them."""
-        self.labels, self._trust, self._begin = state["labels"], state["trust"], state["begin"]  # type: ignore[assignment]
+        """Restore them.
+
+        Raises:
+            TypeError: If a number of the checkpoint is none.
+            ValueError: If they are out of range.
+        """
+        check_object("the state of LabelPropagation", state, dict, "{'labels': ..., 'trust': 1.0}")
+        trust = state.get("trust")
+        self._trust = None if trust is None else check_interval("trust", trust, "[0, 1]")
+        self._begin = check_interval("begin", state.get("begin"), "[0, 1]")
+        self.labels = check_saved_labels(state.get("labels"), self.num_classes).long()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from supercm_pl.checks import check_fraction, check_positive
+from supercm_pl.checks import check_flag, check_fraction, check_object, check_positive
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
 from supercm_pl.training.method import Method, MethodLoss, Ramp
@@ -185,5 +185,6 @@ class ADDA(Method):
 
     def set_extra_state(self, state: dict[str, bool]) -> None:
         """Continue in the stage of the checkpoint."""
-        self._set_stage(state["adapting"])
-        self.forgotten = state["forgotten"]
+        check_object("the state of ADDA", state, dict, "{'adapting': True, 'forgotten': False}")
+        self._set_stage(check_flag("adapting", state.get("adapting")))
+        self.forgotten = check_flag("forgotten", state.get("forgotten"))
