@@ -176,6 +176,7 @@ def test_a_group_of_one_process_is_no_group() -> None:
 
 def test_gather_over_ranks(ranks: list[dict[str, Any]]) -> None:
     assert all(rank["gathered"].tolist() == [[0, 2], [3, 4], [1, 2], [3, 4]] for rank in ranks)
+    assert all(rank["uneven"].tolist() == [[7], [7]] for rank in ranks)
     alone = torch.ones(2, requires_grad=True)
     assert gather_over_ranks(alone).tolist() == [1.0, 1.0]
     assert not gather_over_ranks(alone).requires_grad

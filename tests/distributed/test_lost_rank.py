@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.fitting import LOST_AT, fit, fit_as_rank
+from tests.support.fitting import LOST_AT, PSEUDO_LABELS, fit, fit_as_rank
 from tests.support.ranks import free_port, needs_ranks, run_ranks, start_ranks
 from tests.support.runs import equal
 
@@ -72,9 +72,7 @@ def test_lost_rank_ends_the_run_which_one_process_finishes(
     ("method", "lost"),
     [
         pytest.param(method, lost, marks=[pytest.mark.slow] if n else [])
-        for n, (method, lost) in enumerate(
-            itertools.product(("FlexMatch", "FreeMatch", "SoftMatch", "AdaMatch"), LOSSES)
-        )
+        for n, (method, lost) in enumerate(itertools.product(PSEUDO_LABELS, LOSSES))
     ],
 )
 def test_ranks_with_unequal_numbers_of_samples(

@@ -142,7 +142,12 @@ def test_schedulers_signal_every_process_of_every_rank(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_signal_to_every_kind_of_run(tmp_path: Path) -> None:
-    interrupt_runs(tmp_path, "", 48)
+    interrupt_runs(tmp_path, "", 52)
+
+
+@pytest.mark.slow
+def test_sigterm_to_ranks_with_unequal_numbers_of_samples(tmp_path: Path) -> None:
+    interrupt_runs(tmp_path, "uneven", 4)
 
 
 def test_nothing_is_saved_where_checkpoints_are_off(tmp_path: Path) -> None:

@@ -13,15 +13,23 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch import Tensor, nn
+from torch import nn
 
 from supercm_pl import SSLDataModule, SSLModule, distributed
-from tests.support.methods import SSL_METHODS
+from supercm_pl.ssl.methods import AdaMatch, FlexMatch, FreeMatch, SoftMatch
 from tests.support.trainers import quiet_trainer
 
 STEPS = 8
 LOST_AT = 5
 """The step at which a rank is lost, after the checkpoint of step 4."""
+
+# Thresholds that a network reaches in a few steps.
+PSEUDO_LABELS = {
+    "FlexMatch": partial(FlexMatch, threshold=0.15),
+    "FreeMatch": FreeMatch,
+    "SoftMatch": SoftMatch,
+    "AdaMatch": partial(AdaMatch, threshold=0.15),
+}
 
 
 class LoseRank(L.Callback):
@@ -75,7 +83,7 @@ def fit(
         feature_size=16,
         optimizer=partial(torch.optim.SGD, lr=0.1),
         **arguments,
-        methods=SSL_METHODS[method]() if method else (),
+        methods=PSEUDO_LABELS[method]() if method else (),
     )
     data = (UnevenData if method else SSLDataModule)(
         labels_per_class=2,

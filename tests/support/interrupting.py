@@ -2,9 +2,10 @@
 
 python -m tests.support.interrupting FOLDER [PART]
 
-48 runs: SIGTERM, SIGINT and SIGKILL, to the process and to its group, with 0 and 2 workers, 1 and 2
-ranks, and both kinds of data; those whose description contains PART. Each must end with the right
-status, leave a checkpoint and no process, and end like a run without interruption.
+52 runs: SIGTERM, SIGINT and SIGKILL, to the process and to its group, with 0 and 2 workers, 1 and 2
+ranks, and both kinds of data; and SIGTERM to two ranks with unequal numbers of unlabeled samples,
+for four methods; those whose description contains PART. Each must end with the right status, leave
+a checkpoint and no process, and end like a run without interruption.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ model:
     methods: {{class_path: {method}}}
     optimizer: {{class_path: torch.optim.Adam, init_args: {{lr: 0.01}}}}
 data:
-  class_path: supercm_pl.{kind}DataModule
+  class_path: {data}
   init_args:
     steps_per_epoch: 9
     num_workers: {workers}
@@ -66,6 +67,15 @@ PROGRESS = """
 import time
 from pathlib import Path
 from lightning.pytorch.callbacks import Callback
+from supercm_pl import SSLDataModule
+from supercm_pl.distributed import rank
+
+class Uneven(SSLDataModule):
+    def on_after_batch_transfer(self, batch, dataloader_idx=0):
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if rank():
+            batch["unlabeled"] = {k: rows[:9] for k, rows in batch["unlabeled"].items()}
+        return batch
 
 class Progress(Callback):
     def on_train_batch_start(self, trainer, *_):
@@ -81,26 +91,30 @@ class Case(NamedTuple):
     workers: int
     ranks: int
     kind: str
+    uneven: str = ""
+    """A method, of a run whose ranks have unequal numbers of unlabeled samples."""
 
     def __str__(self) -> str:
         target = "group" if self.to_group else "process"
-        return f"{self.number.name} {target} workers={self.workers} ranks={self.ranks} {self.kind}"
+        told = f"{self.number.name} {target} workers={self.workers} ranks={self.ranks} {self.kind}"
+        return f"{told} uneven {self.uneven}" if self.uneven else told
 
 
 def all_cases() -> list[Case]:
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
-    return [
-        Case(*each)
-        for each in itertools.product(numbers, (False, True), (0, 2), (1, 2), ("SSL", "UDA"))
-    ]
+    cases = itertools.product(numbers, (False, True), (0, 2), (1, 2), ("SSL", "UDA"))
+    methods = ("FlexMatch", "FreeMatch", "SoftMatch", "AdaMatch")
+    uneven = [Case(signal.SIGTERM, n % 2 == 0, 0, 2, "SSL", name) for n, name in enumerate(methods)]
+    return [*(Case(*each) for each in cases), *uneven]
 
 
 def prepare(folder: Path, case: Case) -> None:
     folder.mkdir(parents=True)
     (folder / "progress.py").write_text(PROGRESS)
     options = {"strategy": "auto" if case.ranks == 1 else "ddp", "steps": STEPS}
+    options["data"] = "progress.Uneven" if case.uneven else f"supercm_pl.{case.kind}DataModule"
     if case.kind == "SSL":
-        options |= {"channels": 1, "method": "supercm_pl.ssl.methods.FlexMatch"}
+        options |= {"channels": 1, "method": f"supercm_pl.ssl.methods.{case.uneven or 'FlexMatch'}"}
         options |= {"labels": "    labels_per_class: 2\n"}
     else:
         options |= {"channels": 3, "method": "supercm_pl.uda.methods.DANN", "labels": ""}
@@ -201,18 +215,19 @@ def interrupt(folder: Path, case: Case, step: int) -> list[str]:
 def check(place: Path, part: str) -> None:
     torch.set_num_threads(1)
     draw = random.Random(0)
-    expected: dict[tuple[int, str], dict[str, Any]] = {}
+    expected: dict[tuple[int, str, str], dict[str, Any]] = {}
     cases = [case for case in all_cases() if part in str(case)]
     for count, case in enumerate(cases):
-        twin = place / f"whole_{case.ranks}_{case.kind}"
-        if (case.ranks, case.kind) not in expected:
+        key = (case.ranks, case.kind, case.uneven)
+        twin = place / "_".join(map(str, ("whole", *key)))
+        if key not in expected:
             prepare(twin, case)
             assert finished(start(twin, ["fit", "--config", "c.yaml"], case.ranks)) == 0
-            expected[case.ranks, case.kind] = end_state(twin)
+            expected[key] = end_state(twin)
         folder, began = place / str(count), time.monotonic()
         words = interrupt(folder, case, step := draw.randrange(2, STEPS - 4))
         assert finished(start(folder, words, case.ranks)) == 0, (folder / "err").read_text()
-        same = equal(end_state(folder), expected[case.ranks, case.kind])
+        same = equal(end_state(folder), expected[key])
         assert same, f"{case} ends otherwise"
         print(
             f"{case} at step {step}: ended the same, {time.monotonic() - began:.0f} s", flush=True

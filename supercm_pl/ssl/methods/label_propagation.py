@@ -56,7 +56,7 @@ class LabelPropagation(Method):
 
     views = ("weak",)
     needs_index = True
-    num_classes = math.inf  # before `build`
+    _num_classes = math.inf  # before `build`
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class LabelPropagation(Method):
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Remember the number of classes."""
-        self.num_classes = head.num_classes
+        self._num_classes = head.num_classes
 
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak view of the unlabeled samples."""
@@ -145,4 +145,4 @@ class LabelPropagation(Method):
         trust = state.get("trust")
         self._trust = None if trust is None else check_interval("trust", trust, "[0, 1]")
         self._begin = check_interval("begin", state.get("begin"), "[0, 1]")
-        self.labels = check_saved_labels(state.get("labels"), self.num_classes).long()
+        self.labels = check_saved_labels(state.get("labels"), self._num_classes).long()
