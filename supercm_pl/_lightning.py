@@ -16,6 +16,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.fabric.utilities.cloud_io import _load
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -35,6 +36,14 @@ load_file = _load
 # What a subclass of LightningCLI overrides without a public hook: the defaults of one subcommand,
 # the moment before a checkpoint's hyperparameters are merged into the configuration, and the run.
 CLI_HOOKS = ("_prepare_subcommand_parser", "_parse_ckpt_path", "_run_subcommand")
+
+
+def hide_unknown_epochs(trainer: L.Trainer) -> None:
+    """Keep Lightning's bar from ``Epoch 0/-2`` where steps or time limit a run, not epochs."""
+    bar = trainer.progress_bar_callback
+    if isinstance(bar, RichProgressBar) and trainer.max_epochs == -1:
+        width = len(bar.validation_description)  # as wide, so that the bar does not flicker
+        bar._get_train_description = lambda epoch: f"Epoch {epoch}".ljust(width)  # type: ignore[method-assign]
 
 
 def loaders_given(trainer: Any) -> Any:

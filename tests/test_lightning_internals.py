@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightning.pytorch as L
+import pytest
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
@@ -89,6 +91,17 @@ def test_ddp_reads_which_buffers_to_leave_out():
 def test_every_batch_norm_is_one():
     layers = (nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2))
     assert all(isinstance(layer, _lightning.BatchNorm) for layer in layers)
+
+
+def test_a_bar_does_not_show_an_unknown_number_of_epochs():
+    pytest.importorskip("rich", reason="Lightning's default bar is that of rich")
+    trainer = L.Trainer(max_steps=5, accelerator="cpu", logger=False, callbacks=[RichProgressBar()])
+    trainer.fit_loop.max_epochs = -1  # which fit sets before the setup
+    bar = trainer.progress_bar_callback
+    bar.setup(trainer, None, "fit")
+    assert "-2" in bar._get_train_description(0)  # else the function is not needed any more
+    _lightning.hide_unknown_epochs(trainer)
+    assert bar._get_train_description(3).strip() == "Epoch 3"
 
 
 def test_a_checkpoint_is_read_from_a_url(tmp_path):

@@ -17,8 +17,8 @@ from supercm_pl.cli.cpu_load import CPULoad
 from supercm_pl.cli.help import COMMANDS, LIGHTNING, OVERVIEW, help_of
 from supercm_pl.names import did_you_mean, printable
 
-# `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
 _ADDED_LABELS = re.compile(r"^--add_labels(?=$|=)")
+# `--optimizer` is short for `--model.optimizer`: an argument of the model, saved in checkpoints.
 _SHORT_FORM = re.compile(r"^--(?=(optimizer|lr_scheduler)($|[.=]))")
 
 # Warnings of no use to the user of the command, each with the reason.
@@ -53,8 +53,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     started, load = time.monotonic(), CPULoad()  # includes the imports
     given = sys.argv[1:] if args is None else args
-    words = [_ADDED_LABELS.sub("--data.source.labels", word) for word in given]
-    words = [_SHORT_FORM.sub("--model.", word) for word in words]
+    words = [_SHORT_FORM.sub("--model.", word) for word in given]
     if not words or words[0] in ("-h", "--help", "help"):
         print(OVERVIEW, end="")
     elif words[0] == "--version":
@@ -90,6 +89,9 @@ def _run_lightning(words: list[str], started: float, load: CPULoad) -> None:
 
     try:
         words = with_shipped_configs(words)
+        if any(map(_ADDED_LABELS.match, words)):
+            option = f"--data.{_labeled_later(words)}.labels"
+            words = [_ADDED_LABELS.sub(option, word) for word in words]
         mistake = "" if "--help" in words else early_mistake(words)
     except (OSError, ValueError) as error:  # a configuration, or its base, that can't be read
         mistake = " ".join(str(error).split())
@@ -118,6 +120,16 @@ def _run_lightning(words: list[str], started: float, load: CPULoad) -> None:
     finally:
         sys.argv = given
         set_verbosity(quiet=False)
+
+
+def _labeled_later(words: Sequence[str]) -> str:
+    """Whose unlabeled images get labels: those of the target of an adaptation."""
+    from supercm_pl.cli.arguments import config_files
+
+    adapts = any(word.startswith(("--target", "--data.target")) for word in words)
+    files = [] if adapts else config_files(words)
+    adapts |= any("UDADataModule" in file.read_text("utf-8", "replace") for file in files)
+    return "target" if adapts else "source"
 
 
 @contextmanager

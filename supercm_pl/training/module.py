@@ -18,6 +18,7 @@ from typing_extensions import Unpack
 from supercm_pl._lightning import (
     batches_done,
     exclude_from_ddp,
+    hide_unknown_epochs,
     hyperparameters_given,
     loaders_given,
 )
@@ -231,6 +232,7 @@ class SuperCMModule(ClusteringNetwork):
                 self.take_num_classes(len(checked_classes(numbered_classes(labels))))
         contract.agree_on_classes()
         if stage == "fit":
+            hide_unknown_epochs(self.trainer)
             # Keep values, not the contract: a copy of the module must not copy the data.
             self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
 

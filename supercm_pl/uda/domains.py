@@ -14,6 +14,7 @@ from supercm_pl.data.domain import Domain, TargetDomain, has_labels, joined, rea
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.data.sources.image_folders import check_separate
 from supercm_pl.data.sources.image_reading import ImageFiles
+from supercm_pl.data.sources.labels_csv import class_number
 from supercm_pl.data.sources.resized import Reshape, common_reshape, reshaped
 from supercm_pl.data.splits.shared_classes import check_same_classes, union_of_classes
 from supercm_pl.data.splits.stratified import make_split
@@ -93,13 +94,23 @@ def _target_domain(
     labels, split = split_target(
         data,
         classes,
-        lambda rows: numbers[read_labels(data.train, len(numbers), "target", rows)],
-        labeled=labeled,
+        lambda rows: _target_labels(data, classes, numbers, rows),
+        labeled={"labeled_indices": sorted(data.names)} if data.names else labeled,
         val_size=0 if validate_all or data.val is not None else val_size,
         seed=seed,
     )
     fit = _fit(data, reshape)
     return TargetDomain(fit, split, labels, numbers, "target", reshape, oracle, validate_all)
+
+
+def _target_labels(
+    data: SourceData, classes: Sequence[str], numbers: Indices, rows: Indices
+) -> Indices:
+    if not data.names:
+        return numbers[read_labels(data.train, len(numbers), "target", rows)]
+    files = data.train.paths if isinstance(data.train, ImageFiles) else {}
+    found = [class_number(data.names[row], classes, files[row]) for row in rows.tolist()]
+    return np.array(found, dtype=np.int64)
 
 
 def labeled_by_domain(sources: Sequence[Domain]) -> Samples:

@@ -250,13 +250,27 @@ def test_a_missing_argument_is_named(folder: Path) -> None:
     assert re.match("(data|model).* missing: .*--config", error_line("fit", "--quiet"))
 
 
-def test_a_class_whose_module_lacks_a_package_is_not_called_missing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("option", ["--model.backbone={}", "--model.methods=[{{class_path: {}}}]"])
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("lacking", "import no_such_package", "ModuleNotFoundError: No module named 'no_such_pack"),
+        (
+            "hidden",
+            "from torch import Tenser",
+            "ImportError: cannot import name 'Tenser' from 'tor",
+        ),
+        ("broken", "class Mine(:", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_file_of_ones_own_that_cannot_be_imported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str, text: str, said: str
 ) -> None:
-    (folder / "lacking.py").write_text("import no_such_package\nclass Net: ...\n")
+    (folder / f"{name}.py").write_text(f"import torch\n{text}\n")
     monkeypatch.syspath_prepend(folder)
-    said = error_line("fit", "--config", "small.yaml", "--model.backbone", "lacking.Net")
-    assert "lacking.Net can't be imported: No module named 'no_such_package'" in said
+    found = error_line("fit", "--config", "small.yaml", option.format(f"{name}.Mine"))
+    assert found.startswith(f"{name}.Mine can't be imported: {said}")
+    assert f"{name}.py, line 2)" in found
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

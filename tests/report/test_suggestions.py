@@ -96,6 +96,23 @@ def test_a_round_of_labeling(photos, caplog):
     assert "left to a person: 60 with a probability below 0.999" in outcome.out
 
 
+def test_a_round_of_labeling_in_a_target(photos, caplog):
+    adapt = ("fit", "--source", "photos/labeled", "--target", "photos/unlabeled")
+    adapt += ("--trainer.max_steps=2", "--seed_everything=0", "--no_report")
+    caplog.set_level("INFO")
+    Path("labels.csv").write_text("file,label\n0.png,dog\nphotos/unlabeled/7.png,cat\n")
+    assert not supercm(*adapt, "--add_labels", "labels.csv").status
+    assert "2 labeled target · 52 target" in caplog.text
+    run = "runs/labeled_unlabeled/version_0"
+    assert "52 images to label" in supercm("suggest", run, "--number", "60").out
+    Path("labels.csv").write_text("file,label\n0.png,dgo\n")
+    outcome = supercm(*adapt, "--add_labels=labels.csv")
+    assert "0.png has the label dgo, which is no class; did you mean dog?" in outcome.err
+    Path("labels.csv").write_text("file,label\nphotos/labeled/cat/0.png,cat\n")
+    outcome = supercm(*adapt, "--add_labels", "labels.csv")
+    assert "has a label, but is no training image of photos/unlabeled" in outcome.err
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -46,6 +46,8 @@ def parser() -> OneLineParser:
 
 def _write(options: Namespace) -> int:
     # These imports take seconds: only after the arguments are parsed.
+    import torch
+
     from supercm_pl.data.sources.labels_csv import read_labels_csv
     from supercm_pl.report.loading import load_run
     from supercm_pl.report.outputs import outputs, parts_to_show
@@ -57,11 +59,12 @@ def _write(options: Namespace) -> int:
         raise ValueError(f"{options.output} has labels already: choose another --output")
     run = load_run(options.run, options.trust)
     parts = parts_to_show(run.data)
-    labeled = outputs(run.module, run.data, next(iter(parts.values())), most=2_000)
+    trained = [parts[name] for name in run.data.parts() if parts[name].targets is not None]
+    labeled = [outputs(run.module, run.data, part, most=2_000).features for part in trained]
     candidates = _candidates(options.folder, run.data, parts)
     found = outputs(run.module, run.data, candidates, "unlabeled")
     suggestions = chosen(
-        found.assignments, found.features, labeled.features, options.number, options.by
+        found.assignments, found.features, torch.cat(labeled), options.number, options.by
     )
     confidence = found.assignments.amax(dim=1)
     rows = [

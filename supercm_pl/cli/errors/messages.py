@@ -15,6 +15,7 @@ from supercm_pl.cli.arguments import config_files, option_value, position_of_key
 from supercm_pl.cli.errors.classify import is_about_checkpoint, origin_of, without_worker_traceback
 from supercm_pl.cli.errors.suggestions import (
     argument_names,
+    import_fault,
     nearest_class,
     nearest_file,
     object_at,
@@ -26,7 +27,7 @@ _UNKNOWN = re.compile(r"(?:option|key) '([^']+)'(?: is not (?:accepted|expected)
 _MISSING = re.compile(r"(?i)are required: (.+)|(?:key|option) ['\"](\S+)['\"] is required")
 _NO_FILE = re.compile(r"(?i)(?:not exist|not a file|not readable|not accessible): '?([^'\n]+)'?")
 _NO_CLASS = re.compile(
-    r"has no attribute '|No module named '([\w.]+)|"
+    r"has no attribute '|No module named '|"
     r"dot import path string: (\S+)|^Import path (?:(\S+) )?does not correspond to a (.+)"
 )
 _WRONG_TYPE = re.compile(
@@ -38,6 +39,8 @@ _LITERAL = re.compile(r"(?:typing\.)?Literal(\[.*\])$")
 _NO_SUBCLASS = re.compile(
     r"^Expected '(\S+)' to be a (?:class that .* or a )?subclass of <class '[\w.]*?(\w+)'>"
 )
+# A class in a value that the parser repeats.
+_CLASS_PATH = re.compile(r"(?:class_path': '|Given value: |val=')([A-Za-z_]\w*(?:\.\w+)+)(?:'|$)")
 # Text around the error of a callable that is given as a class with arguments.
 _CALLABLE = re.compile(
     r"^Type .*? expects a function or a callable class: |\.* Got value: Namesp.*"
@@ -84,8 +87,8 @@ class _ParserMessage:
         self.items = list(_items(text))
 
     def explanation(self) -> str:
-        line = self._syntax() or self._unknown() or self._missing() or self._file()
-        return line or self._class() or self._type()
+        line = self._syntax() or self._import() or self._unknown() or self._missing()
+        return line or self._file() or self._class() or self._type()
 
     def _search(self, pattern: re.Pattern[str]) -> list[tuple[_Item, re.Match[str]]]:
         return [(item, match) for item in self.items if (match := pattern.search(item.line))]
@@ -110,6 +113,13 @@ class _ParserMessage:
             if not isinstance(content, dict):
                 return f"{path} must contain keys and values, got {content!r:.60}"
         return ""
+
+    def _import(self) -> str:
+        """The error of a user's file that can't be imported, which the parser hides or shortens."""
+        given = [match[1] for _, match in self._search(_CLASS_PATH)]
+        given += [item.class_path for item in self.items if item.class_path]
+        faults = {path: import_fault(path) for path in given}
+        return next((f"{path} can't be imported: {why}" for path, why in faults.items() if why), "")
 
     def _unknown(self) -> str:
         found = self._search(_UNKNOWN)
@@ -162,14 +172,12 @@ class _ParserMessage:
         item, match = _deepest(found)
         if any(number.key == item.key for number, _ in self._search(_NUMBER)):
             return ""  # the parser tried it as a class only because it is not a number
-        missing_module, name, other, expected = match.groups()
+        name, other, expected = match.groups()
         if expected:
             return f"{item.key} must be a {expected}, got {other or self._given(item.key)}"
         class_path = name or item.class_path
         if object_at(class_path) is not None:  # the enclosing class: the value is wrong
             class_path = self._given(item.key)
-        if missing_module and not f"{class_path}.".startswith(f"{missing_module}."):
-            return f"{item.key}: {class_path} can't be imported: {item.line}"
         if not class_path or object_at(class_path) is not None:
             return ""
         return f"{item.key}: there is no class {class_path}{nearest_class(class_path)}"

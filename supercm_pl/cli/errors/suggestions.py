@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,10 +87,31 @@ def object_at(class_path: str) -> Any:
     return getattr(_module(module), name, None)
 
 
+def import_fault(class_path: str) -> str:
+    """The error that importing the module of a class raises, with file and line, or nothing.
+
+    A module that does not exist has no fault: its name is wrong.
+    """
+    module = class_path.rpartition(".")[0]
+    try:
+        importlib.import_module(module)
+    except (ImportError, SyntaxError) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            return ""
+        if isinstance(error, SyntaxError):
+            file, line, text = error.filename, error.lineno, error.msg
+        else:
+            frames = traceback.extract_tb(error.__traceback__)
+            frame = next(each for each in reversed(frames) if "importlib" not in each.filename)
+            file, line, text = frame.filename, frame.lineno, str(error).partition(" (/")[0]
+        return f"{type(error).__name__}: {text} ({file}, line {line})"
+    return ""
+
+
 def _module(path: str) -> ModuleType | None:
     try:
         return importlib.import_module(path)
-    except (ImportError, ValueError):
+    except (ImportError, SyntaxError, ValueError):
         return None
 
 

@@ -32,7 +32,7 @@ from supercm_pl.data.sources.image_reading import (
     damaged_files,
     warn_of_damaged,
 )
-from supercm_pl.data.sources.labels_csv import added_labels, labeled_files
+from supercm_pl.data.sources.labels_csv import added_labels, class_number, labeled_files
 
 PathLike = str | Path
 
@@ -81,8 +81,7 @@ class FolderSource(ImageSource):
         labels: PathLike | list[PathLike] | None = None,
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
-        given = [labels] if isinstance(labels, str | Path) else labels or []
-        self.labels = [Path(path) for path in given]
+        self.labels = _paths(labels)
         self.labeled = Path(labeled)
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
@@ -139,7 +138,7 @@ class FolderSource(ImageSource):
     def _add_labels(self, parts: dict[str, ImageFiles], classes: Sequence[str]) -> None:
         """Move files with a label in a CSV file to the labeled part."""
         folders = [folder for folder in (self.unlabeled, self.labeled) if folder is not None]
-        added = added_labels(self.labels, folders, classes)
+        added = added_labels(self.labels, folders)
         if not added:
             return
         for name, images in parts.items():
@@ -147,9 +146,10 @@ class FolderSource(ImageSource):
             targets = images.targets and [images.targets[row] for row in rows]
             parts[name] = self._files([images.paths[row] for row in rows], targets)
         labeled = parts["labeled"]
-        places, numbers = zip(*added.values(), strict=True)
+        numbers = [class_number(label, classes, place) for place, label in added.values()]
         parts["labeled"] = self._files(
-            [*labeled.paths, *places], [*(labeled.targets or ()), *numbers]
+            [*labeled.paths, *(place for place, _ in added.values())],
+            [*(labeled.targets or ()), *numbers],
         )
 
 
@@ -229,9 +229,12 @@ class UnlabeledFolder(ImageSource):
         test: Folder with one subfolder of images per class, for the test. Test images below
             ``folder`` are not trained on, unless all are there: then all are trained on, without
             their labels, and tested.
+        labels: CSV files with the columns ``file`` and ``label``, as for :class:`FolderSource`:
+            these images are the labeled target samples.
 
     Raises:
-        ValueError: From :meth:`load`, if a folder is missing or has no images.
+        ValueError: From :meth:`load`, if a folder is missing or has no images, or a file of
+            ``labels`` is not among them.
     """
 
     def __init__(
@@ -241,8 +244,10 @@ class UnlabeledFolder(ImageSource):
         image_size: int = 256,
         grayscale: bool = False,
         damaged: Damaged = "skip",
+        labels: PathLike | list[PathLike] | None = None,
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
+        self.labels = _paths(labels)
         self.folder = Path(folder)
         self.test = None if test is None else Path(test)
 
@@ -260,7 +265,22 @@ class UnlabeledFolder(ImageSource):
             warn_of_test_images(self.folder, "target", parts["target"].paths)
         folders = [self.folder] if self.test is None else [self.folder, self.test]
         parts = self._checked(parts, folders)
-        return SourceData(parts["target"], classes, test=parts.get("test"))
+        names = self._names(parts["target"].paths)
+        return SourceData(parts["target"], classes, test=parts.get("test"), names=names)
+
+    def _names(self, paths: Sequence[Path]) -> dict[int, str]:
+        rows = {os.path.realpath(path): row for row, path in enumerate(paths)}
+        added = added_labels(self.labels, [self.folder])
+        for path in map(os.path.realpath, self.skipped):
+            added.pop(path, None)
+        strange = next((place for real, (place, _) in added.items() if real not in rows), None)
+        if strange is not None:
+            raise ValueError(f"{strange} has a label, but is no training image of {self.folder}")
+        return {rows[real]: label for real, (_, label) in added.items()}
+
+
+def _paths(given: PathLike | list[PathLike] | None) -> list[Path]:
+    return [Path(path) for path in ([given] if isinstance(given, str | Path) else given or [])]
 
 
 def images_to_predict(

@@ -94,7 +94,10 @@ def labeled_images(
     _check_depth(folder, name, folders, images)
     for class_name, found in images.items():
         if not found:
-            raise ValueError(f"class {class_name!r} of the {name} folder {folder} has no images")
+            raise ValueError(
+                f"class {class_name!r} of the {name} folder {folder} has no images: remove the "
+                "folder, or put images in it"
+            )
     targets = [classes.index(name) for name, found in images.items() for _ in found]
     return [path for found in images.values() for path in found], targets
 

@@ -23,6 +23,7 @@ from supercm_pl.data.image_modes import eight_bit
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.file_check import find_faults
 from supercm_pl.data.sources.image_folders import first_three, other_files
+from supercm_pl.distributed import gather_objects, rank, world_size
 
 # A file's suffix does not prove its format. Pillow decodes many more formats, of old programs and
 # cameras, which is where its vulnerabilities are found; its EPS decoder starts another program.
@@ -126,12 +127,17 @@ def _without(images: ImageFiles, faults: Mapping[Path, str], name: str) -> Image
 
 
 def damaged_files(paths: Sequence[Path]) -> dict[Path, str]:
-    """Read images in threads; the files that can't be read, in order, and why."""
+    """Read images in threads; the files that can't be read, in order, and why.
+
+    Each rank of a distributed run reads a share of the files; all must call this.
+    """
     with warnings.catch_warnings():
         # Here, since threads share the filters. What is unusual in an image is said on reading it.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return find_faults(paths, _fault)
+        found = gather_objects(find_faults(paths[rank() :: world_size()], _fault))
+    faults = {path: fault for part in found for path, fault in part.items()}
+    return {path: faults[path] for path in paths if path in faults}
 
 
 def warn_of_damaged(faults: Mapping[Path, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -73,25 +73,27 @@ def labeled_files(path: Path) -> dict[Path, str]:
     return labels
 
 
-def added_labels(
-    paths: Sequence[Path], folders: Sequence[Path], classes: Sequence[str]
-) -> dict[str, tuple[Path, int]]:
-    """Labels of CSV files: path and class by the real path of the image; later files win.
+def added_labels(paths: Sequence[Path], folders: Sequence[Path]) -> dict[str, tuple[Path, str]]:
+    """Labels of CSV files: path and class name by the image's real path; later files win.
 
     Relative paths may start from ``folders``, the current folder and that of the file. A missing
-    file or an unknown class is a ``ValueError``.
+    file is a ``ValueError``.
     """
-    found: dict[str, tuple[Path, int]] = {}
-    numbers: Mapping[str, int] = {name: number for number, name in enumerate(classes)}
+    found: dict[str, tuple[Path, str]] = {}
     for path in paths:
         for name, label in read_labels_csv(path):
             places = [Path(name), *(folder / name for folder in (path.parent, *folders))]
             place = next((place for place in places if place.is_file()), None)
             if place is None:
                 raise ValueError(f"{path}: there is no file {name}")
-            if label not in numbers:
-                near = get_close_matches(label, classes, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(classes)}"
-                raise ValueError(f"{path}: {name} has the label {label}, which is no class; {hint}")
-            found[os.path.realpath(place)] = (place, numbers[label])
+            found[os.path.realpath(place)] = (place, label)
     return found
+
+
+def class_number(label: str, classes: Sequence[str], file: Path) -> int:
+    """The number of the class of a file; an unknown class is a ``ValueError``."""
+    if label not in classes:
+        near = get_close_matches(label, classes, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(classes)}"
+        raise ValueError(f"{file} has the label {label}, which is no class; {hint}")
+    return classes.index(label)
