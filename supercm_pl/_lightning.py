@@ -43,7 +43,9 @@ def hide_unknown_epochs(trainer: L.Trainer) -> None:
     bar = trainer.progress_bar_callback
     if isinstance(bar, RichProgressBar) and trainer.max_epochs == -1:
         width = len(bar.validation_description)  # as wide, so that the bar does not flicker
-        bar._get_train_description = lambda epoch: f"Epoch {epoch}".ljust(width)  # type: ignore[method-assign]
+        bar._get_train_description = lambda current_epoch: (  # type: ignore[method-assign]
+            f"Epoch {current_epoch}".ljust(width)
+        )
 
 
 def loaders_given(trainer: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from supercm_pl.names import nearest
 
 T = TypeVar("T")
+_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 def check_at_least(name: str, value: int, least: int) -> int:
@@ -142,11 +144,14 @@ def check_maker(name: str, value: Any, home: Any, example: str) -> None:
         return
     given = value if isinstance(value, str) else type(value).__name__
     classes = [each for each, kind in vars(home).items() if isinstance(kind, type)]
-    meant = f"{home.__name__}.{nearest(given, classes) or example}"
-    raise TypeError(
-        f"{name} must be a class or function, got {shown(value)}: write {name}={meant}, or "
-        f"partial({meant}, ...) with arguments"
-    )
+    kind = nearest(given, classes) or example
+    arguments = list(signature(getattr(home, kind)).parameters.values())[1:]
+    needed = [p.name for p in arguments if p.default is p.empty and p.kind not in _VARIADIC]
+    meant = f"{home.__name__}.{kind}"
+    write = f"{name}={meant}, or partial({meant}, ...) with arguments"
+    if needed:
+        write = f"{name}=partial({meant}, {', '.join(f'{each}=...' for each in needed)})"
+    raise TypeError(f"{name} must be a class or function, got {shown(value)}: write {write}")
 
 
 def check_matrix(name: str, tensor: object, *sizes: tuple[str, int | None]) -> None:

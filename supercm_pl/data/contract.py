@@ -73,6 +73,16 @@ class Contract:
         number: int | None = getattr(self.data, "num_classes", None)
         return number
 
+    def check_parts(self, labeled: str) -> None:
+        """Require the part ``labeled`` of a data module of this package; else a ``TypeError``."""
+        parts = getattr(self.data, "parts", None)
+        if callable(parts) and labeled not in parts():
+            raise TypeError(
+                f"{type(self.module).__name__} trains on a part {labeled!r}, and "
+                f"{type(self.data).__name__} has {', '.join(parts())}: use SSLModule with "
+                "SSLDataModule, and UDAModule with UDADataModule"
+            )
+
     def agree_on_classes(self) -> None:
         """Give the module the number of classes of the data, or require that it has the same.
 
@@ -84,7 +94,8 @@ class Contract:
         given, counted = module.num_classes, self.num_classes
         if given is None and counted is None:
             raise ValueError(
-                "num_classes can't be taken from the data: write num_classes=... in the model"
+                "num_classes can't be taken from the data: write num_classes=... in the model, or "
+                "pass a data module to fit, such as SSLDataModule"
             )
         if given is None:
             module.take_num_classes(counted)

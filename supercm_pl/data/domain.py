@@ -157,6 +157,11 @@ class TargetDomain(Domain):
     @cached_property
     def test(self) -> Samples:
         """The test set; without one, all training samples but the labeled ones."""
+        if self.data.test is None and not self.is_transductive:
+            raise ValueError(
+                "the target data have no labels to test with: pass x_test and y_test to "
+                "from_arrays, or test to from_folders"
+            )
         return super().test if self.data.test is not None else self._with_labels(self._rest)
 
     @property

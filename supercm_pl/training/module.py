@@ -226,6 +226,8 @@ class SuperCMModule(ClusteringNetwork):
         """Read seed and number of unlabeled samples; a subclass that overrides it must call it."""
         super().setup(stage)
         contract = Contract.of(self.trainer)
+        if stage == "fit":
+            contract.check_parts(self.labeled_part)
         if self.num_classes is None and contract.num_classes is None:
             labels = self._labels_at_hand(loaders_given(self.trainer))
             if labels is not None:
@@ -475,6 +477,14 @@ class SuperCMModule(ClusteringNetwork):
         )
         if self._lr_scheduler is None:
             return optimizer
-        schedule = self._lr_scheduler(optimizer)
+        try:
+            schedule = self._lr_scheduler(optimizer)
+        except TypeError as error:
+            if "required positional argument" not in str(error):
+                raise
+            raise TypeError(
+                f"lr_scheduler lacks an argument: {error}; write it as in "
+                "lr_scheduler=partial(CosineAnnealingLR, T_max=1000)"
+            ) from error
         self._follows_run = getattr(schedule, "total_steps", 0) is None
         return {"optimizer": optimizer, "lr_scheduler": schedule_settings(schedule)}

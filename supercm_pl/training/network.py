@@ -96,7 +96,8 @@ class ClusteringNetwork(L.LightningModule):
         super().__init__()
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)
-        check_object("backbone", backbone, nn.Module, "MLP(64, (32,))")
+        name = f'TorchvisionBackbone("{backbone}")' if isinstance(backbone, str) else ""
+        check_object("backbone", backbone, nn.Module, name or "MLP(64, (32,))")
         for name, size in (("bottleneck", bottleneck), ("feature_size", feature_size)):
             if size is not None:
                 check_at_least(name, size, 1)
@@ -211,6 +212,8 @@ class ClusteringNetwork(L.LightningModule):
             kind = type(given).__name__
             raise TypeError(f"inputs must be a tensor, got {kind}: write torch.as_tensor(inputs)")
         inputs, preprocess = as_float(inputs), self.preprocess
+        if inputs.dtype == torch.float64:  # NumPy's default
+            inputs = inputs.to(self.dtype)
         return inputs if preprocess is None else preprocess.to(inputs.device)(inputs)
 
     def _prepared(self, inputs: Tensor) -> Tensor:

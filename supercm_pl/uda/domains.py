@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from supercm_pl.data.datasets import Indices, Samples, is_iterable
 from supercm_pl.data.domain import Domain, TargetDomain, has_labels, joined, read_labels
@@ -91,11 +92,12 @@ def _target_domain(
     if oracle and data.val is None and not has_labels(data.train):
         raise ValueError("oracle=True needs a target with labels, this one has none")
     numbers = _numbers(data.classes or classes, classes)
+    names = data.train.names if isinstance(data.train, ImageFiles) else {}
     labels, split = split_target(
         data,
         classes,
-        lambda rows: _target_labels(data, classes, numbers, rows),
-        labeled={"labeled_indices": sorted(data.names)} if data.names else labeled,
+        lambda rows: _target_labels(data.train, classes, numbers, rows),
+        labeled={"labeled_indices": sorted(names)} if names else labeled,
         val_size=0 if validate_all or data.val is not None else val_size,
         seed=seed,
     )
@@ -104,13 +106,12 @@ def _target_domain(
 
 
 def _target_labels(
-    data: SourceData, classes: Sequence[str], numbers: Indices, rows: Indices
+    train: Dataset[Any], classes: Sequence[str], numbers: Indices, rows: Indices
 ) -> Indices:
-    if not data.names:
-        return numbers[read_labels(data.train, len(numbers), "target", rows)]
-    files = data.train.paths if isinstance(data.train, ImageFiles) else {}
-    found = [class_number(data.names[row], classes, files[row]) for row in rows.tolist()]
-    return np.array(found, dtype=np.int64)
+    if isinstance(train, ImageFiles) and train.names:
+        names, files = train.names, train.paths
+        return np.array([class_number(names[row], classes, files[row]) for row in rows.tolist()])
+    return numbers[read_labels(train, len(numbers), "target", rows)]
 
 
 def labeled_by_domain(sources: Sequence[Domain]) -> Samples:

@@ -86,7 +86,7 @@ def test_checked_constructors_copy_and_pickle() -> None:
         ({"optimizer": "SGD"}, "got 'SGD': write optimizer=torch.optim.SGD, or partial(torch.opti"),
         ({"optimizer": "adamw"}, "got 'adamw': write optimizer=torch.optim.AdamW, or partial"),
         ({"optimizer": SGD}, "got an object of SGD: write optimizer=torch.optim.SGD, or partial("),
-        ({"lr_scheduler": "StepLR"}, "write lr_scheduler=torch.optim.lr_scheduler.StepLR, or"),
+        ({"lr_scheduler": "StepLR"}, "=partial(torch.optim.lr_scheduler.StepLR, step_size=...)"),
         ({"methods": "FixMatch"}, "got 'FixMatch': import the class from supercm_pl.ssl.methods"),
         ({"methods": [PiModel(), "dann"]}, "got 'dann': import the class from supercm_pl.ssl.meth"),
         ({"methods": FixMatch}, "got the class FixMatch: write FixMatch(...)"),
@@ -117,6 +117,24 @@ def test_arrays_for_the_model_and_objects_of_a_checkpoint(tmp_path: Path) -> Non
         SSLModule.load_from_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"no test data: pass x_test and y_test to from_arrays"):
         trainer.test(SSLModule(NET, 3), data)
+
+
+def test_a_mistake_of_training_is_told_before_it() -> None:
+    data = SSLDataModule.from_arrays(X, Y, labels_per_class=4)
+    trainer = quiet_trainer(max_steps=1)
+    with pytest.raises(TypeError, match=r"lacks an argument: .*'T_max'; write .*T_max=1000\)"):
+        trainer.fit(SSLModule(NET, lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR), data)
+    with pytest.raises(TypeError, match=r"UDAModule trains on a part 'source', and SSLDataModule "):
+        trainer.fit(UDAModule(NET), data)
+    with pytest.raises(TypeError, match=r"SSLModule trains on a part 'labeled', and UDADataModule"):
+        trainer.fit(SSLModule(NET), UDADataModule.from_arrays(X, Y, X))
+    with pytest.raises(TypeError, match=r"such as TorchvisionBackbone\(\"resnet18\"\), got"):
+        SSLModule("resnet18")  # type: ignore[arg-type]
+
+
+def test_a_model_takes_doubles() -> None:
+    model = SSLModule(NET, 3).eval()
+    assert torch.equal(model(X.double()), model(X))
 
 
 def loader(samples: Any) -> DataLoader[Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -23,7 +22,6 @@ class SourceData:
         val: Items ``(input, label)`` of the source's own validation set.
         unlabeled: Items are inputs; labels, if any, are dropped. An ``IterableDataset`` here
             replaces the unlabeled samples of ``train``.
-        names: Class names of some rows of a target's ``train`` that has no other labels.
     """
 
     train: Dataset[Any]
@@ -31,7 +29,6 @@ class SourceData:
     test: Dataset[Any] | None = None
     val: Dataset[Any] | None = None
     unlabeled: Dataset[Any] | None = None
-    names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Source(ABC):

@@ -265,8 +265,8 @@ class UnlabeledFolder(ImageSource):
             warn_of_test_images(self.folder, "target", parts["target"].paths)
         folders = [self.folder] if self.test is None else [self.folder, self.test]
         parts = self._checked(parts, folders)
-        names = self._names(parts["target"].paths)
-        return SourceData(parts["target"], classes, test=parts.get("test"), names=names)
+        parts["target"].names = self._names(parts["target"].paths)
+        return SourceData(parts["target"], classes, test=parts.get("test"))
 
     def _names(self, paths: Sequence[Path]) -> dict[int, str]:
         rows = {os.path.realpath(path): row for row, path in enumerate(paths)}

@@ -93,6 +93,9 @@ class ImageFiles(BatchedDataset):
         grayscale: One channel instead of three.
         targets: Label of each file; ``None`` for no labels.
 
+    Attributes:
+        names: Class names of the few labeled files of a target, by position; it has no targets.
+
     Raises:
         ValueError: On reading a file that is not a whole image.
     """
@@ -108,6 +111,7 @@ class ImageFiles(BatchedDataset):
         self.size = size
         self.grayscale = grayscale
         self.targets = targets
+        self.names: Mapping[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.paths)

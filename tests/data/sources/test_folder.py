@@ -8,6 +8,7 @@ from PIL import Image
 from supercm_pl import SSLDataModule, UDADataModule
 from supercm_pl.data import FolderSource, Split, UnlabeledFolder
 from supercm_pl.data.labels import labels_of
+from supercm_pl.data.sources import image_reading
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.sources.image_folders import find_images
 from supercm_pl.data.sources.image_reading import read_image
@@ -280,3 +281,19 @@ def test_a_saved_split_counts_the_samples_of_all_folders(tmp_path):
     (tmp_path / "version_0" / "metrics.csv").write_text("step\n")
     assert _split(tmp_path / "version_0" / "split.json") == {"labeled": 6, "unlabeled": 5, "val": 2}
     assert Split.load(tmp_path / "version_0" / "split.json") == data.split
+
+
+def test_ranks_share_the_check_of_files(tmp_path, monkeypatch):
+    paths = [paint(tmp_path / f"{i}.png") for i in range(5)]
+    for i in (1, 2, 4):
+        paths[i].write_bytes(b"")
+    parts = []
+    monkeypatch.setattr(image_reading, "world_size", lambda: 2)
+    monkeypatch.setattr(
+        image_reading, "gather_objects", lambda part: (parts.append(part), parts)[1]
+    )
+    for rank in (0, 1):
+        monkeypatch.setattr(image_reading, "rank", lambda rank=rank: rank)
+        found = image_reading.damaged_files(paths)
+    assert [list(part) for part in parts] == [[paths[2], paths[4]], [paths[1]]]
+    assert list(found) == [paths[1], paths[2], paths[4]]
