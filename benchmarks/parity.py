@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -43,6 +44,7 @@ from supercm_pl.training.step import Outputs
 from supercm_pl.uda import validators
 from supercm_pl.uda.methods import ADDA, AFN, BNM, CDAN, DAN, DANN, JAN, MCC, MCD, MDD, DeepCORAL
 from supercm_pl.uda.step import UDAStep
+from supercm_pl.uda.validators.risk import density_weights
 
 RECORDED = Path("tests/files/parity.json")
 SAMPLES, FEATURES, CLASSES, STEPS = 6, 4, 3, 5
@@ -283,8 +285,36 @@ def target_only(method: Method) -> Result:
 
 def validate(validator: validators.Validator) -> Result:
     logits = values(SAMPLES, CLASSES, seed=3)
-    validator.update(logits, logits.softmax(dim=1), domain="target")
+    labels = (torch.arange(SAMPLES) + 2) % CLASSES
+    head = ClusteringHead(FEATURES, CLASSES, alpha=1.2)
+    with torch.no_grad():
+        head.centroids.copy_(values(CLASSES, FEATURES, seed=4))
+        head.centroid_updates.fill_(1)
+    features, assignments = values(SAMPLES, FEATURES, seed=3), logits.softmax(dim=1)
+    validator.update(features, assignments, labels, domain="source")
+    validator.update(features, assignments, domain="target", head=head)
     return [validator.compute().item()]
+
+
+def domain_features() -> tuple[Any, Any]:
+    """Return features of the source and of more target samples.
+
+    The first is taken for the logarithm of the odds that a sample is from the target.
+    """
+    both = values(2 * SAMPLES + 3, FEATURES, seed=7).numpy()
+    return both[:SAMPLES], both[SAMPLES:]
+
+
+def dev_weights() -> Result:
+    with patch("sklearn.model_selection.cross_val_predict", lambda model, x, *_, **__: x[:, 0]):
+        found: Result = density_weights(*domain_features()).tolist()
+    return found
+
+
+def iwcv() -> Result:
+    weights = values(SAMPLES, seed=5).exp().numpy()
+    losses = (values(SAMPLES, seed=6) > 0).double().numpy()
+    return [validators.IWCV()._risk(weights / weights.mean(), losses)]
 
 
 def dev() -> Result:
@@ -329,6 +359,12 @@ CASES: dict[str, Callable[[], Result]] = {
     "validator InformationMaximization": lambda: validate(validators.InformationMaximization()),
     "validator BatchNuclearNorm": lambda: validate(validators.BatchNuclearNorm()),
     "validator DEV": dev,
+    "validator DEV, weights": dev_weights,
+    "validator IWCV": iwcv,
+    "validator SND": lambda: validate(validators.SND()),
+    "validator SND, authors": lambda: validate(validators.SND()),
+    "validator SourceAccuracy": lambda: validate(validators.SourceAccuracy()),
+    "validator TargetClusteringLoss": lambda: validate(validators.TargetClusteringLoss()),
 }
 
 
@@ -348,7 +384,7 @@ def main() -> None:
     for name, reference in REFERENCES.items():
         try:
             theirs = reference.run(checkouts)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ImportError) as error:
             print(f"| {name} | {error} | |")
             continue
         ours = CASES[name]()

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn import config_context
+from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from benchmarks.parity import (
@@ -26,6 +29,7 @@ from benchmarks.parity import (
     STEPS,
     Fixed,
     Result,
+    domain_features,
     head_of,
     images,
     leaves,
@@ -55,8 +59,10 @@ class _Blanks(types.ModuleType):
 
 
 STUBS = (
+    "neptune",
     "numba",
     "prettytable",
+    "qpsolvers",
     "train_utils",
     "semilearn",
     "semilearn.core",
@@ -100,11 +106,15 @@ class Checkouts:
 
     def tllib(self, module: str) -> Any:
         """Import a module of Transfer-Learning-Library."""
-        root = str(self.path(TLLIB))
+        return self.package(TLLIB, f"tllib.{module}")
+
+    def package(self, repository: str, module: str, folder: str = ".") -> Any:
+        """Import a module by its full name; its requirements have to be installed."""
+        root = str(self.path(repository) / folder)
         with _stubs():
             sys.path.insert(0, root)
             try:
-                return importlib.import_module(f"tllib.{module}")
+                return importlib.import_module(module)
             finally:
                 sys.path.remove(root)
 
@@ -128,7 +138,8 @@ USB, TORCHSSL = "microsoft/Semi-supervised-learning", "TorchSSL/TorchSSL"
 TLLIB, CDAN_CODE = "thuml/Transfer-Learning-Library", "thuml/CDAN"
 REALISTIC, ADAPT = "perrying/realistic-ssl-evaluation-pytorch", "KevinMusgrave/pytorch-adapt"
 TEACHER, ICT_CODE = "CuriousAI/mean-teacher", "vikasverma1077/ICT"
-DEV_CODE = "thuml/Deep-Embedded-Validation"
+DEV_CODE, SKADA = "thuml/Deep-Embedded-Validation", "scikit-adaptation/skada"
+SND_CODE, SUPERCM = "VisionLearningGroup/SND", "Durgesh93/SuperCM"
 CRITERIA = "semilearn/core/criterions/consistency.py"
 
 
@@ -479,6 +490,98 @@ def validator_dev(checkouts: Checkouts) -> Result:
     return [float(module.get_dev_risk(weights, losses))]
 
 
+def validator_weights(checkouts: Checkouts) -> Result:
+    module = checkouts.load(DEV_CODE, "dev.py")
+    source, target = domain_features()
+
+    class Classifier(Blank):
+        def fit(self, features: Any, domains: Any) -> None:
+            pass
+
+        def predict(self, features: Any) -> Any:
+            return features[:, 0] < 0
+
+        def predict_proba(self, features: Any) -> Any:
+            of_source = 1 / (1 + np.exp(features[:, 0]))  # their class 1
+            return np.stack([1 - of_source, of_source], axis=1)
+
+    with patch.object(module, "MLPClassifier", Classifier), contextlib.redirect_stdout(None):
+        weights = module.get_weight(source, target, source)
+    return [float(weight) for weight in weights[:, 0]]
+
+
+def validator_iwcv(checkouts: Checkouts) -> Result:
+    kind = checkouts.package(SKADA, "skada.metrics").ImportanceWeightedScorer
+    log_weights, losses = values(SAMPLES, seed=5).numpy(), values(SAMPLES, seed=6).numpy() > 0
+    densities = iter([0 * log_weights, log_weights])  # of the source, of the target
+
+    class Density(BaseEstimator):
+        def fit(self, features: Any) -> None:
+            self.logarithms = next(densities)
+
+        def score_samples(self, features: Any) -> Any:
+            return self.logarithms
+
+    class Model(BaseEstimator):
+        def fit(self, features: Any, labels: Any) -> None:
+            pass
+
+        def score(self, x: Any, y: Any, sample_weight: Any = None, **options: Any) -> float:
+            return float(np.average(~losses, weights=sample_weight))
+
+    rows = np.arange(2.0 * SAMPLES)[:, None]
+    domains = np.repeat([1, -2], SAMPLES)
+    labels = np.where(domains > 0, rows[:, 0] % CLASSES, -1).astype(int)
+    with config_context(enable_metadata_routing=True):
+        model = Model().set_score_request(sample_weight=True)
+        accuracy = kind(weight_estimator=Density())(model, rows, labels, sample_domain=domains)
+    return [1 - accuracy]
+
+
+def validator_snd(checkouts: Checkouts) -> Result:
+    module = checkouts.package(ADAPT, "pytorch_adapt.validators.snd_validator", "src")
+    assignments = values(SAMPLES, CLASSES, seed=3).softmax(1)
+    return [module.SNDValidator(layer="preds")(target_train={"preds": assignments})]
+
+
+def validator_snd_authors(checkouts: Checkouts) -> Result:
+    logits = values(SAMPLES, CLASSES, seed=3)
+
+    class Once:
+        def next(self) -> tuple[Tensor, Tensor]:
+            return logits, torch.zeros(SAMPLES)
+
+        __next__ = next
+
+        def __iter__(self) -> Once:
+            return self
+
+        def __len__(self) -> int:
+            return 1
+
+    module = checkouts.package(SND_CODE, "main_cdan", "cdan")
+    with patch.object(torch.Tensor, "cuda", lambda self: self):
+        found = module.image_classification_test({"test": Once()}, lambda x: (x, x))
+    return [found[1].item()]
+
+
+def validator_accuracy(checkouts: Checkouts) -> Result:
+    module = checkouts.package(ADAPT, "pytorch_adapt.validators.accuracy_validator", "src")
+    validator = module.AccuracyValidator(
+        torchmetric_kwargs={"task": "multiclass", "num_classes": CLASSES}
+    )
+    assignments = values(SAMPLES, CLASSES, seed=3).softmax(1)
+    known = {"preds": assignments, "labels": (torch.arange(SAMPLES) + 2) % CLASSES}
+    return [validator(src_val=known)]
+
+
+def validator_clustering(checkouts: Checkouts) -> Result:
+    loss = checkouts.load(SUPERCM, "lib/algs/cm_loss.py").CM_loss(CLASSES, alpha=1.2)
+    features, centroids = values(SAMPLES, FEATURES, seed=3), values(CLASSES, FEATURES, seed=4)
+    assignments = values(SAMPLES, CLASSES, seed=3).softmax(1)
+    return [-loss((features, None, assignments, assignments @ centroids, centroids)).item()]
+
+
 @dataclass(frozen=True)
 class Reference:
     """A call of reference code, where the code is, and what differs on purpose."""
@@ -553,4 +656,31 @@ REFERENCES = {
         validator_norm, ADAPT, "src/pytorch_adapt/layers/bnm_loss.py", "divided by its bound"
     ),
     "validator DEV": Reference(validator_dev, DEV_CODE, "dev.py", "negated: larger is better"),
+    "validator DEV, weights": Reference(
+        validator_weights,
+        DEV_CODE,
+        "dev.py",
+        "given the odds of the domain classifier, which is a multilayer perceptron there",
+    ),
+    "validator IWCV": Reference(
+        validator_iwcv,
+        SKADA,
+        "skada/metrics.py",
+        "given the weights, which the reference divides by their sum; an accuracy there",
+    ),
+    "validator SND": Reference(
+        validator_snd, ADAPT, "src/pytorch_adapt/validators/snd_validator.py"
+    ),
+    "validator SND, authors": Reference(
+        validator_snd_authors,
+        SND_CODE,
+        "cdan/main_cdan.py",
+        "1e-5 inside the logarithm there, and a sample has similarity -1 to itself",
+    ),
+    "validator SourceAccuracy": Reference(
+        validator_accuracy, ADAPT, "src/pytorch_adapt/validators/accuracy_validator.py"
+    ),
+    "validator TargetClusteringLoss": Reference(
+        validator_clustering, SUPERCM, "lib/algs/cm_loss.py", "negated: larger is better"
+    ),
 }
