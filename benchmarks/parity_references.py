@@ -515,14 +515,14 @@ def validator_iwcv(checkouts: Checkouts) -> Result:
     log_weights, losses = values(SAMPLES, seed=5).numpy(), values(SAMPLES, seed=6).numpy() > 0
     densities = iter([0 * log_weights, log_weights])  # of the source, of the target
 
-    class Density(BaseEstimator):
+    class Density(BaseEstimator):  # type: ignore[misc]
         def fit(self, features: Any) -> None:
             self.logarithms = next(densities)
 
         def score_samples(self, features: Any) -> Any:
             return self.logarithms
 
-    class Model(BaseEstimator):
+    class Model(BaseEstimator):  # type: ignore[misc]
         def fit(self, features: Any, labels: Any) -> None:
             pass
 
