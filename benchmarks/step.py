@@ -40,20 +40,19 @@ Batch = dict[str, Any]
 Step = Callable[[], object]
 
 
-def plain(batch: Batch, **options: Any) -> Step:
+def plain(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
     """Return a step of plain cross-entropy with a label for every sample."""
     (labeled, _), unlabeled = batch["labeled"], batch["unlabeled"]
     every = torch.cat([labeled, unlabeled])
     labels = torch.arange(len(every), device=every.device) % 10
-    return _step(_module(every.device, cm_weight=0.0, **options), {"labeled": (every, labels)})
+    module = _module(every.device, cm_weight=0.0, **options)
+    return _step(module, {"labeled": (every, labels)}, autocast)
 
 
 def supercm(batch: Batch, *, autocast: bool = False, **options: Any) -> Step:
     """Return a step of SuperCM."""
     device = batch["unlabeled"].device
-    module = _module(device, cm_weight=CM_WEIGHT, **options)
-    module.setup("fit")
-    return _step(module, batch, autocast)
+    return _step(_module(device, cm_weight=CM_WEIGHT, **options), batch, autocast)
 
 
 def in_a_trainer(batch: Batch, **options: Any) -> Step:
@@ -107,6 +106,17 @@ ARMS: dict[str, Callable[[Batch], Step]] = {
     ),
     "SuperCM, channels last, bf16": lambda batch: supercm(batch, channels_last=True, autocast=True),
 }
+LAST: dict[str, Any] = {"channels_last": True}
+GRAPHED: dict[str, Any] = {**LAST, "compile_mode": "reduce-overhead"}
+ON_GPUS: dict[str, Callable[[Batch], Step]] = {
+    "plain, channels last, compiled": lambda batch: plain(batch, **LAST, compile_mode="default"),
+    "plain, channels last, graphed": lambda batch: plain(batch, **GRAPHED),
+    "SuperCM, channels last, graphed": lambda batch: supercm(batch, **GRAPHED),
+    "plain, channels last, bf16": lambda batch: plain(batch, **LAST, autocast=True),
+    "plain, channels last, bf16, graphed": lambda batch: plain(batch, **GRAPHED, autocast=True),
+    "SuperCM, channels last, bf16, graphed": lambda batch: supercm(batch, **GRAPHED, autocast=True),
+}
+"""Graphed is PyTorch's mode ``reduce-overhead``, which uses CUDA graphs."""
 THREADED = {"SuperCM, channels last, in a trainer"}
 MAY_NOT_END = {"SuperCM, channels last, bf16"}
 """On a processor without units for bfloat16 a step takes minutes."""
@@ -119,7 +129,8 @@ def main() -> None:
     if arguments.profile is not None:
         print(operators(ARMS[arguments.profile](batch)))
         return
-    chosen = {name: ARMS[name] for name in ARMS if name in (arguments.arms or ARMS)}
+    arms = {**ARMS, **ON_GPUS} if arguments.gpu else ARMS
+    chosen = {name: arms[name] for name in arms if name in (arguments.arms or arms)}
     if arguments.reference is not None:
         chosen["the authors' code"] = lambda batch: reference.step(
             arguments.reference, batch, CM_WEIGHT
@@ -167,6 +178,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--arms", nargs="+", choices=ARMS, help="run only these; the first is the reference"
     )
+    parser.add_argument("--gpu", action="store_true", help="also the arms for GPUs")
     parser.add_argument("--reference", type=Path, help="a checkout of the authors' repository")
     parser.add_argument(
         "--limit", type=float, default=60.0, help="time limit of the first step in seconds"
@@ -233,8 +245,12 @@ def _adam(parameters: Any) -> torch.optim.Optimizer:
 def _step(module: SSLModule, batch: Batch, autocast: bool = False) -> Step:
     optimizer = _adam(module.parameters())
     device = next(module.parameters()).device.type
+    if module.compile_mode is not None:  # as at the start of training
+        module.backbone.compile(mode=module.compile_mode)
 
     def step() -> None:
+        if module.compile_mode is not None:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             loss = module.training_step(batch)
         optimizer.zero_grad()
