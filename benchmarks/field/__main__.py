@@ -166,7 +166,8 @@ def render(results: Results) -> str:
         best = max(simple, key=lambda arm: statistics.mean(cell[arm]))
         means = [statistics.mean(cell[arm]) for arm in (best, "labels alone", "default")]
         values = [f"{means[0]:.3f} ({best})", *(f"{mean:.3f}" for mean in means[1:])]
-        values += [f"{min(ours):.3f}", f"{statistics.mean(cell['default ece']):.3f}"]
+        errors = cell["default ece"]
+        values += [f"{min(ours):.3f}", f"{statistics.mean(errors):.3f}" if errors else ""]
         lines.append(f"| {name} | {labels} | {' | '.join(values)} | {len(ours)} |")
     return "\n".join(lines)
 
