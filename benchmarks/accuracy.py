@@ -2,7 +2,7 @@
 
 The shipped configurations, with and without SuperCM (``cm_weight`` 0), are trained by Lightning's
 trainer as ``supercm fit`` does. The test accuracy is measured at regular steps with the clock
-stopped, and selects nothing.
+stopped, and selects nothing. Further arguments are those of ``supercm fit``.
 
     python -m benchmarks.accuracy [--data digits --marks 0.8 0.9 0.95 --seeds 0 1 2 --json FILE]
     python -m benchmarks.accuracy --data fashion_mnist --root FOLDER --marks 0.5 0.6 0.65
@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace, seed: int, supercm: bool) -> list[tuple[f
     words = [
         "fit",
         f"--config=configs/ssl/{arguments.data}.yaml",
+        *arguments.words,
         f"--seed_everything={seed}",
         *WITHOUT_FILES,
         *([] if arguments.root is None else [f"--data.source.root={arguments.root}"]),
@@ -89,7 +90,9 @@ def reached(seen: list[tuple[float, int, float]], mark: float) -> tuple[float, i
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--data", default="digits", help="a file of configs/ssl")
     parser.add_argument("--root", help="folder of the data set's files")
@@ -98,7 +101,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps per run (default: the configuration's)")
     parser.add_argument("--every", type=int, default=20, help="steps between measurements")
     parser.add_argument("--json", help="write the results to this file")
-    arguments = parser.parse_args()
+    arguments, words = parser.parse_known_args()
+    arguments.words = words
     quiet()
     runs: dict[str, list[list[tuple[float, int, float]]]] = {
         name: [run(arguments, seed, name == "SuperCM") for seed in arguments.seeds]
