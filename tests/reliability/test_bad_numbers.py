@@ -45,7 +45,7 @@ def ssl(**options: Any) -> SSLModule:
 
 MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"backbone": None}, TypeError, "backbone must be an object such as MLP.* got None"),
-    ({"backbone": "resnet"}, TypeError, "must be an object such as TorchvisionBackbone.* got 'resnet'"),
+    ({"backbone": "resnet"}, TypeError, "must be .* such as TorchvisionBackbone.* got 'resnet'"),
     ({"backbone": MLP}, TypeError, "backbone must be an object such as MLP.* the class MLP"),
     ({"num_classes": 3.0}, TypeError, r"num_classes must be an int, got 3\.0"),
     ({"num_classes": True}, TypeError, "num_classes must be an int, got True"),
