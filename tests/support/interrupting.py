@@ -73,7 +73,7 @@ from supercm_pl.distributed import rank
 class Uneven(SSLDataModule):
     def on_after_batch_transfer(self, batch, dataloader_idx=0):
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        if rank():
+        if rank() and isinstance(batch, dict):  # training
             batch["unlabeled"] = {k: rows[:9] for k, rows in batch["unlabeled"].items()}
         return batch
 
