@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import supercm_pl.callbacks
 import supercm_pl.viz
 from supercm_pl import __version__
+from supercm_pl.training import optim
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
@@ -66,10 +68,11 @@ nitpick_ignore_regex = [
     ),
 ]
 
-# These modules import matplotlib only for type checkers; autodoc needs it to read signatures.
+# These modules import types only for type checkers; autodoc needs them to read signatures.
 for _package in (supercm_pl.viz, supercm_pl.callbacks):
     for _module in pkgutil.iter_modules(_package.__path__, f"{_package.__name__}."):
         vars(importlib.import_module(_module.name)).update(Axes=Axes, Figure=Figure)
+vars(optim).update(LRSchedulerConfigType=LRSchedulerConfigType)
 
 
 def show_public_bases(app: Any, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
