@@ -17,8 +17,8 @@ from supercm_pl.graphs.image_descriptors import describe, views_of
 from supercm_pl.graphs.label_graph import TRUSTED, Array, LabelGraph
 from supercm_pl.training.modes import evaluation_mode
 
-_FEW = 2
-_UNEQUAL = 3
+_FEW = 2  # labels of a class up to which clusters are doubted
+_UNEQUAL = 3  # the largest predicted class over the smallest, from which they are
 
 
 class Calibration(L.Callback):
@@ -35,8 +35,8 @@ class Calibration(L.Callback):
     both. Where the graph is poor, the network has learned its errors: the mean confidence becomes
     :math:`g`. Classes do not change.
 
-    With one or two labels per class a cluster can get the wrong class, and no label shows it. Two
-    signs are reported as warnings:
+    With one or two labels per class a cluster can get the wrong class, and no label shows it. Unless
+    the graph is poor, two signs are reported as warnings:
 
     - the samples of two classes form other groups than these classes
       (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.doubtful_pairs`);
