@@ -35,8 +35,8 @@ class Calibration(L.Callback):
     both. Where the graph is poor, the network has learned its errors: the mean confidence becomes
     :math:`g`. Classes do not change.
 
-    With one or two labels per class a cluster can get the wrong class, and no label shows it. Unless
-    the graph is poor, two signs are reported as warnings:
+    With one or two labels per class a cluster can get the wrong class, and no label shows it.
+    Unless the graph is poor, two signs are reported as warnings:
 
     - the samples of two classes form other groups than these classes
       (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.doubtful_pairs`);
