@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import re
 import sys
@@ -53,6 +55,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     started, load = time.monotonic(), CPULoad()  # includes the imports
     given = sys.argv[1:] if args is None else args
+    if args is None:
+        atexit.register(gc.freeze)  # or the interpreter collects for a second before it ends
     words = [_SHORT_FORM.sub("--model.", word) for word in given]
     if not words or words[0] in ("-h", "--help", "help"):
         print(OVERVIEW, end="")
@@ -97,11 +101,11 @@ def _run_lightning(words: list[str], started: float, load: CPULoad) -> None:
         mistake = " ".join(str(error).split())
     if mistake:
         _stop(mistake)
-    # These imports take seconds.
-    from supercm_pl.cli import from_folder
-    from supercm_pl.cli.command import SuperCMCLI, set_verbosity
-    from supercm_pl.cli.errors.classify import is_users_mistake
-    from supercm_pl.cli.errors.messages import plain_line
+    with _without_garbage_collection():  # saves a quarter of the seconds that these imports take
+        from supercm_pl.cli import from_folder
+        from supercm_pl.cli.command import SuperCMCLI, set_verbosity
+        from supercm_pl.cli.errors.classify import is_users_mistake
+        from supercm_pl.cli.errors.messages import plain_line
 
     # Lightning's further processes read `sys.argv`.
     given = sys.argv
@@ -130,6 +134,17 @@ def _labeled_later(words: Sequence[str]) -> str:
     files = [] if adapts else config_files(words)
     adapts |= any("UDADataModule" in file.read_text("utf-8", "replace") for file in files)
     return "target" if adapts else "source"
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager
