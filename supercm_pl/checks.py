@@ -7,7 +7,7 @@ The message is "<argument> must be <what is allowed>, got <value>".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -112,10 +112,16 @@ def check_at_most_one(arguments: Mapping[str, object]) -> dict[str, Any]:
     return given
 
 
-def check_object(name: str, value: object, kind: type | tuple[type, ...], example: str) -> None:
-    """Require an instance of a class, not the class itself or its name."""
+def check_object(name: str, value: object, kind: type[T], example: str) -> T:
+    """Require an instance of a class, not the class itself or its name, and return it."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be an object such as {example}, got {shown(value)}")
+    return value
+
+
+def check_optional(check: Callable[..., T], name: str, value: object, *limits: Any) -> T | None:
+    """``None``, or what ``check(name, value, *limits)`` returns."""
+    return None if value is None else check(name, value, *limits)
 
 
 def shown(value: object) -> str:

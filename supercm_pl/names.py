@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
@@ -21,6 +21,17 @@ def did_you_mean(name: str, names: Iterable[str] | Mapping[str, str]) -> str:
     """
     found = nearest(name, names)
     return f"; did you mean {found}?" if found else ""
+
+
+def first_of(names: Sequence[object], most: int = 3) -> str:
+    """The first names and the number of the others, for a message.
+
+    Example:
+        >>> first_of(["cat", "dog", "eel"], 2)
+        'cat, dog and 1 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def printable(text: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_size, check_sizes
+from supercm_pl.checks import check_optional, check_size, check_sizes
 
 
 class ConvNet(nn.Module):
@@ -43,8 +43,7 @@ class ConvNet(nn.Module):
         check_size("in_channels", in_channels)
         check_sizes("widths", widths)
         check_size("layers_per_block", layers_per_block)
-        if out_features is not None:
-            check_size("out_features", out_features)
+        check_optional(check_size, "out_features", out_features)
         layers: list[nn.Module] = []
         channels = in_channels
         for block, width in enumerate(widths):

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_size
+from supercm_pl.checks import check_optional, check_size
+from supercm_pl.names import first_of
 
 # Packages that may use the network while a checkpoint loads; ``None`` at other times.
 LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None)
@@ -69,12 +70,10 @@ class PretrainedBackbone(nn.Module):
         image_size: int | None,
     ) -> None:
         super().__init__()
-        if image_size is not None:
-            check_size("image_size", image_size)
         self.model = model
         self.out_features = out_features
         self.frozen = frozen
-        self.image_size = image_size
+        self.image_size = check_optional(check_size, "image_size", image_size)
         for name, values in (("mean", mean), ("std", std)):
             buffer = None if values is None else torch.tensor(values).view(-1, 1, 1)
             self.register_buffer(name, buffer, persistent=False)
@@ -144,9 +143,8 @@ def load_state(
         "has other shapes of": unfit,
     }.items():
         if keys:
-            names = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise ValueError(
-                f"the weights in {path} are not for this network: the file {what} {names}"
+                f"the weights in {path} are not for this network: the file {what} {first_of(keys)}"
             )
     model.load_state_dict(state)
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from supercm_pl._lightning import batches_done, is_accumulating
-from supercm_pl.checks import check_at_least, check_choice
+from supercm_pl.checks import check_at_least, check_choice, check_optional
 
 Action = Literal["stop", "skip"]
 
@@ -57,8 +57,7 @@ class NonFiniteLoss(L.Callback):
         max_consecutive: int = 20,
     ) -> None:
         check_choice("action", action, get_args(Action))
-        if check_every_n_steps is not None:
-            check_at_least("check_every_n_steps", check_every_n_steps, 1)
+        check_optional(check_at_least, "check_every_n_steps", check_every_n_steps, 1)
         check_at_least("max_consecutive", max_consecutive, 1)
         self.action = action
         self.check_every_n_steps = check_every_n_steps

@@ -25,7 +25,7 @@ from supercm_pl.checkpoints.building import build_module, hyperparameters_of, kn
 from supercm_pl.checkpoints.data_state import DATA_OPTIONS
 from supercm_pl.checkpoints.files import OwnFilesOnly, read_checkpoint, use_atomic_checkpoints
 from supercm_pl.checkpoints.trust import named_in, trusted_names
-from supercm_pl.checks import check_size
+from supercm_pl.checks import check_optional, check_size
 from supercm_pl.cli.arguments import without_option
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.cpu_load import CPULoad
@@ -98,9 +98,7 @@ class SuperCMCLI(LightningCLI):
         command: str = self.config["subcommand"]
         self.subcommand = command
         set_verbosity(quiet=self._get(self.config, "quiet"))
-        threads = self._get(self.config, "threads")
-        if threads is not None:
-            check_size("threads", threads)
+        check_optional(check_size, "threads", self._get(self.config, "threads"))
         # Again, because a configuration may set the path.
         mistake = checkpoint_mistake(command, self._get(self.config, "ckpt_path"))
         if mistake:

@@ -18,6 +18,7 @@ from supercm_pl.cli.arguments import config_files, option_value, without_option
 from supercm_pl.data.sources.folder import FolderSource, UnlabeledFolder
 from supercm_pl.data.sources.image_folders import find_images, listed, other_files
 from supercm_pl.data.sources.image_reading import image_formats
+from supercm_pl.names import first_of
 
 _PARTS = {
     "labeled": ("labeled", "labelled", "train", "training"),
@@ -244,15 +245,13 @@ def _length(images: Any) -> str:
 
 def _left_out(names: Sequence[str]) -> list[str]:
     told = [name.replace(" left out", "") for name in names if name]
-    more = f" and {len(told) - _MOST_TOLD:,} more" if len(told) > _MOST_TOLD else ""
-    return [f"left out: {', '.join(told[:_MOST_TOLD])}{more}"] if told else []
+    return [f"left out: {first_of(told, _MOST_TOLD)}"] if told else []
 
 
 def _classes(folder: Path, images: Any, names: Sequence[str]) -> str:
     counts = Counter(images.targets or ())
-    told = ", ".join(f"{name} {counts[k]:,}" for k, name in enumerate(names[:_MOST_TOLD]))
-    more = f" and {len(names) - _MOST_TOLD:,} more" if len(names) > _MOST_TOLD else ""
-    return f"{folder}: {len(images):,} labeled images of {len(names):,} classes: {told}{more}"
+    told = first_of([f"{name} {counts[k]:,}" for k, name in enumerate(names)], _MOST_TOLD)
+    return f"{folder}: {len(images):,} labeled images of {len(names):,} classes: {told}"
 
 
 def _look(paths: Sequence[Path]) -> _Images:

@@ -8,12 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import (
-    check_device,
-    check_fraction,
-    check_matrix,
-    check_size,
-)
+from supercm_pl.checks import check_choice, check_device, check_fraction, check_matrix, check_size
 from supercm_pl.clustering.functional import ClassSums, class_sums, squared_distances
 from supercm_pl.distributed import is_distributed, sum_over_ranks
 from supercm_pl.precision import full_precision
@@ -76,10 +71,7 @@ class ClassCentroids(nn.Module):
         super().__init__()
         check_size("in_features", in_features)
         check_size("num_classes", num_classes)
-        if centroids not in get_args(CentroidMode):
-            raise ValueError(
-                f"centroids must be one of {get_args(CentroidMode)}, got {centroids!r}"
-            )
+        check_choice("centroids", centroids, get_args(CentroidMode))
         self.in_features = in_features
         self.num_classes = num_classes
         self.centroid_mode = centroids

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from supercm_pl.data.sources.image_folders import first_three
 from supercm_pl.data.views import Views
+from supercm_pl.names import first_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Contract:
         elif counted is not None and given != counted:
             raise ValueError(
                 f"num_classes of the model is {given}, but the data has {counted} classes, "
-                f"{first_three(self.class_names(counted))}: omit num_classes"
+                f"{first_of(self.class_names(counted))}: omit num_classes"
             )
 
     def class_names(self, count: int) -> tuple[str, ...]:

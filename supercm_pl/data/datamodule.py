@@ -18,28 +18,21 @@ from torch.utils.data import DataLoader, Dataset
 from supercm_pl._lightning import restricted_classmethod
 from supercm_pl.checkpoints.data_state import is_fitted, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
-from supercm_pl.checks import check_at_least, check_flag, check_object, check_size
+from supercm_pl.checks import check_at_least, check_flag, check_object, check_optional, check_size
 from supercm_pl.data.contract import Contract, global_seed
-from supercm_pl.data.datasets import (
-    IdentifiedSamples,
-    Samples,
-    as_float,
-    as_is,
-    as_tuple,
-    first_input,
-)
+from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_tuple, first_input
 from supercm_pl.data.domain import Domain
 from supercm_pl.data.inspection import inspect_parts
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
-from supercm_pl.data.loading.workers import serve_until_told
+from supercm_pl.data.loading.workers import make_loader
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.transforms.augment import as_transform
 from supercm_pl.data.views import INDEX, check_views, make_view
 from supercm_pl.distributed import rank, world_size
-from supercm_pl.names import printable
+from supercm_pl.names import first_of
 from supercm_pl.seeding import derive_seed, isolated_rng
 
 __all__ = ["SuperCMDataModule"]
@@ -120,24 +113,18 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         weak, strong = as_transform("weak", weak), as_transform("strong", strong)
-        if preprocess is not None:
-            check_object("preprocess", preprocess, nn.Module, "ZCA(), or scale arrays before")
-        for name, flag in (("pin_memory", pin_memory), ("keep_on_device", keep_on_device)):
-            if flag is not None:
-                check_flag(name, flag)
-        if steps_per_epoch is not None:
-            check_size("steps_per_epoch", steps_per_epoch)
-        if seed is not None:
-            check_at_least("seed", seed, 0)
+        example = "ZCA(), or scale arrays before"
+        check_optional(check_object, "preprocess", preprocess, nn.Module, example)
+        check_optional(check_flag, "pin_memory", pin_memory)
         self._sources = sources
         self.transforms: dict[str, nn.Module | None] = {"weak": weak, "strong": strong}
         self.preprocess = preprocess
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch = check_optional(check_size, "steps_per_epoch", steps_per_epoch)
         self.eval_batch_size = check_size("eval_batch_size", eval_batch_size)
         self.num_workers = check_at_least("num_workers", num_workers, 0)
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self.keep_on_device = keep_on_device
-        self.seed = seed
+        self.keep_on_device = check_optional(check_flag, "keep_on_device", keep_on_device)
+        self.seed = check_optional(check_at_least, "seed", seed, 0)
         self.predict_path = None if predict_path is None else Path(predict_path)
         self.contract = Contract()
         self._domains: tuple[Domain, ...] = ()
@@ -167,10 +154,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
     def classes_and_rest(self) -> str:
         """The number of classes, their names, and what the sources left out; for messages."""
         names = self.classes
-        few = printable(", ".join(names[:5]))
-        told = "" if all(name.isdigit() for name in names) else f" ({few}"
-        if told:
-            told += f" and {len(names) - 5:,} more)" if len(names) > 5 else ")"
+        told = "" if all(name.isdigit() for name in names) else f" ({first_of(names, 5)})"
         rest = [source.left_out for source in self._sources if source.left_out]
         return " · ".join([f"{len(names):,} classes{told}", *rest])
 
@@ -319,15 +303,11 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
 
     def evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
         """Batches, in order, of a data set whose ``__getitems__`` returns a whole batch."""
-        return DataLoader(
+        return make_loader(
             samples,
             batch_size=self.eval_batch_size,
-            collate_fn=as_is,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
-            persistent_workers=self.num_workers > 0,
-            worker_init_fn=serve_until_told,
-            generator=torch.Generator(),  # else evaluation would draw from the global generator
         )
 
     def training_batches(self, part: str, device: torch.device) -> Iterator[Any]:

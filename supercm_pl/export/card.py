@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from supercm_pl._version import __version__
 from supercm_pl.export.classifier import Classifier
-from supercm_pl.names import printable
+from supercm_pl.names import first_of, printable
 
 _METRICS = {
     "acc": "accuracy",
@@ -30,7 +30,7 @@ def model_card(
     accuracies of other classifiers (``baselines``) are empty.
     """
     classes, shape = classifier.classes, "×".join(map(str, classifier.input_shape))
-    told = ", ".join(classes[:50]) + (f" and {len(classes) - 50:,} more" * (len(classes) > 50))
+    told = first_of(classes, 50)
     tested = {key.partition("/")[2]: value for key, value in metrics.items()}
     results = [(text, tested[key]) for key, text in _METRICS.items() if key in tested]
     results += [(f"accuracy of {other}, for comparison", acc) for other, acc in baselines.items()]

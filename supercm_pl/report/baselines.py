@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
 from supercm_pl.data.datasets import as_float
 from supercm_pl.report.snapshot import Array
+from supercm_pl.report.thumbnails import reduced
 
 _LONGEST = 32  # pixels, of an image's longer side
 _MOST_SAMPLES = 5_000
@@ -84,9 +84,5 @@ def _label_spreading(x: Array, y: Array, rest: Array, x_test: Array) -> Array:
 
 def as_vectors(inputs: Tensor) -> Array:
     """Inputs ``(N, ...)`` as vectors ``(N, d)``; images are reduced to 32 pixels."""
-    inputs = as_float(inputs).float().cpu()
-    if inputs.ndim == 4 and len(inputs) and max(inputs.shape[2:]) > _LONGEST:
-        longest = max(inputs.shape[2:])
-        height, width = (max(1, side * _LONGEST // longest) for side in inputs.shape[2:])
-        inputs = F.interpolate(inputs, size=(height, width), mode="area")
-    return inputs.flatten(1).numpy().astype(np.float64)
+    small = reduced(as_float(inputs).float(), _LONGEST)
+    return small.flatten(1).numpy().astype(np.float64)

@@ -17,6 +17,7 @@ from supercm_pl.data.datamodule import SuperCMDataModule
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.hugging_face import HuggingFaceSource
 from supercm_pl.data.splits.distortion import Distortion
+from supercm_pl.report.runs import runs_inside
 from supercm_pl.training.module import SuperCMModule
 
 
@@ -75,9 +76,7 @@ def _checkpoint(folder: Path) -> Path:
     found = sorted(folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
     if last.is_file() or found:
         return last if last.is_file() else found[-1]
-    inside = sorted(path.name for path in folder.glob("version_*"))
-    hint = f"; use one of its folders {', '.join(inside)}" if inside else ""
-    raise ValueError(f"there is no checkpoint in {folder / 'checkpoints'}{hint}")
+    raise ValueError(f"there is no checkpoint in {folder / 'checkpoints'}{runs_inside(folder)}")
 
 
 def _own_data_classes(options: Any) -> frozenset[str]:

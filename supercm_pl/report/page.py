@@ -27,7 +27,7 @@ from supercm_pl.report.snapshot import KINDS, Array, Evaluation, Snapshot
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #666; --line: #ddd;
         --panel: #f4f4f4; }
 @media (prefers-color-scheme: dark) {
@@ -101,19 +101,24 @@ def render_report(runs: Sequence[Run]) -> str:
         f"<section><h2>{title}</h2>\n{part}</section>" for title, part in sections.items()
     )
     names = ", ".join(escaped(run.name) for run in runs)
+    note = f'<div class="note">{names} · supercm_pl {escaped(__version__)}</div>'
+    body = f"<h1>supercm report</h1>\n{note}\n{body}"
+    return html_page(f"supercm report: {names}", charts.policy(), body)
+
+
+def html_page(title: str, policy: str, body: str) -> str:
+    """A page of escaped text, with a content security policy."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{charts.policy()}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>supercm report: {names}</title>
-<style>{STYLE}</style>
+<title>{title}</title>
+<style>{_STYLE}</style>
 </head>
 <body>
-<h1>supercm report</h1>
-<div class="note">{names} · supercm_pl {escaped(__version__)}</div>
 {body}
 </body>
 </html>

@@ -64,10 +64,9 @@ def read_run(folder: str | Path) -> Run:
         raise ValueError(f"there is no folder {folder}")
     config, metrics, recorded = folder / "config.yaml", folder / "metrics.csv", folder / FOLDER
     if not (config.is_file() or metrics.is_file() or recorded.is_dir()):
-        inside = sorted(path.name for path in folder.glob("version_*"))
-        hint = f"; use one of its folders {', '.join(inside)}" if inside else ""
         raise ValueError(
-            f"{folder} is not a run: it has no config.yaml, metrics.csv or {FOLDER}/{hint}"
+            f"{folder} is not a run: it has no config.yaml, metrics.csv or {FOLDER}/"
+            f"{runs_inside(folder)}"
         )
     for name, most in _MOST_BYTES.items():
         if (folder / name).is_file() and (folder / name).stat().st_size > most:
@@ -84,6 +83,12 @@ def read_run(folder: str | Path) -> Run:
         snapshots=[Snapshot.load(path) for path in _chosen(snapshots)],
         final=Evaluation.load(final) if final.is_file() else None,
     )
+
+
+def runs_inside(folder: Path) -> str:
+    """A hint for an error message about a folder that has runs and is none."""
+    inside = sorted(path.name for path in folder.glob("version_*"))
+    return f"; use one of its folders {', '.join(inside)}" if inside else ""
 
 
 def _chosen(paths: list[Path]) -> list[Path]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from supercm_pl.report.charts import escaped
-from supercm_pl.report.page import STYLE, data_uri
+from supercm_pl.report.page import data_uri, html_page
 from supercm_pl.report.thumbnails import thumbnails
 
 _WHY = {"uncertain": "between two classes", "diverse": "typical of a group without label"}
@@ -31,23 +31,10 @@ def render_suggestions(
             f"<figure>{picture}<figcaption>{number}. <b>{predicted}</b> {probability}?<br>"
             f'<span class="note">{name}<br>{_WHY.get(why, why)}</span></figcaption></figure>'
         )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>supercm suggest</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{len(rows)} images to label</h1>
+    body = f"""<h1>{len(rows)} images to label</h1>
 <p>Fill in the column <code>label</code> of <code>{escaped(file)}</code>, in the order below. Leave
 it empty where you are not sure. Classes: {escaped(", ".join(classes))}. Then train with
 <code>--add_labels {escaped(file)}</code>.</p>
-<div class="mistakes">{"".join(figures)}</div>
-</body>
-</html>
-"""
+<div class="mistakes">{"".join(figures)}</div>"""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return html_page("supercm suggest", policy, body)

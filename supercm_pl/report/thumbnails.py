@@ -13,13 +13,13 @@ from supercm_pl.report.snapshot import Array
 _THUMBNAIL = 64  # pixels, of the longer side
 
 
-def reduced(inputs: Tensor) -> Tensor:
-    """Inputs on the CPU; images ``(M, C, H, W)`` are reduced to at most 64 pixels."""
+def reduced(inputs: Tensor, most: int = _THUMBNAIL) -> Tensor:
+    """Inputs on the CPU; images ``(M, C, H, W)`` are reduced to at most 64, or ``most``, pixels."""
     inputs = inputs.cpu()
-    if inputs.ndim != 4 or max(inputs.shape[2:]) <= _THUMBNAIL:
+    if inputs.ndim != 4 or max(inputs.shape[2:]) <= most:
         return inputs
     longest = max(inputs.shape[2:])
-    height, width = (max(1, side * _THUMBNAIL // longest) for side in inputs.shape[2:])
+    height, width = (max(1, side * most // longest) for side in inputs.shape[2:])
     return F.interpolate(as_float(inputs), size=(height, width), mode="area")
 
 

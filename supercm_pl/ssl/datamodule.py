@@ -11,7 +11,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_most_one, check_flag, check_object, check_size
+from supercm_pl.checks import (
+    check_at_most_one,
+    check_flag,
+    check_object,
+    check_optional,
+    check_size,
+)
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.datasets import Indices
 from supercm_pl.data.domain import Domain, read_labels
@@ -114,8 +120,8 @@ class SSLDataModule(SuperCMDataModule):
             check_size(name, self._labeled[name])
         if labeled_fraction is not None:
             parse_fraction(labeled_fraction, "labeled_fraction")
-        if distortion is not None:
-            check_object("distortion", distortion, Distortion, "Distortion(label_noise=0.2)")
+        example = "Distortion(label_noise=0.2)"
+        check_optional(check_object, "distortion", distortion, Distortion, example)
         self.val_size = val_size
         self.unlabeled_includes_labeled = check_flag(
             "unlabeled_includes_labeled", unlabeled_includes_labeled

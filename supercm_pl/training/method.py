@@ -95,7 +95,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.weight = check_not_negative("weight", weight)
         if ramp is not None and not isinstance(ramp, Ramp):
-            check_object("ramp", ramp, Real, "LinearRampUp(0.4), or a number")
+            check_object("ramp", ramp, Real, "LinearRampUp(0.4), or a number")  # type: ignore[type-abstract]
             ramp = self.ramp_type(check_interval("ramp", ramp, "(0, 1]"))
         self.ramp = ramp
 

@@ -23,7 +23,13 @@ from supercm_pl._lightning import (
     loaders_given,
 )
 from supercm_pl.checkpoints.hyperparameters import save_hyperparameters
-from supercm_pl.checks import check_fraction, check_maker, check_not_negative, check_object
+from supercm_pl.checks import (
+    check_fraction,
+    check_maker,
+    check_not_negative,
+    check_object,
+    check_optional,
+)
 from supercm_pl.data.contract import Contract
 from supercm_pl.data.datasets import Indices, as_tuple
 from supercm_pl.data.labels import checked_classes, held_labels, numbered_classes
@@ -120,10 +126,8 @@ class SuperCMModule(ClusteringNetwork):
     ) -> None:
         super().__init__(backbone, num_classes, **options)
         check_not_negative("cm_weight", cm_weight)
-        if cm_ramp is not None:
-            check_object("cm_ramp", cm_ramp, Ramp, "LinearRampUp()")
-        if centroid_threshold is not None:
-            check_fraction("centroid_threshold", centroid_threshold)
+        check_optional(check_object, "cm_ramp", cm_ramp, Ramp, "LinearRampUp()")
+        check_optional(check_fraction, "centroid_threshold", centroid_threshold)
         check_not_negative("backbone_lr_factor", backbone_lr_factor)
         check_maker("optimizer", optimizer, torch.optim, "AdamW")
         check_maker("lr_scheduler", lr_scheduler, torch.optim.lr_scheduler, "CosineAnnealingLR")

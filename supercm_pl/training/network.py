@@ -17,7 +17,7 @@ from supercm_pl.checkpoints.building import load_module, read_hyperparameters
 from supercm_pl.checkpoints.data_state import data_state, load_preprocess
 from supercm_pl.checkpoints.files import forget_other_files, read_checkpoint
 from supercm_pl.checkpoints.hyperparameters import plain_values
-from supercm_pl.checks import check_at_least, check_choice, check_object
+from supercm_pl.checks import check_at_least, check_choice, check_object, check_optional
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.data.datasets import as_float
 from supercm_pl.options import check_options, hands_options_to
@@ -94,13 +94,11 @@ class ClusteringNetwork(L.LightningModule):
     ) -> None:
         check_options(type(self), options, HeadOptions)
         super().__init__()
-        if num_classes is not None:
-            check_at_least("num_classes", num_classes, 2)
+        check_optional(check_at_least, "num_classes", num_classes, 2)
         name = f'TorchvisionBackbone("{backbone}")' if isinstance(backbone, str) else ""
         check_object("backbone", backbone, nn.Module, name or "MLP(64, (32,))")
-        for name, size in (("bottleneck", bottleneck), ("feature_size", feature_size)):
-            if size is not None:
-                check_at_least(name, size, 1)
+        check_optional(check_at_least, "bottleneck", bottleneck, 1)
+        check_optional(check_at_least, "feature_size", feature_size, 1)
         check_choice("compile_mode", compile_mode, (*get_args(CompileMode), None))
         self.backbone = backbone
         self.channels_last = channels_last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supercm_pl.checks import check_choice
+from supercm_pl.optional import import_optional
 
 Projection = Literal["auto", "umap", "tsne", "pca"]
 
@@ -91,12 +91,7 @@ def _tsne(points: Points, seed: int, start: Points | None) -> Points:
 
 
 def _umap(points: Points, seed: int, start: Points | None) -> Points:
-    try:
-        umap = import_module("umap")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'projection="umap" requires umap-learn: pip install \'supercm-pl[umap]\', or use "tsne"'
-        ) from error
+    umap = import_optional("umap", 'projection="umap"', "'supercm-pl[umap]', or use \"tsne\"")
     neighbors = min(15, len(points) - 1)
     init = "spectral" if start is None else start.astype(np.float32)
     reducer = umap.UMAP(n_neighbors=neighbors, init=init, random_state=seed, n_jobs=1)

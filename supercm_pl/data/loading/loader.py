@@ -10,15 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from supercm_pl import distributed
-from supercm_pl.checks import check_size
-from supercm_pl.data.datasets import Samples, as_is, as_tuple
-from supercm_pl.data.loading.steps import POSITION, Part, StepDataset, StepSampler, row_order
-from supercm_pl.data.loading.workers import serve_until_told
+from supercm_pl.checks import check_optional, check_size
+from supercm_pl.data.datasets import Samples, as_tuple
+from supercm_pl.data.loading.steps import POSITION, Part, ShuffledRows, StepDataset, StepSampler
+from supercm_pl.data.loading.workers import make_loader
 
 if TYPE_CHECKING:
     from supercm_pl.data.loading.iterable.blocks import Blocks
@@ -85,44 +83,35 @@ class PairedLoader:
             check_size(f"the batch size of {name!r}", part.batch_size)
             if isinstance(part.samples, Samples) and not len(part.samples):
                 raise ValueError(f"there are no samples in the part {name!r}")
-        if steps_per_epoch is not None:
-            check_size("steps_per_epoch", steps_per_epoch)
         self._parts = dict(parts)
-        self._steps_per_epoch = steps_per_epoch
+        self._steps_per_epoch = check_optional(check_size, "steps_per_epoch", steps_per_epoch)
         self._world_size = world_size
         self._rank = rank
         self._completed = completed
-        fetched: dict[str, Any] = {}
-        orders: dict[str, Callable[[int, int, int], Any]] = {}
+        readers: dict[str, ShuffledRows | Blocks] = {}
+        self._blocks: dict[str, Blocks] = {}
         for name, part in parts.items():
-            samples: Any = part.samples
-            if isinstance(samples, Samples):
-                order = row_order(len(samples), part.batch_size, seed, name)
-            else:
-                # The only way to `iterable/`: without an IterableDataset, none of it is imported.
-                from supercm_pl.data.loading.iterable.blocks import Blocks, check_iterable
+            if isinstance(part.samples, Samples):
+                readers[name] = ShuffledRows(part.samples, part.batch_size, seed, name)
+                continue
+            # The only way to `iterable/`: without an IterableDataset, none of it is imported.
+            from supercm_pl.data.loading.iterable.blocks import Blocks, check_iterable
 
-                check_iterable(name, steps_per_epoch, name in numbered)
-                keep = 1 + (2 if prefetch_factor is None else prefetch_factor)
-                samples = Blocks(samples, part.batch_size, seed, name, max(1, num_workers), keep)
-                order = samples.key
-            if name not in unused:
-                fetched[name], orders[name] = samples, order
-        self._blocks: dict[str, Blocks] = {
-            n: part for n, part in fetched.items() if not isinstance(part, Samples)
-        }
-        self._sampler = StepSampler(orders)
-        self._loader: DataLoader[Any] = DataLoader(
-            StepDataset(fetched, seed, frozenset(numbered)),
+            check_iterable(name, steps_per_epoch, name in numbered)
+            keep = 1 + (2 if prefetch_factor is None else prefetch_factor)
+            blocks = Blocks(part.samples, part.batch_size, seed, name, max(1, num_workers), keep)
+            readers[name] = self._blocks[name] = blocks
+        for name in unused:
+            readers.pop(name, None)
+            self._blocks.pop(name, None)
+        self._sampler = StepSampler(readers)
+        self._loader = make_loader(
+            StepDataset(readers, seed, frozenset(numbered)),
             batch_size=None,
             sampler=self._sampler,
-            collate_fn=as_is,
             num_workers=num_workers,
             pin_memory=pin_memory,
             prefetch_factor=prefetch_factor,
-            persistent_workers=num_workers > 0,
-            worker_init_fn=serve_until_told,
-            generator=torch.Generator(),  # else an iterator would draw from the global generator
         )
         self._position = 0
         self._done_in_epoch = 0

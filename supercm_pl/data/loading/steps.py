@@ -34,20 +34,23 @@ class Part:
     batch_size: int
 
 
-def row_order(
-    size: int, batch_size: int, seed: int, name: str
-) -> Callable[[int, int, int], Indices]:
-    """The positions ``(B,)`` in a part's samples, by step, number of ranks and rank."""
-    order = EndlessPermutation(size, seed, name)
+class ShuffledRows:
+    """Batches of ``Samples``: the main process calls ``key``, a worker may call ``fetch``."""
 
-    def rows(step: int, world_size: int, rank: int) -> Indices:
-        return order.take((step * world_size + rank) * batch_size, batch_size)
+    def __init__(self, samples: Samples, batch_size: int, seed: int, name: str) -> None:
+        self.dataset = samples.dataset
+        self.fetch = samples.fetch
+        self._batch_size = batch_size
+        self._order = EndlessPermutation(len(samples), seed, name)
 
-    return rows
+    def key(self, position: int, world_size: int, rank: int) -> Indices:
+        """The positions ``(B,)`` in the samples that a step takes."""
+        start = (position * world_size + rank) * self._batch_size
+        return self._order.take(start, self._batch_size)
 
 
 class StepKeys(NamedTuple):
-    """The keys of a step by part: for ``Samples``, positions ``(B,)``."""
+    """The keys of a step by part."""
 
     position: int
     rank: int
@@ -55,13 +58,10 @@ class StepKeys(NamedTuple):
 
 
 class StepSampler(Sampler[Any]):
-    """The keys of each step, in the main process.
+    """The keys of each step, in the main process; readers are ``ShuffledRows`` or ``Blocks``."""
 
-    ``orders`` are functions by part, of step, number of ranks and rank, that return the key.
-    """
-
-    def __init__(self, orders: Mapping[str, Callable[[int, int, int], Any]]) -> None:
-        self._orders = orders
+    def __init__(self, readers: Mapping[str, Any]) -> None:
+        self._readers = readers
 
     def plan(self, positions: range, world_size: int, rank: int, idle: int) -> None:
         """Set the steps of the next epoch, after ``idle`` empty ones."""
@@ -71,24 +71,23 @@ class StepSampler(Sampler[Any]):
         positions, world_size, rank, idle = self._plan
         yield from [None] * idle
         for t in positions:
-            keys = {name: order(t, world_size, rank) for name, order in self._orders.items()}
+            keys = {name: part.key(t, world_size, rank) for name, part in self._readers.items()}
             yield StepKeys(t, rank, keys)
 
 
 class StepDataset(Dataset[Any]):
     """The batches of all parts for a step.
 
-    ``fetched`` maps parts to objects that fetch a key; ``numbered`` parts add the numbers of their
-    samples to the batch. A worker returns errors about the data as its result, because PyTorch
-    would hide the message of a raised error in a traceback.
+    ``numbered`` parts add the numbers of their samples to the batch. A worker returns errors about
+    the data as its result, because PyTorch would hide the message of a raised error in a traceback.
     """
 
-    def __init__(self, fetched: Mapping[str, Any], seed: int, numbered: Collection[str]) -> None:
-        self._fetched = fetched
+    def __init__(self, readers: Mapping[str, Any], seed: int, numbered: Collection[str]) -> None:
+        self._readers = readers
         self._seed = seed
         self._numbered = numbered
         # Saving and restoring the generators costs more than fetching a batch from memory.
-        fixed = all(is_deterministic(part.dataset) for part in fetched.values())
+        fixed = all(is_deterministic(part.dataset) for part in readers.values())
         self._isolated: Callable[[], AbstractContextManager[Callable[[int], None] | None]]
         self._isolated = nullcontext if fixed else isolated_rng
 
@@ -103,7 +102,7 @@ class StepDataset(Dataset[Any]):
     def _fetch(self, step: StepKeys) -> dict[str, Any]:
         batch: dict[str, Any] = {}
         with self._isolated() as reseed:
-            for name, part in self._fetched.items():
+            for name, part in self._readers.items():
                 if reseed is not None:
                     reseed(derive_seed(self._seed, "items", name, step.position, step.rank))
                 batch[name] = part.fetch(step.keys[name])

@@ -1,4 +1,4 @@
-"""What the worker processes of a loader do on signals."""
+"""Loaders of whole batches, and what their worker processes do on signals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,25 @@ import multiprocessing
 import os
 import signal
 import threading
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from supercm_pl.data.datasets import as_is
+
+
+def make_loader(dataset: Dataset[Any], *, num_workers: int, **options: Any) -> DataLoader[Any]:
+    """A ``DataLoader`` of a data set that returns whole batches."""
+    return DataLoader(
+        dataset,
+        collate_fn=as_is,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=serve_until_told,
+        generator=torch.Generator(),  # else an iterator would draw from the global generator
+        **options,
+    )
 
 
 def serve_until_told(worker: int) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from supercm_pl.data.datasets import TensorData, check_finite, dataset_length, is_iterable
 from supercm_pl.data.labels import checked_classes, labels_of, named_labels, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
-from supercm_pl.data.sources.image_folders import first_three
+from supercm_pl.names import first_of
 
 Array = NDArray[Any] | Tensor
 
@@ -226,7 +226,7 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind not in "biuf" and hasattr(values, "dtypes"):
         others = [str(column) for column, kind in values.dtypes.items() if kind.kind not in "biuf"]
         raise TypeError(
-            f"{name} must hold numbers, but its columns {first_three(others)} do not: write "
+            f"{name} must hold numbers, but its columns {first_of(others)} do not: write "
             f"{name}.drop(columns=[...])"
         )
     if array.dtype.kind not in "biuf":

@@ -31,6 +31,4 @@ def as_source(name: str, given: Any) -> Source:
             f"{name} must be a source or a data set, got {given!r}: pass folders to "
             "from_folder, or from_folders for adaptation"
         )
-    check_object(name, given, Source, "Digits()")
-    source: Source = given
-    return source
+    return check_object(name, given, Source, "Digits()")  # type: ignore[type-abstract]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from supercm_pl.checks import check_size
+from supercm_pl.checks import check_optional, check_size
 from supercm_pl.data.datasets import BatchedDataset, Indices, stacked
 from supercm_pl.data.labels import as_labels, check_class_range, checked_classes, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
@@ -64,14 +64,12 @@ class HuggingFaceSource(Source):
         image_size: int | None = None,
         grayscale: bool = False,
     ) -> None:
-        if image_size is not None:
-            check_size("image_size", image_size)
         self._given = dataset
         self._options = dict(options or {})
         self._parts = {"train": train, "test": test, "val": val, "unlabeled": unlabeled}
         self.input_column = input_column
         self.label_column = label_column
-        self.image_size = image_size
+        self.image_size = check_optional(check_size, "image_size", image_size)
         self.grayscale = grayscale
 
     def prepare(self) -> None:

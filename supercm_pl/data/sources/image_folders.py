@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from supercm_pl.names import printable
+from supercm_pl.names import first_of
 
 # Of the formats that `image_reading` decodes.
 IMAGE_SUFFIXES = (
@@ -129,8 +129,8 @@ def _check_depth(
     shared = sorted(set.intersection(*below)) if below else []
     if len(names) > 1 and len(shared) > 1:
         rank_zero_warn(
-            f"the folders {first_three(names)} of the {name} folder {folder} are taken for the "
-            f"classes, and have no images but folders with the same names ({first_three(shared)}): "
+            f"the folders {first_of(names)} of the {name} folder {folder} are taken for the "
+            f"classes, and have no images but folders with the same names ({first_of(shared)}): "
             f"if those are the classes, pass a folder such as {folder / names[0]}",
             category=RuntimeWarning,
         )
@@ -171,7 +171,7 @@ def other_files(paths: Sequence[Path]) -> str:
     suffixes = Counter(path.suffix.lower() or path.name for path in used)
     if not suffixes:
         return ""
-    kinds = first_three([suffix for suffix, _ in suffixes.most_common()])
+    kinds = first_of([suffix for suffix, _ in suffixes.most_common()])
     return f"{len(used):,} {'file' if len(used) == 1 else 'files'} left out ({kinds})"
 
 
@@ -218,10 +218,4 @@ def is_below(path: Path, folder: Path) -> bool:
 
 def listed(folder: Path) -> str:
     """The first names in a folder, for messages."""
-    return first_three(sorted(path.name for path in folder.iterdir())) or "nothing"
-
-
-def first_three(names: Sequence[object]) -> str:
-    """Up to three names and the number of the others, for messages."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(printable, names[:3])) + more
+    return first_of(sorted(path.name for path in folder.iterdir())) or "nothing"

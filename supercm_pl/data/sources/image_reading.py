@@ -22,8 +22,9 @@ from supercm_pl.data.datasets import BatchedDataset, Indices, image_tensor
 from supercm_pl.data.image_modes import eight_bit
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.file_check import find_faults
-from supercm_pl.data.sources.image_folders import first_three, other_files
+from supercm_pl.data.sources.image_folders import other_files
 from supercm_pl.distributed import gather_objects, rank, world_size
+from supercm_pl.names import first_of
 
 # A file's suffix does not prove its format. Pillow decodes many more formats, of old programs and
 # cameras, which is where its vulnerabilities are found; its EPS decoder starts another program.
@@ -151,7 +152,7 @@ def warn_of_damaged(faults: Mapping[Path, str]) -> None:
 
 def _told(faults: Mapping[Path, str]) -> str:
     count = "1 image is" if len(faults) == 1 else f"{len(faults):,} images are"
-    return f"{count} damaged ({first_three(list(faults))})"
+    return f"{count} damaged ({first_of(list(faults))})"
 
 
 def _fault(path: Path) -> str:

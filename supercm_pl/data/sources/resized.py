@@ -58,9 +58,8 @@ class Resized(Source):
         crop: int | tuple[int, int] | None = None,
         channels: int | None = None,
     ) -> None:
-        check_object("source", source, Source, "Digits()")
+        self.source = check_object("source", source, Source, "Digits()")  # type: ignore[type-abstract]
         check_choice("channels", channels, (1, 3, None))
-        self.source = source
         self.reshape = Reshape(
             height_and_width(size, "size"), height_and_width(crop, "crop"), channels
         )

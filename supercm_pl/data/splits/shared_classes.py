@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from supercm_pl.names import first_of
+
 
 def union_of_classes(domains: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Every class of any domain once, in the order of first occurrence.
@@ -23,14 +25,11 @@ def check_same_classes(source: Sequence[str], target: Sequence[str]) -> None:
     }
     if any(lacks.values()):
         told = " and ".join(
-            f"the {domain} lacks {_listed(names)}" for domain, names in lacks.items() if names
+            f"the {domain} lacks {first_of([*map(repr, names)], 10)}"
+            for domain, names in lacks.items()
+            if names
         )
         raise ValueError(
             f"source and target must have the same classes, but {told}: use only the images of the "
             "shared classes, or give both domains the same class names"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(repr(name) for name in names[:10]) + more

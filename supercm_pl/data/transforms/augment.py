@@ -21,6 +21,7 @@ from supercm_pl.checks import (
     check_interval,
     check_not_negative,
     check_object,
+    check_optional,
 )
 from supercm_pl.data.transforms.image_operations import warp
 
@@ -52,10 +53,7 @@ def as_transform(name: str, given: Any) -> nn.Module | None:
     # torchvision's first transforms, and their Compose, are objects that are called.
     if given is not None and not isinstance(given, nn.Module | type) and callable(given):
         return Function(given)
-    if given is not None:
-        check_object(name, given, nn.Module, "AffineNoise()")
-    transform: nn.Module | None = given
-    return transform
+    return check_optional(check_object, name, given, nn.Module, "AffineNoise()")
 
 
 class AffineNoise(nn.Module):

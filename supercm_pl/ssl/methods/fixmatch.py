@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supercm_pl.checks import check_fraction, check_positive
+from supercm_pl.checks import check_fraction, check_optional, check_positive
 from supercm_pl.ssl.components.pseudo_labels import (
     probabilities,
     pseudo_label_loss,
@@ -45,9 +45,7 @@ class FixMatch(Method):
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
         self.threshold = check_fraction("threshold", threshold)
-        if temperature is not None:
-            check_positive("temperature", temperature)
-        self.temperature = temperature
+        self.temperature = check_optional(check_positive, "temperature", temperature)
 
     def forward(self, step: Step) -> MethodLoss:
         """Return the loss of the weak and strong views of the unlabeled samples."""

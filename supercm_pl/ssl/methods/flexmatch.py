@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_flag, check_fraction
+from supercm_pl.checks import check_at_least, check_flag, check_fraction, check_optional
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.ssl.components.label_memory import NO_LABEL, LabelMemory
 from supercm_pl.ssl.components.pseudo_labels import probabilities, pseudo_label_loss
@@ -67,9 +67,7 @@ class FlexMatch(Method):
         super().__init__(weight=weight, ramp=ramp)
         self.threshold = check_fraction("threshold", threshold)
         self.warm_up = check_flag("warm_up", warm_up)
-        if num_samples is not None:
-            check_at_least("num_samples", num_samples, 1)
-        self.num_samples = num_samples
+        self.num_samples = check_optional(check_at_least, "num_samples", num_samples, 1)
 
     def build(self, backbone: nn.Module, head: ClusteringHead) -> None:
         """Create the memory."""

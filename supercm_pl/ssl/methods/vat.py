@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from supercm_pl.checks import check_at_least, check_positive
+from supercm_pl.checks import check_at_least, check_optional, check_positive
 from supercm_pl.precision import full_precision, math_dtype
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
 
@@ -52,7 +52,7 @@ class VAT(Method):
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
         self.epsilon = check_positive("epsilon", epsilon)
-        self.xi = None if xi is None else check_positive("xi", xi)
+        self.xi = check_optional(check_positive, "xi", xi)
         self.power_iterations = check_at_least("power_iterations", power_iterations, 1)
 
     def forward(self, step: Step) -> MethodLoss:

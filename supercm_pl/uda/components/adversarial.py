@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_not_negative, check_object
+from supercm_pl.checks import check_not_negative, check_object, check_optional
 from supercm_pl.training.method import Method, Ramp
 from supercm_pl.training.ramps import AdversarialRampUp
 from supercm_pl.uda.step import UDAStep
@@ -36,8 +36,7 @@ class AdversarialMethod(Method):
         ramp: Ramp | float | None = None,
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
-        if reversal is not None:
-            check_object("reversal", reversal, Ramp, "AdversarialRampUp()")
+        check_optional(check_object, "reversal", reversal, Ramp, "AdversarialRampUp()")
         self.reversal = AdversarialRampUp() if reversal is None else reversal
         self.max_reversal = check_not_negative("max_reversal", max_reversal)
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from supercm_pl.checks import check_choice, check_matrix, check_positive
+from supercm_pl.checks import check_choice, check_matrix, check_optional, check_positive
 from supercm_pl.clustering.functional import squared_distances
 from supercm_pl.precision import math_dtype
 
@@ -38,8 +38,7 @@ class Kernel(NamedTuple):
             raise ValueError(f"multiples must have at least one number, got {self.multiples!r}")
         for multiple in self.multiples:
             check_positive("multiples", multiple)
-        if self.bandwidth is not None:
-            check_positive("bandwidth", self.bandwidth)
+        check_optional(check_positive, "bandwidth", self.bandwidth)
 
 
 def embedding_distance(

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
 
-from supercm_pl.checks import check_flag, check_fraction, check_object, check_positive
+from supercm_pl.checks import (
+    check_flag,
+    check_fraction,
+    check_object,
+    check_optional,
+    check_positive,
+)
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.precision import math_dtype
 from supercm_pl.training.method import Method, MethodLoss, Ramp
@@ -86,9 +92,7 @@ class ADDA(Method):
     ) -> None:
         super().__init__(weight=weight, ramp=ramp)
         self.pretrain = check_fraction("pretrain", pretrain)
-        if learning_rate is not None:
-            check_positive("learning_rate", learning_rate)
-        self.learning_rate = learning_rate
+        self.learning_rate = check_optional(check_positive, "learning_rate", learning_rate)
         self.source_encoder: nn.Module = nn.Identity()
         self.discriminator = Discriminator(hidden_features, batch_norm)
         self._progress = 0.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_at_least, check_flag
+from supercm_pl.checks import check_at_least, check_flag, check_optional
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.training.method import MethodLoss, Ramp
 from supercm_pl.uda.components.adversarial import AdversarialMethod
@@ -61,7 +61,7 @@ class CDAN(AdversarialMethod):
     ) -> None:
         super().__init__(reversal=reversal, max_reversal=max_reversal, weight=weight, ramp=ramp)
         self.entropy = check_flag("entropy", entropy)
-        self.randomized = None if randomized is None else check_flag("randomized", randomized)
+        self.randomized = check_optional(check_flag, "randomized", randomized)
         self.random_features = check_at_least("random_features", random_features, 1)
         self.discriminator = Discriminator(hidden_features, batch_norm)
 

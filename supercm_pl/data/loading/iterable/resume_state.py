@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_warn
 
 from supercm_pl.data.loading.iterable.reader import State, beginning
+from supercm_pl.distributed import gather_objects, is_distributed
 
 Lanes = dict[int, State]
 """States of readers, by lane: the worker, or 0."""
@@ -46,10 +46,8 @@ class ResumeState:
     def state_dict(self, position: int, world_size: int, rank: int) -> dict[str, Any]:
         """The states to save at a step; every rank must call it."""
         states = {rank: self.at(position)}
-        if self._sharded and world_size > 1 and dist.is_available() and dist.is_initialized():
-            gathered: list[Any] = [None] * world_size
-            dist.all_gather_object(gathered, states[rank])
-            states = dict(enumerate(gathered))
+        if self._sharded and is_distributed():
+            states = dict(enumerate(gather_objects(states[rank])))
         return {"layout": [world_size, self._lanes], "states": states}
 
     def load_state_dict(
