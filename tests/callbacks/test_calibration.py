@@ -16,7 +16,8 @@ from supercm_pl.callbacks import Calibration
 from supercm_pl.callbacks.calibration import doubts
 from supercm_pl.graphs.image_descriptors import describe, views_of
 from supercm_pl.graphs.label_graph import LabelGraph
-from tests.support.runs import every_step, fit
+from tests.support.runs import fit
+from tests.support.trainers import every_step
 
 
 def run(tmp_path: Path, noise: float, calibrate: bool = True) -> tuple[SSLModule, SSLDataModule]:

@@ -22,13 +22,14 @@ pytestmark = pytest.mark.usefixtures("folder")
 DIGITS = "--config configs/ssl/digits.yaml"
 ANSWERS = [
     ("--version", r"supercm \d+\.\d+\.\d+"),
-    *[(words, "supercm fit FOLDER  ") for words in ("", "--help", "help")],
+    *[(words, "supercm fit FOLDER  ") for words in ("", "--help", "-h", "help")],
     *[(f"{name} --help", f"usage: supercm {name} ") for name in ("fit", "validate", "test")],
     *[(f"{name} --help", f"usage: supercm {name} ") for name in ("predict", "export", "report")],
     *[(f"{name} --help", f"usage: supercm {name} ") for name in ("suggest", "new", "completion")],
 ]
 MISTAKES = [
     ("fitt", "unknown command fitt; did you mean fit?"),
+    ("x", "unknown command x; the commands are fit, validate, test, predict, export, report, sug"),
     ("--confg", "the first argument must be a command .* got --confg"),
     ("fit", "fit requires a folder of images or a configuration: supercm fit photos/, or supercm"),
     ("test", "test requires a configuration and a checkpoint: supercm test --config FILE"),
@@ -36,7 +37,10 @@ MISTAKES = [
     ("export", "supercm export requires CKPT; see supercm export --help"),
     ("report", "supercm report requires RUN_DIR; see supercm report --help"),
     ("fit --confg x.yaml", "unknown option --confg; did you mean --config?"),
+    ("fit --outptu x.csv", "unknown option --outptu; did you mean --output?"),
     ("fit --config", "--config requires a value"),
+    ("fit --config .", ". is a folder, not a file"),
+    ("fit --config small.yaml other.yaml", "unexpected argument other.yaml; did you mean --config"),
     ("fit --config nope.yaml", "there is no file nope.yaml"),
     ("fit --config configs/ssl/digit.yaml", "there is no file .*; did you mean configs/ssl/digits"),
     ("fit photoss", "there is no folder photoss; did you mean photos?"),

@@ -83,13 +83,6 @@ def test_types_of_arrays():
         assert data.train.inputs.dtype == getattr(torch, expected)
 
 
-def test_labels_may_be_a_column_or_of_any_integer_type():
-    for y in (Y[:, None], Y.astype(np.uint8), torch.from_numpy(Y).int(), Y.tolist()):
-        data = ArraySource(X, y).load()
-        assert labels_of(data.train).tolist() == Y.tolist()
-        assert data.classes == ("0", "1", "2")
-
-
 def test_huge_but_finite_values_pass():
     ArraySource(np.full((6, 3), 3e38, dtype=np.float32), np.arange(6) % 2)
 

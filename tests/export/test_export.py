@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from torch import nn
 from torch.torch_version import TorchVersion
@@ -135,27 +134,6 @@ def test_names_and_shapes_are_those_of_the_data(tmp_path: Path) -> None:
     assert tuple(saved["classes"]) == data.classes
     assert tuple(saved["input_shape"]) == data.input_shape == (3, 16, 16)
     assert "preprocess" not in saved
-
-
-def test_a_strangers_preprocessing_is_not_built_unless_a_configuration_names_it(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "stranger.py").write_text(
-        "from supercm_pl.data import ZCA\nclass Whitening(ZCA): pass\nprint('imported')\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    content = torch.load(checkpoint, weights_only=True)
-    content["SSLDataModule"]["preprocess_class"]["class_path"] = "stranger.Whitening"
-    torch.save(content, tmp_path / "last.ckpt")
-    config = yaml.safe_load((checkpoint.parents[1] / "config.yaml").read_text())
-    config["data"]["init_args"]["preprocess"] = {"class_path": "stranger.Whitening"}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match=r"names 'stranger\.Whitening', which is not a trusted"):
-        load_classifier(tmp_path / "last.ckpt")
-    assert "stranger" not in sys.modules
-    found = load_classifier(tmp_path / "last.ckpt", tmp_path / "config.yaml")
-    assert type(found.preprocess).__name__ == "Whitening"
-    assert torch.equal(found(found.example())[0], load_classifier(checkpoint)(found.example())[0])
 
 
 def test_a_model_of_ones_own_python_run(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from supercm_pl import ClusteringHead, SSLModule, UDAModule
+from supercm_pl import SSLModule, UDAModule
 from supercm_pl.backbones import MLP
 from supercm_pl.callbacks import NonFiniteLoss
 from supercm_pl.checks import shown
@@ -62,7 +62,6 @@ MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"cm_weight": True}, TypeError, "cm_weight must be a number, got True"),
     ({"cm_ramp": 0.5}, TypeError, r"cm_ramp must be an object such as LinearRampUp\(\), got 0.5"),
     ({"cm_ramp": LinearRampUp}, TypeError, "cm_ramp must be an object .* the class"),
-    ({"centroids": "mean"}, ValueError, "centroids must be one of .* got 'mean'"),
     ({"centroid_threshold": 1.0}, ValueError, r"centroid_threshold must be in \(0, 1\), got 1.0"),
     ({"centroid_threshold": "0.9"}, TypeError, "must be a number, got '0.9'"),
     ({"bottleneck": 2.5}, TypeError, "bottleneck must be an int, got 2.5"),
@@ -75,7 +74,6 @@ MODULE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"backbone_lr_factor": None}, TypeError, "backbone_lr_factor must be a number, got None"),
     ({"backbone_lr_factor": NAN}, ValueError, "backbone_lr_factor must be finite, got nan"),
     ({"compile_mode": "fast"}, ValueError, "compile_mode must be one of .*'default'.*got 'fast'"),
-    ({"orthonormal": "no"}, TypeError, "orthonormal must be True or False, got 'no'"),
     ({"normalize": 2}, TypeError, "normalize must be True or False, got 2"),
 ]
 
@@ -96,11 +94,6 @@ def test_an_optimizer_that_is_already_there() -> None:
 def test_validators(given: Any) -> None:
     with pytest.raises(TypeError, match=r"validators must be an object such as SND\(\), got"):
         UDAModule(MLP(4, (8,)), 3, validators=given)
-
-
-def test_bias_of_the_head() -> None:
-    with pytest.raises(TypeError, match="bias must be True or False, got 'yes'"):
-        ClusteringHead(4, 3, bias="yes")  # type: ignore[arg-type]
 
 
 # Bad values of every argument of every method, by the name of the argument.

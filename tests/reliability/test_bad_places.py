@@ -54,8 +54,6 @@ def commands(place: str) -> dict[str, tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", commands(""))
 def test_a_full_disk(command: str, small_disk: Path) -> None:
-    if command == "report":
-        pytest.importorskip("plotly", reason="plotly is not installed: supercm-pl[report]")
     with suppress(OSError):
         (small_disk / "filled").write_bytes(bytes(2_000_000))
     assert "No space left on device" in stopped(*commands("disk")[command])
@@ -75,8 +73,6 @@ def test_a_disk_that_fills_up_while_logging(room: int, small_files: Any) -> None
 
 @pytest.mark.parametrize("command", commands(""))
 def test_a_folder_that_is_read_only(command: str, small_disk: Path) -> None:
-    if command == "report":
-        pytest.importorskip("plotly", reason="plotly is not installed: supercm-pl[report]")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert "Read-only file system" in stopped(*commands("disk")[command])
 

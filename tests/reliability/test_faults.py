@@ -17,8 +17,8 @@ from supercm_pl.backbones import MLP
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.training.method import Method, MethodLoss
 from tests.support.command import supercm
-from tests.support.runs import Run, data, equal, every_step, fit
-from tests.support.trainers import quiet_trainer
+from tests.support.runs import Run, data, equal, fit
+from tests.support.trainers import every_step, quiet_trainer
 
 
 class Breaking(Method):

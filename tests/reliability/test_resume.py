@@ -16,7 +16,8 @@ from supercm_pl import SSLModule
 from supercm_pl.training.randomness import StepRandomness
 from tests.support.generators import untouched_generators
 from tests.support.methods import SSL_METHODS, UDA_METHODS
-from tests.support.runs import data, equal, every_step, fit, module
+from tests.support.runs import data, equal, fit, module
+from tests.support.trainers import every_step
 
 # The runs that go on save nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

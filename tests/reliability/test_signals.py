@@ -17,7 +17,8 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from tests.support.command import supercm
-from tests.support.runs import data, equal, every_step, fit, module
+from tests.support.runs import data, equal, fit, module
+from tests.support.trainers import every_step
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from supercm_pl.backbones import MLP
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Split
 from tests.support.generators import untouched_generators
 from tests.support.images import paint
-from tests.support.linear import Linear, assert_resumed, every_step, same_weights, trainer
-from tests.support.trainers import quiet_trainer
+from tests.support.linear import Linear, assert_resumed, same_weights, trainer
+from tests.support.trainers import every_step, quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),

@@ -31,6 +31,7 @@ from tests.support.command import COMMAND
 from tests.support.runs import equal
 
 STEPS = 24
+FIT = ["fit", "--config", "c.yaml"]
 CONFIG = """
 seed_everything: 3
 trainer:
@@ -180,6 +181,12 @@ def end_state(folder: Path) -> dict[str, Any]:
     return {name: content[name] for name in ("state_dict", "optimizer_states")}
 
 
+def resumed(folder: Path) -> list[str]:
+    """The arguments that resume a run from its checkpoint, or start it again without one."""
+    files = folder.glob("runs/k/*/checkpoints/last.ckpt")
+    return [*FIT, *(word for file in files for word in ("--ckpt_path", str(file)))]
+
+
 def interrupt(folder: Path, case: Case, step: int) -> list[str]:
     """Start a run and end it by the signal of ``case`` when it is at ``step``.
 
@@ -187,7 +194,7 @@ def interrupt(folder: Path, case: Case, step: int) -> list[str]:
         The arguments of the command that resumes it.
     """
     prepare(folder, case)
-    process = start(folder, ["fit", "--config", "c.yaml"], case.ranks)
+    process = start(folder, FIT, case.ranks)
     limit = time.monotonic() + 240
     while not (folder / "step").exists() or int((folder / "step").read_text() or 0) < step:
         assert time.monotonic() < limit, (folder / "err").read_text()
@@ -208,8 +215,7 @@ def interrupt(folder: Path, case: Case, step: int) -> list[str]:
         words = shlex.split(err.strip().splitlines()[-1])[1:]
         assert words[-1].endswith("interrupted.ckpt"), err
         return words
-    files = sorted(folder.glob("runs/k/*/checkpoints/last.ckpt"))
-    return ["fit", "--config", "c.yaml", *(w for f in files for w in ("--ckpt_path", str(f)))]
+    return resumed(folder)
 
 
 def check(place: Path, part: str) -> None:
@@ -222,7 +228,7 @@ def check(place: Path, part: str) -> None:
         twin = place / "_".join(map(str, ("whole", *key)))
         if key not in expected:
             prepare(twin, case)
-            assert finished(start(twin, ["fit", "--config", "c.yaml"], case.ranks)) == 0
+            assert finished(start(twin, FIT, case.ranks)) == 0
             expected[key] = end_state(twin)
         folder, began = place / str(count), time.monotonic()
         words = interrupt(folder, case, step := draw.randrange(2, STEPS - 4))

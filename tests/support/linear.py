@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -54,13 +53,6 @@ class Linear(L.LightningModule):
 def trainer(folder: Path, **options: Any) -> L.Trainer:
     shared = {"devices": 1, "max_epochs": 3, "num_sanity_val_steps": 0}
     return quiet_trainer(default_root_dir=folder, **{**shared, **options})
-
-
-def every_step(folder: Path) -> ModelCheckpoint:
-    """A checkpoint of each step, ``step=1.ckpt`` and so on."""
-    return ModelCheckpoint(
-        folder, "step={step}", auto_insert_metric_name=False, every_n_train_steps=1, save_top_k=-1
-    )
 
 
 def same_weights(one: nn.Module, two: nn.Module) -> bool:

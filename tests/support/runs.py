@@ -74,13 +74,6 @@ def digits_module(methods: Method | Sequence[Method], **options: Any) -> SSLModu
     return SSLModule(MLP(64, (32,)), 10, methods, **{"cm_weight": 0.5, **options})
 
 
-def every_step(folder: Path) -> ModelCheckpoint:
-    """A checkpoint of each step, ``step=1.ckpt`` and so on."""
-    return ModelCheckpoint(
-        folder, "step={step}", auto_insert_metric_name=False, every_n_train_steps=1, save_top_k=-1
-    )
-
-
 def fit(
     model: L.LightningModule,
     datamodule: L.LightningDataModule,

@@ -28,20 +28,7 @@ def step_of_logits(
     **known: Any,
 ) -> Step:
     """A step whose forward pass gave these logits ``(N, K)``, by view."""
-    labeled = {} if labeled is None else labeled
-    return Step(
-        **{
-            "labels": torch.zeros(0, dtype=torch.long) if labels is None else labels,
-            "labeled": {view: outputs_of(logits) for view, logits in labeled.items()},
-            "unlabeled": {view: outputs_of(logits) for view, logits in unlabeled.items()},
-            "labeled_inputs": {},
-            "unlabeled_inputs": {},
-            "progress": 0.0,
-            "extra_forward": outputs_of,
-            "forward_frozen_bn": outputs_of,
-            **known,
-        }
-    )
+    return step_of_inputs(lambda logits: logits, unlabeled, labeled, labels, **known)
 
 
 def step_of_inputs(
