@@ -14,10 +14,8 @@ from torch import Tensor
 
 from supercm_pl.data.contract import Contract
 from supercm_pl.graphs.image_descriptors import describe, views_of
-from supercm_pl.graphs.label_graph import TRUSTED, Array, LabelGraph
-from supercm_pl.training.modes import evaluation_mode
+from supercm_pl.graphs.label_graph import FEW, TRUSTED, Array, LabelGraph
 
-_FEW = 2  # labels of a class up to which clusters are doubted
 _UNEQUAL = 3  # the largest predicted class over the smallest, from which they are
 
 
@@ -53,13 +51,11 @@ class Calibration(L.Callback):
         module: Any = pl_module
         if module.progress < 1:
             return
-        _, labels, unlabeled, described = module.training_features(describe)
-        views = views_of(described)
+        samples = module.training_features(describe)
+        views, labels = views_of(samples.described), samples.labels
         if not views:
             return
-        with torch.no_grad(), evaluation_mode(module):
-            logits = module.head(unlabeled.to(module.device)).logits.float().cpu()
-        logits = logits / module.head.temperature
+        logits = samples.logits[len(labels) :].float() / module.head.temperature
         graph, rows, num_classes = LabelGraph(*views), np.arange(len(labels)), logits.shape[1]
         found = graph.scores(rows, labels.numpy(), num_classes).argmax(axis=1)[len(labels) :]
         predicted = logits.argmax(dim=1).numpy()
@@ -93,14 +89,14 @@ def doubts(
         names: Of the ``K`` classes.
     """
     count = len(names)
-    if np.bincount(labels, minlength=count).min() > _FEW:
+    if np.bincount(labels, minlength=count).min() > FEW:
         return
     advice = "Label a few more samples, such as those of `supercm suggest`"
     classes = np.concatenate([labels, predicted])
-    for one, other, changed in graph.doubtful_pairs(classes, count):
+    for pair in graph.doubtful_pairs(classes, count):
         yield (
-            f"The samples of {names[one]} and {names[other]} form other groups than these classes: "
-            f"about {changed:,} of them may be wrong. {advice}."
+            f"The samples of {names[pair.one]} and {names[pair.other]} form other groups than "
+            f"these classes: about {pair.changed:,} of them may be wrong. {advice}."
         )
     sizes = np.bincount(classes, minlength=count)
     smallest, largest = int(sizes.argmin()), int(sizes.argmax())

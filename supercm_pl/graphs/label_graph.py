@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,28 @@ _SMALLER = 0.75
 _OTHERS = 0.15  # the share of samples that change sides; a few always do
 _PAIRS = 4
 _SMALLEST = 20  # samples of two classes
+FEW = 2
+"""Labels of a class up to which its cluster may be the wrong one."""
 TRUSTED = 0.6
 """Trust from which a graph decides more than the classes of its samples."""
+
+
+class Division(NamedTuple):
+    """Two classes whose samples the graph divides in another way.
+
+    Attributes:
+        one: The first class.
+        other: The second class.
+        rows: ``(M,)`` int64, the samples of both.
+        side: ``(M,)`` bool, the part of each; most of class ``one`` are in the part that is True.
+        changed: Number of samples whose class changes if the parts are the classes.
+    """
+
+    one: int
+    other: int
+    rows: Array
+    side: Array
+    changed: int
 
 
 class LabelGraph:
@@ -96,8 +116,8 @@ class LabelGraph:
             right += int((scores[rows[held]].argmax(axis=1) == labels[held]).sum())
         return max(0.0, (right / tested * num_classes - 1) / (num_classes - 1)) if tested else None
 
-    def doubtful_pairs(self, classes: Array, num_classes: int) -> Iterator[tuple[int, int, int]]:
-        """Yield two classes whose samples the graph divides in another way, and how many change.
+    def doubtful_pairs(self, classes: Array, num_classes: int) -> Iterator[Division]:
+        """Yield pairs of classes whose samples the graph divides in another way.
 
         Of the pairs of classes with the most edges between them, the samples of both are divided
         into two parts by normalized cut (Shi and Malik, 2000). If this cut is much smaller than the
@@ -121,9 +141,30 @@ class LabelGraph:
             cut, side = _bisected(weights)
             given = classes[rows] == one
             changed = int((given != side).sum())
-            changed = min(changed, len(rows) - changed)
+            if changed > len(rows) // 2:
+                side, changed = ~side, len(rows) - changed
             if cut < _SMALLER * _normalized_cut(weights, given) and changed > _OTHERS * len(rows):
-                yield one, other, changed
+                yield Division(one, other, rows, side, changed)
+
+    def corrected(self, classes: Array, rows: Array, labels: Array, num_classes: int) -> Array:
+        """Classes ``(N,)``, in which doubtful pairs are divided as the graph divides them.
+
+        The parts get the classes of the rows ``(M,)`` with labels, or, if these are all in one
+        part, those that most samples keep. A pair is divided at a time, the next one is looked for
+        in the result.
+        """
+        found = classes.copy()
+        for _ in range(_PAIRS):
+            division = next(self.doubtful_pairs(found, num_classes), None)
+            if division is None:
+                break
+            one, other, members, side, _ = division
+            place = np.full(len(found), -1)
+            place[members] = side
+            shares = [place[rows[labels == k]].mean() for k in (one, other)]
+            found[members] = np.where(side ^ (shares[0] < shares[1]), one, other)
+            found[rows] = labels
+        return found
 
     def _partition(
         self, scores: Array, rows: Array, labels: Array, smallest: float, rounds: int = 20

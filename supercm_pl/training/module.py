@@ -343,18 +343,21 @@ class SuperCMModule(ClusteringNetwork):
         """
         contract = Contract.of(self.trainer)
         features: dict[str, list[Tensor]] = {self.labeled_part: [], self.unlabeled_part: []}
-        labels, described = [], []
+        labels, logits, described = [], [], []
         with evaluation_mode(self):
             for part, found in features.items():
                 for batch in contract.training_batches(part, self.device):
                     inputs, *known = as_tuple(batch)
-                    found.append(self.forward_outputs(inputs).features.cpu())
+                    outputs = self.forward_outputs(inputs)
+                    found.append(outputs.features.cpu())
+                    logits.append(outputs.logits.cpu())
                     described.append([value.cpu() for value in describe(inputs)])
                     labels += [each.cpu() for each in known]
         return TrainingFeatures(
             labeled=torch.cat(features[self.labeled_part]),
             labels=torch.cat(labels),
             unlabeled=torch.cat(features[self.unlabeled_part]),
+            logits=torch.cat(logits),
             described=tuple(map(torch.cat, zip(*described, strict=True))),
         )
 

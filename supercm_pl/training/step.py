@@ -26,19 +26,21 @@ class Outputs(NamedTuple):
 
 
 class TrainingFeatures(NamedTuple):
-    """Features of all training samples, in evaluation mode, without augmentation, on the CPU.
+    """What the network gives for all training samples, without augmentation, on the CPU.
 
     Attributes:
         labeled: ``(M_l, d)``.
         labels: ``(M_l,)`` int64.
         unlabeled: ``(M_u, d)``, in the order of the numbers in ``Step.index``.
+        logits: ``(M_l + M_u, K)``, the labeled samples first.
         described: What a given function returned for the inputs of all samples, tensors with
-            ``M_l + M_u`` rows, the labeled ones first.
+            ``M_l + M_u`` rows in the same order.
     """
 
     labeled: Tensor
     labels: Tensor
     unlabeled: Tensor
+    logits: Tensor
     described: tuple[Tensor, ...] = ()
 
 

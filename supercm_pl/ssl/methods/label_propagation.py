@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from supercm_pl.checks import check_at_least, check_interval, check_object, check_saved_labels
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.graphs.image_descriptors import describe, views_of
-from supercm_pl.graphs.label_graph import LabelGraph
+from supercm_pl.graphs.label_graph import FEW, LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
+from supercm_pl.training.step import TrainingFeatures
 
 _TRUSTED_AT_START = 0.8  # trust in a graph from which labels are found before any step
+_LAST_CHECK = 0.7  # progress after which the network has too few steps left to learn other labels
 
 
 class LabelPropagation(Method):
@@ -42,6 +44,12 @@ class LabelPropagation(Method):
     the fraction ``duration`` of the run, also from what the network has learned by then. A low
     value shows that classes are not clusters, so the weight of the CM loss is multiplied by
     :math:`t^2`. With one label per class nothing can be held out, and ``t = 1``.
+
+    One or two labels of a class can lie in the wrong cluster. In that case the network is tested
+    when the weight has reached 0, and after ``duration`` again, up to progress 0.7: if the graph of
+    the inputs divides the samples of two classes in another way than the network
+    (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.doubtful_pairs`), :math:`\hat y` becomes the
+    network's classes with these pairs divided as in the graph, and :math:`p_0` the progress.
 
     The labels have the sizes of the classes, so there is no need for a prior (``alpha``), which
     would make unequal classes equal.
@@ -73,6 +81,7 @@ class LabelPropagation(Method):
         self.labels = torch.empty(0, dtype=torch.int64)
         self._trust: float | None = None
         self._begin = 0.0
+        self._check: float | None = None  # progress at which the labels are tested
 
     @property
     def cm_factor(self) -> float:
@@ -96,6 +105,8 @@ class LabelPropagation(Method):
         if self._trust is None or (step.progress >= self._begin and not len(self.labels)):
             self._find_labels(step)
         logs = {"trust": logits.new_full((), self._trust or 0.0)}
+        if self._check is not None and self._check <= step.progress <= _LAST_CHECK:
+            self._correct_labels(step)
         share = 1 - (step.progress - self._begin) / self.duration
         if not len(self.labels) or share <= 0:
             return MethodLoss(logits.new_zeros(()), logs)
@@ -105,7 +116,10 @@ class LabelPropagation(Method):
         return MethodLoss(share * F.cross_entropy(logits, self.labels[step.index]), logs)
 
     def _find_labels(self, step: Step) -> None:
-        views, labels = self._views(step)
+        samples = _samples(step)
+        features = torch.cat([samples.labeled, samples.unlabeled]).float().numpy()
+        views = [features, *views_of(samples.described)]
+        labels = samples.labels.numpy()
         num_classes = step.unlabeled["weak"].logits.shape[1]
         rows = np.arange(len(labels))
         graph = LabelGraph(*views, neighbors=self.neighbors)
@@ -121,18 +135,30 @@ class LabelPropagation(Method):
         if step.progress >= self._begin:
             found = graph.classes(rows, labels, num_classes, self._trust)
             self.labels = torch.from_numpy(found[len(labels) :])
+            if np.bincount(labels, minlength=num_classes).min() <= FEW and len(views) > 1:
+                self._check = self._begin + self.duration
 
-    def _views(self, step: Step) -> tuple[list[np.ndarray], np.ndarray]:
-        # Features of all samples and what describes their inputs, and the labels.
-        if step.training_features is None:
-            raise ValueError("step.training_features must give the features, got None")
-        labeled, labels, unlabeled, described = step.training_features(describe)
-        features = torch.cat([labeled, unlabeled]).float().numpy()
-        return [features, *views_of(described)], labels.numpy()
+    def _correct_labels(self, step: Step) -> None:
+        self._check = step.progress + self.duration
+        samples = _samples(step)
+        labels, num_classes = samples.labels.numpy(), samples.logits.shape[1]
+        rows = np.arange(len(labels))
+        graph = LabelGraph(*views_of(samples.described), neighbors=self.neighbors)
+        classes = samples.logits.argmax(dim=1).numpy()
+        classes[rows] = labels
+        found = graph.corrected(classes, rows, labels, num_classes)
+        if (found != classes).any():
+            self._begin = step.progress
+            self.labels = torch.from_numpy(found[len(labels) :])
 
     def get_extra_state(self) -> dict[str, Tensor | float | None]:
-        """Labels, trust and begin, for a checkpoint."""
-        return {"labels": self.labels, "trust": self._trust, "begin": self._begin}
+        """Labels, trust, begin and the next test of the labels, for a checkpoint."""
+        return {
+            "labels": self.labels,
+            "trust": self._trust,
+            "begin": self._begin,
+            "check": self._check,
+        }
 
     def set_extra_state(self, state: dict[str, Tensor | float | None]) -> None:
         """Restore them.
@@ -145,4 +171,12 @@ class LabelPropagation(Method):
         trust = state.get("trust")
         self._trust = None if trust is None else check_interval("trust", trust, "[0, 1]")
         self._begin = check_interval("begin", state.get("begin"), "[0, 1]")
+        check = state.get("check")
+        self._check = None if check is None else check_interval("check", check, "[0, 2]")
         self.labels = check_saved_labels(state.get("labels"), self._num_classes).long()
+
+
+def _samples(step: Step) -> TrainingFeatures:
+    if step.training_features is None:
+        raise ValueError("step.training_features must give the features, got None")
+    return step.training_features(describe)

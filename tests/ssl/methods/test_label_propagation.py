@@ -91,7 +91,24 @@ def test_sizes_are_free_where_the_graph_is_not_trusted():
     assert (found[others] == scores.argmax(axis=1)[others]).all()
 
 
-def step_with(features, labels, known, progress=0.0, described=None):
+def crossed(labels):
+    """Classes 1 and 2 with half of their samples exchanged."""
+    exchanged = (labels > 0) & (np.arange(len(labels)) % 2 == 1)
+    return np.where(exchanged, 3 - labels, labels)
+
+
+def test_pairs_of_classes_are_divided_as_the_graph_divides_them():
+    features, labels = blobs((60, 60, 60))
+    rows = first_of_each(labels)
+    graph = LabelGraph(features)
+    (pair,) = graph.doubtful_pairs(crossed(labels), 3)
+    assert (pair.one, pair.other, pair.changed) == (1, 2, 60)
+    assert list(graph.doubtful_pairs(labels, 3)) == []
+    assert (graph.corrected(crossed(labels), rows, labels[rows], 3) == labels).all()
+    assert (graph.corrected(labels, rows, labels[rows], 3) == labels).all()
+
+
+def step_with(features, labels, known, progress=0.0, described=None, predicted=None):
     rows = np.concatenate([np.flatnonzero(labels == k)[:known] for k in range(labels.max() + 1)])
     others = np.setdiff1d(np.arange(len(labels)), rows)
     order = np.concatenate([rows, others])
@@ -99,6 +116,7 @@ def step_with(features, labels, known, progress=0.0, described=None):
         torch.from_numpy(features[rows]),
         torch.from_numpy(labels[rows]),
         torch.from_numpy(features[others]),
+        torch.eye(3)[torch.from_numpy((labels if predicted is None else predicted)[order])],
         () if described is None else (torch.from_numpy(described[order]),),
     )
     logits = torch.randn(8, 3, requires_grad=True)
@@ -157,6 +175,26 @@ def test_inputs_are_used_where_the_features_tell_nothing():
     _, logs, _ = method(step)
     assert logs["trust"] == 1
     assert method.labels.tolist() == true.tolist()
+
+
+@pytest.mark.parametrize(("known", "progress"), [(1, 0.3), (2, 0.65), (1, 0.75), (3, 0.3)])
+def test_few_labels_are_corrected_where_the_graph_divides_the_classes_in_another_way(
+    known, progress
+):
+    features, labels = blobs((60, 60, 60))
+    method = LabelPropagation()
+    step, _ = step_with(features, labels, known, 0.0, features, crossed(labels))
+    method(step)
+    before = method.labels
+    step, true = step_with(features, labels, known, progress, features, crossed(labels))
+    loss, *_ = method(step)
+    corrected = known < 3 and progress < 0.7
+    assert (loss > 0) == corrected
+    assert (method.labels is not before) == corrected
+    assert method.labels.tolist() == true.tolist()
+    restored = LabelPropagation()
+    restored.load_state_dict(method.state_dict())
+    assert restored.get_extra_state()["check"] == method.get_extra_state()["check"]
 
 
 @pytest.mark.parametrize(
