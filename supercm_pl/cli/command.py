@@ -30,7 +30,7 @@ from supercm_pl.cli.arguments import without_option
 from supercm_pl.cli.console import ModelLine, closing_table, progress_bar, short_path
 from supercm_pl.cli.cpu_load import CPULoad
 from supercm_pl.cli.errors.early import checkpoint_mistake
-from supercm_pl.cli.final_report import write_final_report
+from supercm_pl.cli.final_report import FinalReport, write_final_report
 from supercm_pl.cli.parser import SuperCMArgumentParser
 from supercm_pl.cli.resume import Difference, differences, is_typed
 from supercm_pl.cli.save_run import SaveRun
@@ -219,10 +219,14 @@ class SuperCMCLI(LightningCLI):
                 weights_only=True,
             )
             metrics.update(self.trainer.callback_metrics)
-        report = None
+        report = FinalReport()
         if logs and not self._option("no_report"):
             report = write_final_report(self.trainer, self.datamodule, step, epoch)
-        self._close(metrics, checkpoint=saved, chosen_by=by, logs=logs, report=report)
+        others = {f"test/{name}": accuracy for name, accuracy in report.others.items()}
+        places = {"checkpoint": saved, "chosen_by": by, "logs": logs, "report": report.page}
+        self._close({**metrics, **others}, **places)
+        if report.note:
+            print(report.note)
 
     def after_validate(self) -> None:
         """Print the metrics."""

@@ -153,7 +153,7 @@ class LabelGraph:
         part, those that most samples keep. A pair is divided at a time, the next one is looked for
         in the result.
         """
-        found = classes.copy()
+        found: Array = classes.copy()
         for _ in range(_PAIRS):
             division = next(self.doubtful_pairs(found, num_classes), None)
             if division is None:

@@ -26,7 +26,7 @@ pytest.importorskip("plotly", reason="the report's page needs Plotly")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a run that has written its report, and the printed table."""
+    """The folder of a run that has written its report, and what the command printed."""
     here = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("trained"))
     try:
@@ -34,13 +34,13 @@ def trained(tmp_path_factory):
         Path("more.yaml").write_text("no_report: false\n")
         outcome = supercm("fit", "--config", "small.yaml", "--config", "more.yaml")
         assert not outcome.status, outcome.err
-        yield Path("runs/small/version_0").resolve(), outcome.out
+        yield Path("runs/small/version_0").resolve(), outcome
     finally:
         os.chdir(here)
 
 
 def test_fit_ends_with_a_report_and_names_it(trained):
-    folder, out = trained
+    folder, out = trained[0], trained[1].out
     assert table(out)["report"] == ["runs/small/version_0/report.html"]
     text = (folder / "report.html").read_text(encoding="utf-8")
     for part in ("test/acc of logistic regression on pixels", "450 samples", "Calibration"):
@@ -62,6 +62,19 @@ def test_fit_ends_with_a_report_and_names_it(trained):
         for name in ("logistic regression", "label spreading")
         for what in ("pixels", "features")
     }
+
+
+def test_fit_compares_the_model_with_simple_classifiers(trained):
+    folder, (_, out, _) = trained
+    final, rows = read_run(folder).final, table(out)
+    others = dict(zip(final.baselines, final.baseline_accuracy, strict=True))
+    assert {name: rows[name] for name in others} == {
+        name: [f"{accuracy:.4f}"] for name, accuracy in others.items()
+    }
+    best = max(others["logistic regression on pixels"], others["label spreading on pixels"])
+    assert best > float(rows["accuracy"][0])  # after a few steps
+    told = f"label spreading on pixels is right on {best:.1%} of the test samples"
+    assert f"A simple classifier is as good or better: {told}" in out
 
 
 def test_a_checkpoint_gives_the_same_report(trained, tmp_path, monkeypatch):
