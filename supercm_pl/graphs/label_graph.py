@@ -18,8 +18,8 @@ _GAIN = 0.006
 # With one label per class of digits and MNIST, right classes reach 0.81, wrong ones at most 0.66.
 _SMALLER = 0.75
 _OTHERS = 0.15  # the share of samples that change sides; a few always do
-# Half is chance. In digits and MNIST with one label per class, corrections of a third of the samples
-# were right, those of a fifth mostly wrong.
+# Half is chance. In digits and MNIST with one label per class, corrections of a third of the
+# samples were right, those of a fifth mostly wrong.
 _CLEARLY_OTHERS = 0.3
 _PAIRS = 4
 _SMALLEST = 20  # samples of two classes
