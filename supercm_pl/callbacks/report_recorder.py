@@ -108,8 +108,7 @@ class ReportRecorder(ValidationSampler):
 
 def _of_mistakes(mistakes: Mistakes | None) -> tuple[Array, Array, Array]:
     if mistakes is None:
-        empty = np.zeros((0, 0, 0, 1), dtype=np.uint8)
-        return empty, np.zeros((0, 4), dtype=np.int64), np.zeros(0, dtype=np.float32)
+        return thumbnails([]), np.zeros((0, 4), dtype=np.int64), np.zeros(0, dtype=np.float32)
     columns = (mistakes.labels, mistakes.predicted, mistakes.domains, mistakes.rows)
     mistaken = torch.stack(columns, dim=1).numpy()
     return thumbnails(mistakes.inputs), mistaken, mistakes.confidence.numpy()

@@ -89,7 +89,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 system.rm_file(str(path))
         elif file.is_symlink() or _is_checkpoint(file):
             file.unlink()
-        elif _is_sharded(file):
+        elif all((file / name).is_file() for name in ("meta.pt", ".metadata")):  # it is sharded
             super().remove_checkpoint(path)
 
 
@@ -116,10 +116,6 @@ def _is_checkpoint(file: Path) -> bool:
         return False
     with zipfile.ZipFile(file) as archive:
         return any(name.endswith("/data.pkl") for name in archive.namelist())
-
-
-def _is_sharded(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("meta.pt", ".metadata"))
 
 
 def use_atomic_checkpoints(trainer: L.Trainer) -> None:

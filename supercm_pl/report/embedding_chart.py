@@ -31,7 +31,10 @@ def embedding_chart(snapshots: Sequence[Snapshot]) -> Figure:
     frames = []
     for number, snapshot in enumerate(snapshots):
         moved = [*(trace for by in colorings for trace in _points(snapshot, by)), _stars(snapshot)]
-        data = [graph_objects.Scatter(**_position(trace)) for trace in moved]
+        data = [
+            graph_objects.Scatter(x=trace["x"], y=trace["y"], hovertext=trace["hovertext"])
+            for trace in moved
+        ]
         indices = list(range(len(traces)))
         frames.append(graph_objects.Frame(name=str(number), data=data, traces=indices))
     figure = graph_objects.Figure(data=traces, frames=frames)
@@ -99,15 +102,6 @@ def _colorings(snapshot: Snapshot) -> list[str]:
     return [*(["class"] if known else []), "assignment", *(["domain"] if several else [])]
 
 
-def _groups(snapshot: Snapshot, by: str) -> Array:
-    groups = {
-        "class": snapshot.labels,
-        "assignment": snapshot.predicted,
-        "domain": snapshot.domains,
-    }
-    return groups[by]
-
-
 def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
     names = snapshot.domain_names if by == "domain" else snapshot.classes
     known = {number: escaped(name) for number, name in enumerate(names)}
@@ -116,7 +110,9 @@ def _group_names(snapshot: Snapshot, by: str) -> Mapping[int, str]:
 
 def _points(snapshot: Snapshot, by: str) -> list[dict[str, Any]]:
     # Frames refer to trace numbers, so empty groups have traces too.
-    groups, hover, points = _groups(snapshot, by), _hover(snapshot), _placed(snapshot)[0]
+    columns = {"class": "labels", "assignment": "predicted", "domain": "domains"}
+    groups, hover = getattr(snapshot, columns[by]), _hover(snapshot)
+    points, _ = _placed(snapshot)
     traces = []
     for group, name in _group_names(snapshot, by).items():
         members = np.flatnonzero(groups == group)
@@ -153,10 +149,6 @@ def _stars(snapshot: Snapshot) -> dict[str, Any]:
             "line": {"color": "gray", "width": 1},
         },
     }
-
-
-def _position(trace: dict[str, Any]) -> dict[str, Any]:
-    return {name: trace[name] for name in ("x", "y", "hovertext")}
 
 
 def _hover(snapshot: Snapshot) -> list[str]:

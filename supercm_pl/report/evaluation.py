@@ -88,7 +88,7 @@ def evaluation(
         classes=np.asarray(classes),
         domain_names=np.asarray([part.name for part in parts]),
         confusion=np.stack([_confusion(part, len(classes)) for part in parts]),
-        images=_images([parts[each.part].inputs[each.position] for each in shown]),
+        images=thumbnails([parts[each.part].inputs[each.position] for each in shown]),
         mistaken=np.asarray([_numbers(parts, each) for each in shown], np.int64).reshape(-1, 4),
         mistake_confidence=np.asarray([each.score for each in shown], dtype=np.float32),
         sizes=np.asarray([(len(part.rows), part.size) for part in parts]),
@@ -175,12 +175,6 @@ def _numbers(parts: Sequence[PartOutputs], shown: _Shown) -> tuple[int, int, int
     part = parts[shown.part]
     label, row = int(part.labels[shown.position]), int(part.rows[shown.position])
     return label, shown.predicted, shown.part, row
-
-
-def _images(inputs: Sequence[Tensor]) -> Array:
-    if not inputs:
-        return np.zeros((0, 0, 0, 1), dtype=np.uint8)
-    return thumbnails(torch.stack(list(inputs)))
 
 
 def _compare(parts: Sequence[PartOutputs]) -> dict[str, float]:

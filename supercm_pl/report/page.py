@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,45 +28,7 @@ from supercm_pl.report.snapshot import KINDS, Array, Evaluation, Snapshot
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #666; --line: #ddd;
-        --panel: #f4f4f4; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #ddd; --paper: #16181c; --soft: #9a9a9a; --line: #3a3d44; --panel: #22252b; }
-}
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-       margin: 0 auto; max-width: 1500px; padding: 1.5rem; }
-h1 { font-size: 1.5rem; margin: 0; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: .4rem 0; overflow-wrap: anywhere; }
-.beside { display: grid; gap: 1.5rem;
-  grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
-.beside > * { min-width: 0; }
-.scroll { overflow-x: auto; }
-.wide { min-width: 700px; }
-table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid var(--line); padding: .2rem .9rem .2rem 0; text-align: left;
-         vertical-align: top; max-width: 28rem; overflow-wrap: break-word; }
-td.number { font-variant-numeric: tabular-nums; text-align: right; }
-pre { background: var(--panel); max-height: 30rem; overflow: auto; padding: .8rem;
-      font-size: 13px; }
-.mistakes { display: flex; flex-wrap: wrap; gap: .8rem; }
-figure { margin: 0; width: 118px; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere; }
-figure img { width: 96px; image-rendering: pixelated; border: 1px solid var(--line);
-             display: block; }
-.note { color: var(--soft); }
-summary { cursor: pointer; }
-.js-plotly-plot text:not(.hovertext text) { fill: var(--ink) !important; }
-.js-plotly-plot .gridlayer path, .js-plotly-plot .zerolinelayer path {
-  stroke: var(--line) !important; }
-.js-plotly-plot .updatemenu-item-rect, .js-plotly-plot .slider-grip-rect {
-  fill: var(--panel) !important; stroke: var(--soft) !important; }
-.js-plotly-plot .slider-rail-rect { fill: var(--line) !important; }
-@media (max-width: 900px) {
-  body { padding: .8rem; }
-  .beside { grid-template-columns: minmax(0, 1fr); }
-}
-"""
+_STYLE = Path(__file__).with_name("style.css")
 
 _SIDE_BY_SIDE = 3
 
@@ -116,7 +79,8 @@ def html_page(title: str, policy: str, body: str) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{title}</title>
-<style>{_STYLE}</style>
+<style>
+{_STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 {body}
@@ -214,7 +178,8 @@ def _wide(chart: str, without: str) -> str:
 def _results(runs: Sequence[Run]) -> str:
     logged = dict.fromkeys(name for run in runs for name in run.curves)
     names = [name for stage in ("test/", "val/") for name in logged if name.startswith(stage)]
-    rows = [[escaped(name), *(_last(run, name) for run in runs)] for name in names]
+    last = [{name: f"{curve.values[-1]:.4f}" for name, curve in run.curves.items()} for run in runs]
+    rows = [[escaped(name), *(found.get(name, "") for found in last)] for name in names]
     rows += _baselines(runs)
     counts = [_counts(run) for run in runs]
     for name in dict.fromkeys(name for found in counts for name in found):
@@ -242,10 +207,6 @@ def _counts(run: Run) -> dict[str, str]:
         return {name.replace("val", "validation"): f"{n:,}" for name, n in run.split.items()}
     sizes = zip(run.final.domain_names, run.final.sizes, strict=True)
     return {str(name): f"{size:,}" for name, (_, size) in sizes}
-
-
-def _last(run: Run, name: str) -> str:
-    return f"{run.curves[name].values[-1]:.4f}" if name in run.curves else ""
 
 
 def _configuration(runs: Sequence[Run]) -> str:

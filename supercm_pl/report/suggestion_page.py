@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from supercm_pl.report.charts import escaped
@@ -22,9 +21,8 @@ def render_suggestions(
     Rows are file, label, predicted class, probability and reason. Images are ``(C, H, W)``; vectors
     have no picture.
     """
-    small = thumbnails(torch.stack(list(images)))
     figures = []
-    for number, (row, image) in enumerate(zip(rows, small, strict=True), start=1):
+    for number, (row, image) in enumerate(zip(rows, thumbnails(images), strict=True), start=1):
         name, _, predicted, probability, why = map(escaped, row)
         picture = f'<img alt="{name}" src="{data_uri(image)}">' if image.size else ""
         figures.append(

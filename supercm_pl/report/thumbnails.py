@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,12 +25,14 @@ def reduced(inputs: Tensor, most: int = _THUMBNAIL) -> Tensor:
     return F.interpolate(as_float(inputs), size=(height, width), mode="area")
 
 
-def thumbnails(inputs: Tensor) -> Array:
+def thumbnails(inputs: Tensor | Sequence[Tensor]) -> Array:
     """Reduce images ``(M, C, H, W)``, ``uint8`` or floats, to thumbnails ``(M, h, w, C)`` uint8.
 
     They have one or three channels and at most 64 pixels; floats outside ``[0, 1]`` are rescaled
     for each image. Of other inputs they are ``(M, 0, 0, 1)``.
     """
+    if not isinstance(inputs, Tensor):
+        inputs = torch.stack(list(inputs)) if inputs else torch.zeros(0)
     if inputs.ndim != 4:
         return np.zeros((len(inputs), 0, 0, 1), dtype=np.uint8)
     images = reduced(as_float(inputs if inputs.shape[1] in (1, 3) else inputs[:, :1]))

@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_package_its_types_configurations_and_template(dist:
         if path.suffix in (".md", ".py", ".toml", ".yaml") and "runs" not in path.parts
     }
     info = {name for name in names if ".dist-info/" in name}
-    assert names - info == sources | configs | template | {"supercm_pl/py.typed"}
+    others = {"supercm_pl/py.typed", "supercm_pl/report/style.css"}
+    assert names - info == sources | configs | template | others
     assert any(name.endswith("licenses/LICENSE") for name in info)
 
 
