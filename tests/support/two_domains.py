@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,6 +123,22 @@ def gradients(loss: Tensor, *of: Tensor | nn.Module) -> list[Tensor]:
             torch.cat([(torch.zeros_like(t) if v is None else v).ravel() for v, t in pairs])
         )
     return found
+
+
+def reversal(progress: float) -> float:
+    """λ of the default ramp."""
+    return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
+
+
+def assert_reversed(
+    method: Method, given: Case, progress: float, loss: Tensor, *whole: nn.Module, most: float = 1.0
+) -> None:
+    """Features get the gradient of ``loss``, which has no reversal, times −λ; modules all of it."""
+    plain = gradients(loss, given.features, *whole)
+    found = gradients(method(given.at(progress)).loss, given.features, *whole)
+    expected = [-most * reversal(progress) * plain[0], *plain[1:]]
+    torch.testing.assert_close(found, expected)
+    assert all(gradient.abs().max() > 0 for gradient in plain)
 
 
 class Domains:

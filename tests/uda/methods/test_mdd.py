@@ -1,14 +1,12 @@
 """MDD: agreement on the source, disagreement on the target, and the reversed gradient."""
 
-import math
-
 import pytest
 import torch
 from torch.nn import functional as F
 
 from supercm_pl.uda.methods import MDD
 from supercm_pl.uda.methods.mdd import complement_cross_entropy
-from tests.support.two_domains import built, case, gradients
+from tests.support.two_domains import assert_reversed, built, case, gradients
 
 
 def small(**options) -> MDD:
@@ -41,15 +39,10 @@ def test_the_loss_is_a_naive_loop(margin):
 def test_features_get_the_gradient_times_minus_lambda_and_the_classifier_gets_it_whole(progress):
     given = case()
     method = built(small(), given)
-    factor = 0.1 * (2 / (1 + math.exp(-10 * progress)) - 1)
-    plain = gradients(naive_loss(method, given), given.features, method.classifier)
-    wanted = given.features, method.classifier, given.head
-    found = gradients(method(given.at(progress)).loss, *wanted)
-    torch.testing.assert_close(found[0], -factor * plain[0])
-    torch.testing.assert_close(found[1], plain[1])
-    assert plain[0].abs().max() > 0
-    assert found[1].abs().max() > 0
-    assert found[2].abs().max() == 0  # the head only says the classes
+    loss = naive_loss(method, given)
+    assert_reversed(method, given, progress, loss, method.classifier, most=0.1)
+    (of_head,) = gradients(method(given.at(progress)).loss, given.head)
+    assert of_head.abs().max() == 0  # the head only says the classes
 
 
 def test_the_complement_is_exact_where_the_softmax_is_not():
