@@ -175,10 +175,34 @@ class SuperCMModule(ClusteringNetwork):
         super().on_save_checkpoint(checkpoint)
         checkpoint["methods"] = [method.name for method in self.methods]
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Load the state; a module without ``num_classes`` takes it from the state of the head.
+
+        Raises:
+            RuntimeError: If the names differ, for example because methods do.
+        """
+        weight = state_dict.get("head.classifier.weight")
+        if self.num_classes is None and isinstance(weight, Tensor) and weight.ndim == 2:
+            self.take_num_classes(len(weight))
+        try:
+            return super().load_state_dict(state_dict, *args, **options)
+        except RuntimeError as error:
+            if '"methods.' not in str(error):
+                raise
+            before = self._trained_with or "other methods"
+            raise RuntimeError(
+                f"the state is that of {before}, but the module has "
+                f"{[method.name for method in self.methods]}: pass the same methods=[...] to the "
+                "module, or none to predict with load_from_checkpoint"
+            ) from error
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the names of the methods, to compare them if training goes on."""
+        """Remember the names of the methods, whose state is only needed to train on."""
         super().on_load_checkpoint(checkpoint)
         self._trained_with = checkpoint.get("methods")
+        if not self.methods and (self._trainer is None or not self.trainer.training):
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: state[k] for k in state if k[:8] != "methods."}
 
     @property
     def progress(self) -> float:

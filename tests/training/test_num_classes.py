@@ -61,6 +61,16 @@ def test_omitted_it_is_that_of_the_data(
     resumed = module(kind, None, methods=again)
     quiet_trainer(max_steps=4).fit(resumed, data(), ckpt_path=tmp_path / "a.ckpt")
 
+    fresh = module(kind, None, methods=[type(method)() for method in methods])
+    fresh.load_state_dict(trained[1])
+    torch.testing.assert_close(fresh.state_dict(), trained[1], rtol=0, atol=0)
+    assert fresh.hparams["num_classes"] == 3
+    plain = kind.load_from_checkpoint(tmp_path / "a.ckpt", backbone=MLP(4, (8,)))
+    assert torch.equal(plain(torch.from_numpy(X)), loaded(torch.from_numpy(X)))
+    message = rf"the state is that of \['{methods[0].name}'.*the module has \[\]: pass the same"
+    with pytest.raises(RuntimeError, match=message):
+        quiet_trainer(max_steps=4).fit(module(kind, None), data(), ckpt_path=tmp_path / "a.ckpt")
+
 
 @pytest.mark.parametrize("given", [2, 4, 10])
 @pytest.mark.parametrize(("kind", "data", "methods"), KINDS)

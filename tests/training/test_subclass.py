@@ -39,11 +39,23 @@ class OwnSize(SSLModule):
         self.save_hyperparameters()
 
 
+class OwnRate(SSLModule):
+    def __init__(self, rate: float = 1e-3) -> None:
+        super().__init__(MLP(4, (8,)), optimizer=partial(torch.optim.Adam, lr=rate))
+
+
 class OwnArgument(SSLModule):
     def __init__(self, backbone: torch.nn.Module, extra: float = 1.0, num_classes: int = 3) -> None:
         super().__init__(backbone, num_classes)
         self.save_hyperparameters()
         self.hparams["when"] = object()
+
+
+def test_a_subclass_without_num_classes_loads_its_head(tmp_path: Path) -> None:
+    made = OwnRate()
+    loaded = OwnRate.load_from_checkpoint(saved(made, tmp_path / "a.ckpt"))
+    torch.testing.assert_close(loaded.state_dict(), made.state_dict(), rtol=0, atol=0)
+    assert len(loaded.state_dict()) > len(OwnRate().state_dict())
 
 
 @pytest.mark.filterwarnings("ignore:Attribute 'backbone' is an instance:UserWarning")
