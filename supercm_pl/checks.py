@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from supercm_pl.names import nearest
 
 T = TypeVar("T")
+MISSING_AS_TEXT = ("nan", "None", "<NA>", "NaT")
+"""What ``str`` makes of missing values."""
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
@@ -236,9 +238,10 @@ def check_alpha(alpha: float | Sequence[float] | Tensor, num_classes: int) -> fl
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value means that there is none: None, NaN, or pandas' NA."""
+    """Whether a value means that there is none: None, NaN, pandas' NA, or blank text."""
     is_nan = isinstance(value, float) and math.isnan(value)
-    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+    is_blank = isinstance(value, str) and not value.strip()
+    return value is None or is_nan or is_blank or type(value).__name__ in ("NAType", "NaTType")
 
 
 def is_readable(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
-from supercm_pl.checks import is_missing
+from supercm_pl.checks import MISSING_AS_TEXT, is_missing
 from supercm_pl.data.datasets import BatchedDataset, Indices, dataset_length
 from supercm_pl.seeding import isolated_rng
 
@@ -96,7 +96,8 @@ def named_labels(
     """Labels as numbers int64 ``(N,)``, -1 where a sample has none, and the names of the classes.
 
     Args:
-        values: Numbers from 0 on, or names; -1, ``"-1"``, ``None`` and NaN mean no label.
+        values: Numbers from 0 on, or names; -1, ``"-1"``, ``""``, ``None`` and NaN mean no
+            label.
         name: The argument, for messages.
         size: ``N``.
         classes: Names of the classes; ``None`` takes the names found, sorted, or the numbers.
@@ -120,6 +121,12 @@ def named_labels(
     absent = [is_missing(value) or str(value) in ("-1", "-1.0") for value in flat]
     known = [value for value, no in zip(flat, absent, strict=True) if not no]
     if all(isinstance(value, str) for value in known) and known:
+        doubtful = sorted(set(known).intersection(MISSING_AS_TEXT)) if classes is None else []
+        if doubtful:
+            raise ValueError(
+                f"{name} has the label {doubtful[0]!r}, the text of a missing value: write -1 "
+                "where a sample has no label, or name all classes by classes=[...]"
+            )
         names = checked_classes(sorted(set(known)) if classes is None else classes)
         foreign = sorted(set(known) - set(names))
         if foreign:

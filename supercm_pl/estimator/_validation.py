@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
 
-from supercm_pl.checks import is_missing
+from supercm_pl.checks import MISSING_AS_TEXT, is_missing
 
 __all__ = ["check_not_missing", "encode_labels", "is_labeled", "validate_data"]
 
@@ -24,16 +24,11 @@ except ImportError:  # scikit-learn before 1.6
 
 def check_not_missing(y: Any) -> None:
     """Require labels without None and NaN, of pandas and as text too, else a ``ValueError``."""
-    listed = np.asarray(y, dtype=object).ravel()
-    missing = [
-        value
-        for value in listed
-        if is_missing(value) or (isinstance(value, str) and value == "nan")
-    ]
+    listed = np.asarray(y, dtype=object).ravel().tolist()
+    missing = [each for each in listed if is_missing(each) or each in MISSING_AS_TEXT]
     if missing:
-        raise ValueError(
-            f"y must be -1 where a sample has no label, got {missing[0]}; in strings, '-1'"
-        )
+        told = repr(missing[0]) if isinstance(missing[0], str) else missing[0]
+        raise ValueError(f"y must be -1 where a sample has no label, got {told}; in strings, '-1'")
 
 
 def is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:

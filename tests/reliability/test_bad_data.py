@@ -62,6 +62,11 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(y=Y[:50]), ValueError, r"y must have one label for each .* got shape \(50,\)"),
     (lambda: ssl(y=np.eye(3)[Y]), ValueError, r"got shape \(60, 3\): y.argmax\(1\) turns one-hot"),
     (lambda: ssl(y=Y / 2), TypeError, "y must be integers from 0 on or names, got 0.5 of float64"),
+    (
+        lambda: ssl(y=np.where(Y, NAMES, "None")),
+        ValueError,
+        "y has the label 'None', the text of a missing value: write -1",
+    ),
     (lambda: ssl(y=MIXED), TypeError, "y must be integers from 0 on or names, got 'a'"),
     (lambda: ssl(y=Y - 2), ValueError, "y must be 0 or more, got -2 at sample 0"),
     (lambda: ssl(y=np.where(Y, 1, -1)), ValueError, "y has no sample of class 0: name all classes"),
@@ -256,9 +261,10 @@ def test_labels_of_any_kind_are_right(labels: Any) -> None:
         np.where(np.arange(60) < 12, Y, np.nan),
         np.where(np.arange(60) < 12, Y, None),
         np.where(np.arange(60) < 12, NAMES, "-1"),
+        np.where(np.arange(60) < 12, NAMES, ""),
         np.where(np.arange(60) < 12, NAMES.astype(object), None),
     ],
-    ids=["-1", "NaN", "None", "names and -1", "names and None"],
+    ids=["-1", "NaN", "None", "names and -1", "names and blanks", "names and None"],
 )
 def test_samples_without_a_label_are_unlabeled(labels: Any) -> None:
     data = SSLDataModule.from_arrays(X, labels, x_unlabeled=X[:5] + 1)

@@ -27,8 +27,8 @@ class ArraySource(Source):
     Inputs are vectors ``(N, D)``, grayscale images ``(N, H, W)`` or images ``(N, C, H, W)``;
     channels-last images ``(N, H, W, C)`` with C of 1 or 3 are transposed. ``uint8`` is kept and
     stands for 0..255, which becomes ``[0, 1]`` on the device; any other type becomes float32
-    without scaling. Samples whose label is -1, ``"-1"``, ``None`` or NaN join the unlabeled ones;
-    row numbers then count the others.
+    without scaling. Samples whose label is -1, ``"-1"``, ``""``, ``None`` or NaN join the unlabeled
+    ones; row numbers then count the others.
 
     Args:
         x: Training inputs.

@@ -109,14 +109,16 @@ def _check_depth(
     images: Mapping[str, Sequence[Path]],
 ) -> None:
     """Notice folders of parts or domains where those of classes are expected."""
-    if any(path.parent in folders[each] for each, found in images.items() for path in found):
-        return
     names = list(folders)
-    if {each.lower() for each in names} <= _PARTS:
+    flat = {each for each in names for path in images[each] if path.parent in folders[each]}
+    parts = [each for each in names if each.lower() in _PARTS]
+    if len(parts) > 1 - (parts == names) and not flat.issuperset(parts):
         raise ValueError(
-            f"{name} folder {folder} has the parts {', '.join(names)} where classes are expected: "
-            f"pass each part by itself, such as {folder / names[0]}"
+            f"{name} folder {folder} has the parts {', '.join(parts)} where classes are expected: "
+            f"pass each part by itself, such as {folder / parts[0]}"
         )
+    if flat:
+        return
     below = [
         {
             path.relative_to(place).parts[0]

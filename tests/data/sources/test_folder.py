@@ -193,6 +193,9 @@ def test_parts_that_are_given_as_classes(tmp_path):
     with pytest.raises(ValueError, match="has the parts train, val where classes are expected"):
         FolderSource(tmp_path).load()
     FolderSource(tmp_path / "train", val=tmp_path / "val").load()
+    save(tmp_path / "own", "labeled/a/1.png", "labeled/b/1.png", "unlabeled/1.png", "rest/2.png")
+    with pytest.raises(ValueError, match="has the parts labeled, unlabeled where classes are exp"):
+        FolderSource(tmp_path / "own").load()
     save(tmp_path / "classes", "test/1.png", "train/1.png")  # of rapid tests and railways
     assert FolderSource(tmp_path / "classes").load().classes == ("test", "train")
 
