@@ -19,6 +19,7 @@ from lightning.fabric.utilities.cloud_io import _load
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import nn
@@ -46,6 +47,16 @@ def hide_unknown_epochs(trainer: L.Trainer) -> None:
         bar._get_train_description = lambda current_epoch: (  # type: ignore[method-assign]
             f"Epoch {current_epoch}".ljust(width)
         )
+
+
+def data_module_of(trainer: Any) -> Any:
+    """Return the data module of the running loop, or ``None``.
+
+    ``trainer.datamodule`` remains that of an earlier loop if this one was given loaders.
+    """
+    if trainer is None or trainer.state.status != TrainerStatus.RUNNING:
+        return None
+    return trainer._data_connector._datahook_selector.datamodule
 
 
 def loaders_given(trainer: Any) -> Any:

@@ -177,6 +177,13 @@ def check_matrix(name: str, tensor: object, *sizes: tuple[str, int | None]) -> N
         raise ValueError(f"{name} must have shape ({wanted}), got {tuple(tensor.shape)}")
 
 
+def check_floats(tensor: object, name: str = "inputs") -> None:
+    """Require a floating-point tensor, else a ``TypeError``."""
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"{name} must be a floating-point tensor, got {kind}")
+
+
 def check_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
     """Require two tensors on one device."""
     if tensor.device != other.device:

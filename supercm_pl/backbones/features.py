@@ -47,10 +47,41 @@ def check_fits(backbone: nn.Module, inputs: Tensor, error: RuntimeError) -> None
         reason = f"a convolution requires {channels[1]} channels" if channels else ""
         if values:
             reason = f"a linear layer requires {values[2]} values, got {values[1]}"
+        if channels and inputs.ndim == 3:
+            reason += ": write x[:, None] for gray images (N, H, W)"
+        elif channels and inputs.shape[-1] == int(channels[1]):
+            reason += ": write x.permute(0, 3, 1, 2) for images (N, H, W, C)"
         raise ValueError(
             f"backbone {type(backbone).__name__} does not fit inputs of shape "
             f"{tuple(inputs.shape[1:])}: {reason}"
         ) from error
+
+
+def check_no_classifier(backbone: nn.Module) -> None:
+    """Require a network of torchvision or timm without its classifier, else a ``ValueError``."""
+    library, kind = type(backbone).__module__.partition(".")[0], type(backbone).__name__
+    name, last = [*backbone.named_modules()][-1]
+    if library in ("torchvision", "timm") and isinstance(last, nn.Linear):
+        place = re.sub(r"\.(\d+)", r"[\1]", name)
+        raise ValueError(
+            f"backbone {kind} has its classifier: write backbone.{place} = nn.Identity() and "
+            f"feature_size={last.in_features}, or {library.title()}Backbone(...) with its name"
+        )
+
+
+def check_features(backbone: nn.Module, features: object, size: int) -> None:
+    """Require features ``(N, size)`` of a backbone, else a ``ValueError``; other types may pass."""
+    if isinstance(features, Tensor) and features.shape[1:] != (size,):
+        hint = ""
+        if features.ndim == 4:
+            pooled = "nn.Sequential(backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten())"
+            hint = f": write {pooled} and feature_size={features.shape[1]}"
+        elif features.ndim == 2:
+            hint = f": write feature_size={features.shape[1]}, or take its classifier off"
+        raise ValueError(
+            f"features of backbone {type(backbone).__name__} must have shape (N, in_features="
+            f"{size}), got {tuple(features.shape)}{hint}"
+        )
 
 
 class Bottleneck(nn.Sequential):

@@ -31,11 +31,12 @@ def inspect_parts(
     ``views`` are those that each training part requires, ``transforms`` those of the data module.
 
     Raises:
-        ValueError: If images are floats in the range of ``uint8``, or a transform draws its random
-            numbers once for the whole batch.
+        ValueError: If images are floats in the range of ``uint8``, parts differ in the shape of
+            their inputs, or a transform draws its random numbers once for the whole batch.
     """
     checked: set[str] = set()
     scales: dict[str, float] = {}
+    shapes: dict[tuple[int, ...], str] = {}
     for name, samples in parts.items():
         if not isinstance(samples, Samples) or not len(samples):
             continue
@@ -43,8 +44,14 @@ def inspect_parts(
         with isolated_rng() as reseed:  # random transforms of a data set
             reseed(0)
             inputs, *_ = as_tuple(samples.fetch(positions))
-        if inputs.ndim == 4:
-            _check_scale(name, inputs)
+        shapes.setdefault(tuple(inputs.shape[1:]), name)
+        if len(shapes) > 1:
+            (one, first), (other, _) = shapes.items()
+            raise ValueError(
+                f"inputs of the {first} part have the shape {one}, those of the {name} part "
+                f"{other}: resize them in the datasets"
+            )
+        check_scale(f"images of the {name} part", inputs)
         inputs = as_float(inputs)
         scales[name] = float(inputs.square().mean().sqrt())
         if inputs.ndim != 4:
@@ -75,8 +82,17 @@ def _compare_scales(scales: Mapping[str, float]) -> None:
             )
 
 
-def _check_scale(name: str, images: Tensor) -> None:
-    if images.dtype == torch.uint8 or bool(images.min() < 0):
+def check_scale(name: str, images: Tensor) -> None:
+    """Require images ``(N, C, H, W)`` in ``[0, 1]`` or of ``uint8``, by eight of them.
+
+    Anything else than images is left alone, and so are images with values below 0.
+    """
+    if images.ndim != 4 or 0 in images.shape or not images.is_floating_point():
+        return
+    if images.is_meta or torch.compiler.is_compiling():
+        return
+    images = images[:: -(-len(images) // _SAMPLES)]
+    if bool(images.min() < 0):
         return
     largest = float(images.max())
     whole = bool((images == images.round()).all())
@@ -84,7 +100,7 @@ def _check_scale(name: str, images: Tensor) -> None:
         tops = (top for top in (127, 255, 1023, 4095, 16383, 65535) if largest <= top)
         top = next(tops, largest)
         raise ValueError(
-            f"images of the {name} part are floats from 0 to {largest:g}, but transforms and "
+            f"{name} are floats from 0 to {largest:g}, but transforms and "
             f"backbones require [0, 1]: divide by {largest if top == 127 else top:g}, or pass "
             "uint8, which is divided by 255"
         )
@@ -110,14 +126,24 @@ def _check_draws(kind: str, image: Tensor, transform: nn.Module) -> None:
                 except Exception as error:
                     raise ValueError(
                         f"the {kind} transform must take a batch of shape {tuple(equal.shape)}, "
-                        f"but fails: {error}"
+                        f"but fails: {error}; those of single images go into a Dataset, for "
+                        "SSLDataModule(dataset)"
                     ) from error
-            if all(torch.equal(views, views[:1].expand_as(views)) for views in draws) and any(
-                views.shape != draws[0].shape or not torch.equal(views, draws[0]) for views in draws
-            ):
+            first = draws[0]
+            varied = any(
+                views.shape != first.shape or not torch.equal(views, first) for views in draws
+            )
+            changed = first.shape != equal.shape or not torch.equal(first, equal)
+            if kind == "weak" and _is_foreign(part) and changed and not varied:
+                rank_zero_warn(
+                    f"{type(part).__name__} in weak=... changes all images alike, but only those "
+                    "of training: pass it as preprocess=..., which evaluation applies too",
+                    category=RuntimeWarning,
+                )
+            if varied and all(torch.equal(views, views[:1].expand_as(views)) for views in draws):
                 raise ValueError(
                     f"the {kind} transform draws once for the whole batch, so that all images get "
                     "the same crop, flip or color: use transforms that draw for each image, such "
-                    "as those of supercm_pl.data.transforms or kornia"
+                    "as FlipCrop or RandAugment of supercm_pl.data, or kornia's"
                 )
             image = draws[0][:1]

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from supercm_pl.checks import check_floats
+
 Views = Mapping[str, tuple[str, ...]]
 """Names of views, each with the names of the methods that require it."""
 INDEX = "index"
@@ -37,6 +39,7 @@ def make_view(view: str, images: Tensor, transforms: Mapping[str, nn.Module | No
     if images.dtype in (torch.float16, torch.bfloat16):
         images = images.float()  # pixel coordinates need more than eight bits
     augmented: Tensor = transform.to(images.device)(images)
+    check_floats(augmented, f'outputs of the transform of the view "{kind_of(view)}"')
     if len(augmented) != len(images):
         raise ValueError(
             f'the transform of the view "{kind_of(view)}" must return one output per input, '

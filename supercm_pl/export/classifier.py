@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from supercm_pl.checks import check_sizes
 from supercm_pl.data.datasets import as_float
+from supercm_pl.data.inspection import check_scale
 from supercm_pl.export.predictions import Predictions, inputs_by_row
 from supercm_pl.training.module import SuperCMModule
 
@@ -87,9 +88,10 @@ class Classifier(nn.Module):
         """Predict the classes of image files or arrays.
 
         Args:
-            inputs: A folder with images at any depth; a file or a list of files; or an array or
-                tensor ``(N, *input_shape)`` of floats or ``uint8``. Images of files are converted
-                to the input's shape.
+            inputs: A folder with images at any depth; a file or a list of files or of PIL images;
+                or an array or tensor ``(N, *input_shape)`` of floats or ``uint8``, where images
+                may also be ``(N, H, W, C)``, and gray ones ``(N, H, W)``. Images of files and of
+                PIL are converted to the input's shape.
             batch_size: Inputs per forward pass.
 
         Raises:
@@ -99,7 +101,9 @@ class Classifier(nn.Module):
         ids, fetch = inputs_by_row(inputs, self.input_shape)
         parts = [torch.empty(0, len(self.classes))]
         for start in range(0, len(ids), batch_size):
-            batch = as_float(fetch(np.arange(start, min(start + batch_size, len(ids)))))
+            batch = fetch(np.arange(start, min(start + batch_size, len(ids))))
+            check_scale("inputs", batch)
+            batch = as_float(batch)
             parts.append(self._outputs(batch.to(parameter.device, parameter.dtype))[0].cpu())
         probabilities = torch.cat(parts)
         names = [self.classes[label] for label in probabilities.argmax(dim=1)]

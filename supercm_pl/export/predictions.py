@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from supercm_pl.callbacks.prediction_csv import PredictionWriter
 from supercm_pl.data.datasets import Indices, fetch_inputs
 from supercm_pl.data.sources.folder import images_to_predict
+from supercm_pl.data.sources.image_reading import converted
 
 
 class Predictions(NamedTuple):
@@ -46,17 +48,27 @@ def inputs_by_row(
 ) -> tuple[list[str], Callable[[Indices], Tensor]]:
     """Return the ids of inputs, and a function that loads inputs by row number.
 
-    Inputs are a folder or file, a list of files, whose images take ``input_shape``, or an array. A
-    folder without images, or an array of another shape, is a ``ValueError``.
+    Inputs are a folder or file, a list of files or PIL images, which take ``input_shape``, or an
+    array. A folder without images, or an array of another shape, is a ``ValueError``.
     """
     images = inputs
+    if getattr(getattr(inputs, "dtype", None), "kind", "") in ("O", "U"):  # a column of files
+        images = inputs.tolist()
     if isinstance(inputs, str | PathLike):
         images = [inputs] if Path(inputs).is_file() else Path(inputs)
     listed = isinstance(images, list | tuple) and all(isinstance(p, str | PathLike) for p in images)
     if listed or isinstance(images, Path):
         found = images_to_predict(images, input_shape)
         return list(found.ids), lambda rows: fetch_inputs(found.samples.dataset, rows)
-    array = torch.as_tensor(inputs)
+    if isinstance(images, list | tuple) and isinstance(images[0], Image.Image):
+        channels, *size = input_shape
+        array = torch.stack([converted(each, (size[0], size[1]), channels == 1) for each in images])
+    else:
+        array = torch.as_tensor(images)
+    if array.ndim == 3 == len(input_shape):
+        array = array[:, None]
+    elif array.ndim == 4 and (array.shape[3], *array.shape[1:3]) == input_shape:
+        array = array.permute(0, 3, 1, 2)
     if tuple(array.shape[1:]) != input_shape:
         raise ValueError(
             f"inputs must have shape (N, {', '.join(map(str, input_shape))}), "

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object
+from supercm_pl.checks import as_objects, check_interval, check_not_negative, check_object, shown
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.options import inherit_descriptions, suggest_arguments
 from supercm_pl.training.ramps import Ramp, RampUp, SigmoidRampUp
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "as_methods",
     "check_joint_batch_norm",
+    "loss_of",
     "snake_case",
 ]
 
@@ -88,6 +89,9 @@ class Method(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for name in ("views", "labeled_views", "input_views"):
+            if isinstance(vars(cls).get(name), str):
+                raise TypeError(f'{cls.__name__}: write {name} = ("{vars(cls)[name]}",), a tuple')
         inherit_descriptions(cls)
         suggest_arguments(cls)
 
@@ -164,10 +168,39 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
         )
     methods: list[Method] = as_objects("methods", given, Method, "VAT() or DANN()")  # type: ignore[type-abstract]
     for method in methods:
+        kind = type(method).__name__
+        if not {"weight", "ramp"} <= vars(method).keys():
+            raise TypeError(f"{kind}.__init__ must call super().__init__(weight=weight, ramp=ramp)")
         if not issubclass(step_type, method.step_type):
-            kind = type(method).__name__
             raise TypeError(f"{kind} is a method for domain adaptation: train it with UDAModule")
     return methods
+
+
+def loss_of(method: Method, step: Step) -> MethodLoss:
+    """Call a method, and explain what it must not do.
+
+    Raises:
+        TypeError: If it does not return a :class:`MethodLoss`.
+        ValueError: If its loss is not a scalar, or it uses a view that it does not declare.
+    """
+    kind = type(method).__name__
+    try:
+        value: Any = method(step)
+    except KeyError as error:
+        view = error.args[0] if error.args else None
+        if view not in ("weak", "weak_2", "strong", "strong_2"):
+            raise
+        raise ValueError(
+            f'{kind}.forward uses the view "{view}", which it must declare, as in '
+            f'views = ("weak", "{view}")'
+        ) from error
+    if not isinstance(value, MethodLoss):
+        raise TypeError(f"{kind}.forward must return MethodLoss(loss), got {type(value).__name__}")
+    for loss in (value.loss, *([] if value.supervised is None else [value.supervised])):
+        if not isinstance(loss, Tensor) or loss.ndim:
+            got = shown(loss) if not isinstance(loss, Tensor) else f"shape {tuple(loss.shape)}"
+            raise ValueError(f"the loss of {kind} must be a scalar tensor, got {got}")
+    return value
 
 
 def check_joint_batch_norm(methods: Iterable[Method], given: str, joint: str) -> None:

@@ -42,7 +42,7 @@ from supercm_pl.training.batch import (
     needed_views,
     unpack_labeled,
 )
-from supercm_pl.training.method import Method, MethodLoss, as_methods
+from supercm_pl.training.method import Method, as_methods, loss_of
 from supercm_pl.training.modes import evaluation_mode
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import (
@@ -405,7 +405,7 @@ class SuperCMModule(ClusteringNetwork):
         supervised = [self.cross_entropy(step, num_labeled)] if self._has_cross_entropy else []
         added = [self.cm_loss(step, num_samples)] if self.cm_weight > 0 else []
         for method in self.methods:
-            value: MethodLoss = method(step)
+            value = loss_of(method, step)
             logs = {f"{method.name}_{key}": log for key, log in value.logs.items()}
             self.log_training({method.name: value.loss, **logs})
             added.append(method.weight_at(step.progress) * value.loss)

@@ -10,16 +10,28 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from supercm_pl._lightning import restricted_classmethod
-from supercm_pl.backbones.features import Bottleneck, check_fits
+from supercm_pl._lightning import data_module_of, restricted_classmethod
+from supercm_pl.backbones.features import (
+    Bottleneck,
+    check_features,
+    check_fits,
+    check_no_classifier,
+)
 from supercm_pl.backbones.features import feature_size as find_feature_size
 from supercm_pl.checkpoints.building import load_module, read_hyperparameters
 from supercm_pl.checkpoints.data_state import data_state, load_preprocess
 from supercm_pl.checkpoints.files import forget_other_files, read_checkpoint
 from supercm_pl.checkpoints.hyperparameters import plain_values
-from supercm_pl.checks import check_at_least, check_choice, check_object, check_optional
+from supercm_pl.checks import (
+    check_at_least,
+    check_choice,
+    check_object,
+    check_optional,
+    is_readable,
+)
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.data.datasets import as_float
+from supercm_pl.data.inspection import check_scale
 from supercm_pl.options import check_options, hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
 from supercm_pl.training.metrics import EvaluationMetrics
@@ -95,8 +107,12 @@ class ClusteringNetwork(L.LightningModule):
         check_options(type(self), options, HeadOptions)
         super().__init__()
         check_optional(check_at_least, "num_classes", num_classes, 2)
-        name = f'TorchvisionBackbone("{backbone}")' if isinstance(backbone, str) else ""
-        check_object("backbone", backbone, nn.Module, name or "MLP(64, (32,))")
+        example = "MLP(64, (32,))"
+        if isinstance(backbone, str):
+            name = backbone.removeprefix("timm/")
+            example = f'{"Torchvision" if name == backbone else "Timm"}Backbone("{name}")'
+        check_object("backbone", backbone, nn.Module, example)
+        check_no_classifier(backbone)
         check_optional(check_at_least, "bottleneck", bottleneck, 1)
         check_optional(check_at_least, "feature_size", feature_size, 1)
         check_choice("compile_mode", compile_mode, (*get_args(CompileMode), None))
@@ -106,8 +122,10 @@ class ClusteringNetwork(L.LightningModule):
             backbone.to(memory_format=torch.channels_last)
         self.compile_mode = compile_mode
         self.use_preprocess(None)
+        self._has_looked = False  # at inputs on a device, which costs a synchronization
         self.num_classes = num_classes
         size = find_feature_size(backbone) if feature_size is None else feature_size
+        self._feature_size = size
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
         # The head's place among the modules, and so that of its parameters in an optimizer.
         self.register_module("head", None)
@@ -203,12 +221,16 @@ class ClusteringNetwork(L.LightningModule):
 
         Raises:
             TypeError: If they are not a tensor.
-            ValueError: As in :attr:`preprocess`.
+            ValueError: If images are floats from 0 to 255, which is checked on the CPU, and on
+                another device in the first call; or as in :attr:`preprocess`.
         """
         given: Any = inputs
         if not isinstance(given, Tensor):
             kind = type(given).__name__
             raise TypeError(f"inputs must be a tensor, got {kind}: write torch.as_tensor(inputs)")
+        if not self._has_looked or is_readable(inputs):
+            self._has_looked = True
+            check_scale("inputs", inputs)
         inputs, preprocess = as_float(inputs), self.preprocess
         if inputs.dtype == torch.float64:  # NumPy's default
             inputs = inputs.to(self.dtype)
@@ -216,7 +238,7 @@ class ClusteringNetwork(L.LightningModule):
 
     def _prepared(self, inputs: Tensor) -> Tensor:
         # The data modules of this package prepare batches on the device.
-        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        data = data_module_of(self._trainer)
         return inputs if getattr(data, "prepares_inputs", False) else self.prepare(inputs)
 
     @property
@@ -251,6 +273,7 @@ class ClusteringNetwork(L.LightningModule):
         if self.compile_mode is not None:
             # The next replay of a CUDA graph overwrites the memory of its outputs.
             features = features.clone()
+        check_features(self.backbone, features, self._feature_size)
         features = self.bottleneck(features)
         return Outputs(inputs, features, *self.head(features))
 

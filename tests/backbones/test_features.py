@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from supercm_pl import SSLDataModule, SSLModule
@@ -44,6 +45,29 @@ def test_reads_the_attribute_of_timm_models():
 def test_says_what_to_do_where_it_cannot_tell():
     with pytest.raises(ValueError, match=r"_Opaque.*feature_size="):
         feature_size(_Opaque())
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_a_network_with_its_classifier_is_refused(library: str) -> None:
+    if library == "timm":
+        timm = pytest.importorskip("timm", reason="timm is not installed")
+        pooled, plain, backbone = (
+            timm.create_model("resnet10t", **options)
+            for options in ({"num_classes": 0}, {"num_classes": 0, "global_pool": ""}, {})
+        )
+        message = r"ResNet has its classifier: write backbone.fc = .*=512, or TimmBackbone\("
+        SSLModule(pooled, 3)(torch.zeros(2, 3, 32, 32))
+        with pytest.raises(ValueError, match=r"512\), got \(2, 512, 1, 1\): write nn.Sequential\("):
+            SSLModule(plain, 3)(torch.zeros(2, 3, 32, 32))
+    else:
+        backbone = torchvision.models.mobilenet_v2()
+        message = r"backbone.classifier\[1\] = nn.Identity\(\) and feature_size=1280, or Torchv"
+    for size in (None, 512, 1000):
+        with pytest.raises(ValueError, match=message):
+            SSLModule(backbone, 3, feature_size=size)
+    with pytest.raises(TypeError, match=rf"such as {library.title()}Backbone\(\"resnet10t\"\)"):
+        SSLModule("resnet10t" if library == "torchvision" else "timm/resnet10t", 3)
 
 
 @pytest.mark.bad_input

@@ -13,6 +13,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from supercm_pl import SSLDataModule
+from supercm_pl.data import DatasetSource
 from supercm_pl.data.transforms.augment import Compose, FlipCrop
 
 IMAGES = np.random.default_rng(0).random((40, 3, 16, 16), dtype=np.float32)
@@ -49,7 +50,7 @@ def test_transforms_that_draw_once_for_the_batch(transform: nn.Module) -> None:
     [
         K.RandomHorizontalFlip(),
         Compose([K.RandomCrop((16, 16), padding=2), FlipCrop()]),
-        nn.Sequential(v2.Normalize([0.5] * 3, [0.5] * 3), FlipCrop(2)),
+        nn.Sequential(nn.Dropout(0.1), FlipCrop(2)),
         nn.Identity(),
         [FlipCrop(), K.RandomHorizontalFlip()],
         lambda images: images + 0.1 * torch.randn_like(images),
@@ -63,11 +64,41 @@ def test_transforms_that_draw_for_each_image(transform: nn.Module) -> None:
 
 
 @pytest.mark.bad_input
-def test_transforms_of_single_images_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"weak transform must take a batch of shape \(8, 3, 16, 16"
-    ):
-        data(weak=v1.ToTensor()).setup("fit")
+@pytest.mark.parametrize(
+    "transform",
+    [v2.Normalize([0.5] * 3, [0.5] * 3), [FlipCrop(), v2.Resize(8)], lambda images: images / 2],
+)
+def test_transforms_that_evaluation_lacks_are_reported(transform: Any) -> None:
+    message = r"in weak=\.\.\. changes all images alike, but only those of training: pass it as pre"
+    with pytest.warns(RuntimeWarning, match=message):
+        data(weak=transform).setup("fit")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (v1.ToTensor(), "of single images go into a Dataset, for SSLDataModule"),
+        (lambda images: {"image": images}, "must be a floating-point tensor, got dict"),
+        (lambda images: images.numpy(), "must be a floating-point tensor, got ndarray"),
+        (lambda images: images.mul(255).byte(), "a floating-point tensor, got torch.uint8"),
+        (lambda images: None, "must be a floating-point tensor, got NoneType"),
+        (lambda images: images[:1], "must return one output per input, got 1 for 8"),
+    ],
+)
+def test_transforms_of_something_else_are_refused(transform: Any, message: str) -> None:
+    start = r"weak transform must take a batch of shape \(8, 3, 16, 16\), but fails: .*"
+    with pytest.raises(ValueError, match=start + message):
+        data(weak=transform).setup("fit")
+
+
+@pytest.mark.bad_input
+def test_a_test_of_another_size_is_refused() -> None:
+    big = torch.utils.data.TensorDataset(torch.rand(8, 3, 20, 20), torch.arange(8) % 2)
+    train = torch.utils.data.TensorDataset(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
+    made = SSLDataModule(DatasetSource(train, big), labels_per_class=2)
+    with pytest.raises(ValueError, match=r"part have the shape \(3, 16, 16\), those of the test"):
+        made.setup("test")
 
 
 @pytest.mark.bad_input

@@ -236,7 +236,9 @@ def test_a_folder_files_and_arrays_are_predicted_alike(checkpoint: Path, photos:
     assert of_folder.ids == [f"new/{number}.png" for number in range(6)]
     paths = [photos / name for name in of_folder.ids]
     arrays = np.stack([np.asarray(Image.open(path)) for path in paths])[:, None]
-    for inputs in (paths, arrays, torch.from_numpy(arrays) / 255):
+    opened, column = [Image.open(path) for path in paths], np.array([*map(str, paths)], dtype="O")
+    gray = arrays[:, 0], arrays[:, 0, :, :, None]
+    for inputs in (paths, arrays, torch.from_numpy(arrays) / 255, opened, column, *gray):
         found = classifier.predict(inputs)
         assert found.classes == of_folder.classes
         torch.testing.assert_close(found.probabilities, of_folder.probabilities)

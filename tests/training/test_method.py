@@ -1,7 +1,12 @@
 """The base class of methods: weight, ramp and the name in logs."""
 
+from typing import Any
+
+import pytest
 import torch
 
+from supercm_pl import SSLModule
+from supercm_pl.backbones import MLP
 from supercm_pl.training.method import Method, MethodLoss
 from supercm_pl.training.ramps import LinearRampUp
 
@@ -28,3 +33,42 @@ def test_the_weight_follows_the_ramp():
 def test_the_name_is_the_class_name_in_snake_case():
     names = [kind().name for kind in (FixMatch, VAT, CDANWithEntropy)]
     assert names == ["fix_match", "vat", "cdan_with_entropy"]
+
+
+BATCH = {
+    "labeled": (torch.zeros(4, 5), torch.arange(4) % 2),
+    "unlabeled": {"weak": torch.ones(3, 5), "strong": torch.ones(3, 5)},
+}
+
+
+def method(forward: Any, **attributes: Any) -> Any:
+    return type("Mine", (Method,), {"forward": forward, **attributes})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: method(lambda self, step: torch.zeros(())),
+            r"must return MethodLoss\(loss\), got T",
+        ),
+        (
+            lambda: method(lambda self, step: MethodLoss(step.unlabeled["weak"].logits)),
+            r"loss of Mine must be a scalar tensor, got shape \(3, 2\)",
+        ),
+        (lambda: method(lambda self, step: MethodLoss(0.5)), "must be a scalar tensor, got 0.5"),
+        (
+            lambda: method(lambda self, step: MethodLoss(step.unlabeled["strong"].logits.mean())),
+            r'Mine.forward uses the view "strong", .* views = \("weak", "strong"\)',
+        ),
+        (lambda: method(None, views="weak"), r'write views = \("weak",\), a tuple'),
+        (
+            lambda: method(lambda self, step: 0, __init__=lambda self: None),
+            r"Mine.__init__ must call super\(\).__init__\(weight=weight, ramp=ramp\)",
+        ),
+    ],
+)
+def test_a_method_of_ones_own_with_a_mistake(make: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        SSLModule(MLP(5, (4,)), 2, make()()).training_step(BATCH)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from supercm_pl import SSLDataModule, SSLModule
 from supercm_pl.data import ZCA
+from supercm_pl.export import Classifier
 from tests.support.trainers import quiet_trainer
 
 
@@ -48,6 +49,31 @@ def module() -> SSLModule:
 
 def trainer(folder) -> L.Trainer:
     return quiet_trainer(max_steps=2, default_root_dir=folder)
+
+
+def test_inputs_without_the_data_module_are_as_in_training():
+    made, images = module().eval(), torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
+    run, data_of_fit = quiet_trainer(max_steps=1), data()
+    run.fit(made, data_of_fit)
+    expected = made.eval()(images)
+    assert torch.equal(made(images / 255), expected)
+    assert torch.equal(
+        made.predict_step(images)["features"], made.predict_step([images / 255])["features"]
+    )
+    (predicted,) = run.predict(made, DataLoader(TensorDataset(images)))[:1]
+    torch.testing.assert_close(predicted["assignments"], expected[:1].softmax(1))
+    uses = (
+        made,
+        made.predict_step,
+        lambda x: run.predict(made, DataLoader(x, 4)),
+        lambda x: run.test(made, DataLoader(TensorDataset(x, torch.zeros(4).long()), 4)),
+        Classifier(made, data_of_fit.classes, (1, 8, 8)).predict,
+    )
+    for use in uses:
+        with pytest.raises(
+            ValueError, match=r"inputs are floats from 0 to .*divide by 255, or pass"
+        ):
+            use(images.float())
 
 
 def test_training_and_evaluation_see_inputs_with_what_the_training_data_fitted():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from supercm_pl.checks import (
     check_at_least,
     check_choice,
+    check_floats,
     check_interval,
     check_not_negative,
     check_object,
@@ -157,13 +158,6 @@ class GaussianNoise(nn.Module):
         """Transform floating-point inputs of any shape."""
         check_floats(inputs)
         return inputs + self.std * torch.randn_like(inputs) if self.std else inputs
-
-
-def check_floats(inputs: Tensor) -> None:
-    """Require floating-point inputs, to which noise can be added, else a ``TypeError``."""
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        kind = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(f"inputs must be a floating-point tensor, got {kind}")
 
 
 def check_images(images: Tensor) -> None:
