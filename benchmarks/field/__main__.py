@@ -6,6 +6,7 @@ their paths and nothing else. Beside it, from the same files: the same network o
 and simple classifiers of pixels. Runs are appended to a CSV file, and existing ones not repeated.
 
     python -m benchmarks.field --sets digits letters --labels 5 20 --seeds 0 1 2 3 4
+    python -m benchmarks.field --sets digits_unequal digits_unknown --labels 5
     python -m benchmarks.field --render
 """
 
@@ -79,7 +80,7 @@ def write(images: Images, labeled: np.ndarray, folder: Path) -> None:
     chosen = set(labeled.tolist())
     for part, x, y in (("train", images.x, images.y), ("test", images.x_test, images.y_test)):
         for row, (image, label) in enumerate(zip(x, y, strict=True)):
-            name = f"{label:02d}_{images.classes[label]}"
+            name = f"{label:02d}_{images.classes[label]}"  # of -1, an unlabeled image: not used
             if part == "test":
                 place = folder / "test" / name
             else:

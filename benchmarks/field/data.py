@@ -27,8 +27,10 @@ ROOT = Path(os.environ.get("FIELD_ROOT", "/"))
 CACHE = Path("data/field")
 CHOOSING = ("digits", "letters", "clipart", "themes")
 FINAL = ("mnist5k", "fashion", "font_digits", "stamps", "icons")
-
-
+# Sets with classes of sizes 10 : 1 and with unlabeled images of classes that have no label.
+VARIANTS = tuple(
+    f"{name}_{kind}" for name in ("digits", "mnist5k", "fashion") for kind in ("unequal", "unknown")
+)
 # Source and target of an adaptation.
 CHOOSING_PAIRS = ("digits>digits_m", "upright>slanted")
 FINAL_PAIRS = ("digits>mnist", "stamps>clipart")
@@ -45,7 +47,12 @@ class Images(NamedTuple):
 
 
 def load(name: str) -> Images:
-    """Return a data set of the field."""
+    """Return a data set of the field, or a variant such as ``digits_unequal``."""
+    base, _, kind = name.rpartition("_")
+    if kind == "unequal":
+        return _unequal(load(base))
+    if kind == "unknown":
+        return _unknown(load(base))
     path = CACHE / f"{name}.npz"
     if not path.exists():
         found = _MAKERS[name]()
@@ -54,6 +61,29 @@ def load(name: str) -> Images:
     with np.load(path) as file:
         arrays = {key: file[key] for key in Images._fields}
     return Images(**{**arrays, "classes": tuple(map(str, arrays["classes"]))})
+
+
+def _unequal(images: Images) -> Images:
+    """Training classes whose sizes fall from all of their images to a tenth."""
+    dice, keep = np.random.default_rng(0), []
+    for place, k in enumerate(dice.permutation(len(images.classes))):
+        rows = dice.permutation(np.flatnonzero(images.y == k))
+        keep.append(rows[: round(len(rows) * 0.1 ** (place / (len(images.classes) - 1)))])
+    kept = np.sort(np.concatenate(keep))
+    return images._replace(x=images.x[kept], y=images.y[kept])
+
+
+def _unknown(images: Images) -> Images:
+    """The last fifth of the classes has no labels (-1), and is not in the test."""
+    known = len(images.classes) - len(images.classes) // 5
+    tested = images.y_test < known
+    return Images(
+        images.x,
+        np.where(images.y < known, images.y, -1),
+        images.x_test[tested],
+        images.y_test[tested],
+        images.classes[:known],
+    )
 
 
 def _digits() -> Images:
