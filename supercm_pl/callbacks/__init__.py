@@ -5,6 +5,7 @@ from supercm_pl.callbacks.figure_logger import FigureLogger
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, NonFiniteLossError
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
 from supercm_pl.callbacks.report_recorder import ReportRecorder
+from supercm_pl.callbacks.save_last_step import SaveLastStep
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.options import suggest_arguments
 
@@ -17,5 +18,6 @@ __all__ = [
     "NonFiniteLossError",
     "PredictionCSV",
     "ReportRecorder",
+    "SaveLastStep",
     "SaveOnSignal",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from supercm_pl.cli.config_files import layers, lines_with, shipped_file
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_TIME = re.compile(rf"(?P<number>\d+(\.\d+)?) ?(?P<unit>{'|'.join(_SECONDS)})")
 
 
 def option_value(words: Sequence[str], option: str) -> str:
@@ -58,6 +62,32 @@ def with_shipped_configs(words: Sequence[str], silent: bool = False) -> list[str
                 print(f"supercm: using {path} from the package: {shipped}", file=sys.stderr)
     pairs = [word.rpartition("=") for word in words]
     return [start + joined + found.get(path, path) for start, joined, path in pairs]
+
+
+def with_budget(words: Sequence[str]) -> list[str]:
+    """The arguments, with ``--budget 5min`` replaced by the trainer's options.
+
+    A number of steps is unlimited, unless it is given too.
+
+    Example:
+        >>> with_budget(["fit", "photos", "--budget=90s"])
+        ['fit', 'photos', '--trainer.max_time=00:00:01:30', '--trainer.max_steps=-1']
+
+    Raises:
+        ValueError: If it is no time.
+    """
+    budget = option_value(words, "--budget")
+    if not any(word.partition("=")[0] == "--budget" for word in words):
+        return list(words)
+    found = _TIME.fullmatch(budget)
+    seconds = round(float(found["number"]) * _SECONDS[found["unit"]]) if found else 0
+    if not seconds:
+        raise ValueError(f"--budget must be a time, such as 90s, 5min or 2h, got {budget!r}")
+    minutes, hours = seconds // 60 % 60, seconds // 3600 % 24
+    text = f"{seconds // 86400:02d}:{hours:02d}:{minutes:02d}:{seconds % 60:02d}"
+    timed = [*without_option(words, "--budget"), f"--trainer.max_time={text}"]
+    limit = option_value(words, "--trainer.max_steps")
+    return timed if limit else [*timed, "--trainer.max_steps=-1"]
 
 
 def position_of_key(name: str, words: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule  # noq
 from supercm_pl._lightning import claim_folders, end_launched_processes
 from supercm_pl.callbacks.non_finite import NonFiniteLoss, last_checkpoint
 from supercm_pl.callbacks.prediction_csv import PredictionCSV
+from supercm_pl.callbacks.save_last_step import SaveLastStep
 from supercm_pl.callbacks.save_on_signal import SaveOnSignal
 from supercm_pl.checkpoints.building import build_module, hyperparameters_of, known_arguments
 from supercm_pl.checkpoints.data_state import DATA_OPTIONS
@@ -193,6 +194,7 @@ class SuperCMCLI(LightningCLI):
         use_atomic_checkpoints(built)
         # First: another callback may train in `setup`.
         built.callbacks.insert(0, Threads(self.load, self.config[self.subcommand]))  # type: ignore[attr-defined]
+        built.callbacks.append(SaveLastStep())  # type: ignore[attr-defined]  # after the others
         return built
 
     def predict(self, **kwargs: Any) -> None:

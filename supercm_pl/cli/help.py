@@ -56,6 +56,7 @@ what you often set
   --config configs/ssl/methods/fixmatch.yaml         add a method
   --optimizer SGD --optimizer.lr 0.1                 class and arguments of the optimizer
   --trainer.max_steps N          length of the training
+  --budget TIME                  the same by time, such as 90s, 5min or 2h
   --trainer.accelerator cpu|gpu
   --seed_everything N            seed of everything random (0)
 

@@ -88,11 +88,11 @@ def _run(words: list[str], started: float, load: CPULoad) -> None:
 
 
 def _run_lightning(words: list[str], started: float, load: CPULoad) -> None:
-    from supercm_pl.cli.arguments import with_shipped_configs
+    from supercm_pl.cli.arguments import with_budget, with_shipped_configs
     from supercm_pl.cli.errors.early import early_mistake
 
     try:
-        words = with_shipped_configs(words)
+        words = with_shipped_configs(with_budget(words))
         if any(map(_ADDED_LABELS.match, words)):
             option = f"--data.{_labeled_later(words)}.labels"
             words = [_ADDED_LABELS.sub(option, word) for word in words]

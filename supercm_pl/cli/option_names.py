@@ -32,7 +32,7 @@ TOP_LEVEL = (
     *("config", "seed_everything", "trainer", "model", "data", "output", "test_after_fit"),
     *("ckpt_path", "weights_only", "verbose", "optimizer", "lr_scheduler", "trust", "threads"),
     *("source", "target", "quiet", "no_report", "print_config", "help"),
-    *("add_labels", "min_confidence"),
+    *("add_labels", "budget", "min_confidence"),
 )
 
 

@@ -129,7 +129,7 @@ def test_every_option_in_a_help_text_exists(command: str) -> None:
         group, _, name = option.removeprefix("--").partition(".")
         assert group in TOP_LEVEL
         if name in ("help", "NAME", "") or group == "optimizer":
-            short = ("source", "target", "help", "optimizer", "add_labels")
+            short = ("source", "target", "help", "optimizer", "add_labels", "budget")
             assert option in out.getvalue() or group in short
         else:
             assert name.partition(".")[0] in arguments_of(group)

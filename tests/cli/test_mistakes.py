@@ -226,6 +226,9 @@ def test_keys_merged_from_an_anchor_are_not_duplicates() -> None:
         ("--optimizer.lr -1", "Invalid learning rate: -1"),
         ("--trainer.accelerator gpuu", "You selected an invalid accelerator name"),
         ("--trainer.devices 0", "`Trainer(devices="),
+        ("--budget soon", "--budget must be a time, such as 90s, 5min or 2h, got 'soon'"),
+        ("--budget", "--budget must be a time, such as 90s, 5min or 2h, got ''"),
+        ("--budge 5min", "unknown option --budge; did you mean --budget?"),
     ],
 )
 def test_a_mistake_on_the_command_line(words: str, said: str) -> None:
