@@ -115,6 +115,7 @@ class ClusteringHead(ClassCentroids):
             self.alpha = alpha
         self.classifier = nn.Linear(in_features, num_classes, bias=bias)
         self.register_buffer("calibration", torch.ones(()))
+        self._is_checked = False
 
     def forward(self, features: Tensor) -> ClusteringOutput:
         """Compute logits and assignments.
@@ -155,9 +156,18 @@ class ClusteringHead(ClassCentroids):
         Returns:
             The total and its terms; see `clustering_loss`. The prior uses the mean assignment over
             the samples of all ranks.
+
+        Raises:
+            TypeError: If an argument is not a floating-point tensor.
+            ValueError: If a shape is wrong, or, in the first call, a row of the assignments does
+                not sum to 1.
         """
+        if isinstance(assignments, ClusteringOutput):
+            raise TypeError("assignments must be a tensor: write head(features).assignments")
         self._check_features(features)
         check_matrix("assignments", assignments, ("N", features.shape[0]), ("K", self.num_classes))
+        if not (torch.compiler.is_compiling() or self._is_checked or assignments.is_meta):
+            self._check_rows(assignments)
         terms = clustering_loss(
             features,
             assignments,
@@ -177,6 +187,21 @@ class ClusteringHead(ClassCentroids):
             prior = dirichlet_prior(sums[:-1] / sums[-1].clamp(min=1), self.alpha)
         total, reconstruction, sparsity, overlap, _ = terms
         return ClusteringLoss(total + prior, reconstruction, sparsity, overlap, prior)
+
+    def _check_rows(self, assignments: Tensor) -> None:
+        # Only in the first call: on a device, it waits for the result.
+        if assignments.is_cuda and torch.cuda.is_current_stream_capturing():
+            return
+        try:
+            differs = bool(((assignments.detach().float().sum(dim=1) - 1).abs() > 0.05).any())
+        except RuntimeError:  # inside torch.func.vmap, there are no values to read
+            return
+        if differs:
+            raise ValueError(
+                "assignments must have rows that sum to 1: write head(features).assignments, not "
+                ".logits"
+            )
+        self._is_checked = True
 
     def _averageable(
         self, terms: ClusteringLoss, num_samples: int, rows_per_rank: float | Tensor | None

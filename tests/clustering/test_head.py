@@ -139,7 +139,7 @@ def test_overflow_of_one_class_harms_neither_it_nor_the_others(mode: CentroidMod
     assert head.centroids[0].tolist() == [1.0, 2.0]
     assert head.centroid_counts.tolist() == [1, 2, 0]
     others = torch.ones(2, 2, requires_grad=True)
-    torch.autograd.backward(head.loss(others, torch.full((2, 3), 0.3)).total)
+    torch.autograd.backward(head.loss(others, torch.full((2, 3), 1 / 3)).total)
     if mode == "batch":
         assert features.grad is not None
         assert features.grad.isfinite().all()
