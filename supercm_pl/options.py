@@ -14,14 +14,25 @@ from supercm_pl.names import did_you_mean
 _LARGEST_ARRAY = 10_000
 _Class = TypeVar("_Class", bound=type)
 
-# What other libraries, or the paper, call an argument.
+# What other libraries, or the paper, call an argument: what to write instead, if a class has the
+# argument of that answer or it is a sentence.
 _OTHER_NAMES = {
-    **dict.fromkeys(("lr", "learning_rate"), "optimizer=partial(torch.optim.AdamW, lr=...)"),
-    **dict.fromkeys(("beta", "cm_lambda"), "cm_weight=..."),
-    "batch_size": "labeled_batch_size=... and unlabeled_batch_size=...",
-    "model": "backbone=...",
-    **dict.fromkeys(("scheduler", "lr_schedule"), "lr_scheduler=..."),
-    **dict.fromkeys(("transform", "augmentation"), "weak=..."),
+    ("lr", "learning_rate"): ["optimizer=partial(torch.optim.AdamW, lr=...)", "learning_rate=..."],
+    ("weight_decay",): ["optimizer=partial(torch.optim.AdamW, weight_decay=...)"],
+    ("beta", "cm_lambda"): ["cm_weight=...", "the weight as a factor of head.loss(...).total"],
+    ("lambda_u", "loss_weight"): ["weight=..."],
+    ("class_weights", "class_weight"): ["alpha=[...], a prior for the sizes of the classes"],
+    ("label_smoothing",): ["methods=[...], or override cross_entropy in a subclass"],
+    ("feature_dim", "in_dim", "input_dim"): ["in_features=...", "feature_size=..."],
+    ("epochs", "n_epochs", "max_epochs", "max_iter"): ["max_steps=...", "Trainer (max_epochs=...)"],
+    ("batch_size",): ["labeled_batch_size=... and unlabeled_batch_size=..."],
+    ("model",): ["backbone=..."],
+    ("scheduler", "lr_schedule"): ["lr_scheduler=..."],
+    ("transform", "augmentation", "train_transform"): ["weak=..."],
+    ("test", "test_dataset"): [
+        "target=DatasetSource(train, test)",
+        "source=DatasetSource(train, test)",
+    ],
 }
 
 # The section of an unindented docstring, and each argument in it.
@@ -77,8 +88,9 @@ def _checked(init: Any, known: set[str]) -> Any:
 
 def _reject(cls: type, name: str) -> None:
     names = inspect.signature(cls).parameters
-    meant = {other: own for other, own in _OTHER_NAMES.items() if own.partition("=")[0] in names}
-    hint = f": write {meant[name]}" if name in meant else did_you_mean(name, list(names))
+    answers = [own for others, each in _OTHER_NAMES.items() if name in others for own in each]
+    fitting = [own for own in answers if own.partition("=")[0] in names or " " in own.split("=")[0]]
+    hint = f": write {fitting[0]}" if fitting else did_you_mean(name, list(names))
     raise TypeError(f"{cls.__name__} has no argument {name!r}{hint}")
 
 

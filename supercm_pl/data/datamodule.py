@@ -335,6 +335,11 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         state |= {"classes": list(self.classes), "input_shape": list(self.input_shape)}
         return state | preprocess_state(self.preprocess)
 
+    @classmethod
+    def from_datasets(cls, *datasets: Any, **options: Any) -> Any:
+        """Raise a ``TypeError``: Lightning's method would replace the loaders alone."""
+        raise TypeError(f"write {cls.__name__}(DatasetSource(train, test), ...) for data sets")
+
     @restricted_classmethod
     def load_from_checkpoint(
         cls,  # noqa: N805

@@ -252,7 +252,15 @@ def as_input(item: Any, index: int) -> Tensor:
             f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
             f"shape {tuple(item.shape)} on {item.device}"
         )
+    item = channels_first(item) if item.ndim == 3 else item
     return item if item.dtype == torch.uint8 else item.to(torch.float32)
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Images ``(..., C, H, W)``, also of ``(..., H, W, C)`` where only that has C of 1 or 3."""
+    if images.shape[-1] in (1, 3) and images.shape[-3] not in (1, 3):
+        return images.movedim(-1, -3).contiguous()
+    return images
 
 
 def image_tensor(image: Image.Image) -> Tensor:

@@ -84,8 +84,8 @@ class Domain:
         """The test set; an error without one."""
         if self.data.test is None:
             raise ValueError(
-                "the source has no test data: pass x_test and y_test to from_arrays, or test to "
-                "from_folder"
+                "the source has no test data: pass x_test and y_test to from_arrays, test to "
+                "from_folder, or write DatasetSource(train, test)"
             )
         return self._evaluated(self.data.test, "test")
 

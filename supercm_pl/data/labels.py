@@ -16,6 +16,11 @@ from supercm_pl.checks import MISSING_AS_TEXT, is_missing
 from supercm_pl.data.datasets import BatchedDataset, Indices, dataset_length
 from supercm_pl.seeding import isolated_rng
 
+_UNLABELED = (
+    "pass samples without a label as unlabeled data, as in DatasetSource(Subset(train, rows), "
+    "unlabeled=Subset(train, others))"
+)
+
 
 def labels_of(dataset: Dataset[Any], name: str = "train") -> Indices:
     """Labels ``(N,)``, int64, of a map-style data set with items ``(input, label)``.
@@ -85,7 +90,7 @@ def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
     if size and labels.min() < 0:
         raise ValueError(
             f"{name} must be 0 or more, got {labels.min()} at sample {labels.argmin()}: "
-            "pass samples without a label as unlabeled data"
+            f"{_UNLABELED}"
         )
     return labels
 
@@ -174,7 +179,7 @@ def check_class_range(
         raise ValueError(
             f"labels of {name} must be in 0..{num_classes - 1}, got {labels[bad[0]]} at sample "
             f"{bad[0] if rows is None else rows[bad[0]]}"
-            + (": pass samples without a label as unlabeled data" if labels[bad[0]] == -1 else "")
+            + (f": {_UNLABELED}" if labels[bad[0]] == -1 else "")
         )
 
 
@@ -203,11 +208,13 @@ def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
 
 def _item_label(dataset: Dataset[Any], index: int, name: str) -> int:
     item = dataset[index]
-    label = item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+    has_label = isinstance(item, tuple | list) and len(item) > 1
+    label = item[1] if has_label else None
     value = np.asarray(label)
     if value.size != 1 or value.dtype.kind not in "iub":
         raise TypeError(
             f"an item of {name} must be (input, label) with an integer label, but sample {index} "
-            f"is {type(item).__name__ if label is None else f'labeled {label!r}'}"
+            + (f"is labeled {label!r}" if has_label else f"is {type(item).__name__}")
+            + (f": {_UNLABELED}" if has_label and label is None else "")
         )
     return int(value.item())

@@ -190,12 +190,12 @@ class SSLDataModule(SuperCMDataModule):
     def open_domains(self) -> tuple[Domain, ...]:
         """Open the source and choose the split."""
         data = self.source.load()
+        labels = read_labels(data.train, len(data.classes), "training")
         if data.unlabeled is None and not self._labeled:
             raise ValueError(
                 "choose the labeled samples by one of labels_per_class, num_labels, "
                 "labeled_fraction, labeled_indices, such as labels_per_class=4"
             )
-        labels = read_labels(data.train, len(data.classes), "training")
         split = make_split(
             labels,
             data.classes,

@@ -36,6 +36,12 @@ def uda(x: Any = X, y: Any = Y, target: Any = X, *more: Any, **options: Any) -> 
     return next(iter(UDADataModule.from_arrays(x, y, target, *more, **options).train_dataloader()))
 
 
+def objects() -> Any:
+    x = np.empty(len(X), dtype=object)
+    x[:] = [*X]
+    return x
+
+
 def spoiled(value: float) -> Any:
     x = X.copy()
     x[7, 1] = value
@@ -44,7 +50,13 @@ def spoiled(value: float) -> Any:
 
 ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(None), TypeError, "x must hold numbers, got an array of object"),
-    (lambda: ssl(X.astype(str)), TypeError, "x must hold numbers, got an array of <U32"),
+    (lambda: ssl(X.astype(str)), TypeError, r"an array of <U32: write x.astype\(float\)"),
+    (
+        lambda: ssl([*NAMES]),
+        TypeError,
+        r"array of <U1 such as 'a': for files, write ",
+    ),
+    (lambda: ssl(objects()), TypeError, r"got an array of object: write np.stack\(x\)"),
     (lambda: ssl(X.astype("datetime64[s]")), TypeError, "x must hold numbers, got .* datetime64"),
     (lambda: ssl(X + 1j), TypeError, "x must hold numbers, got an array of complex64"),
     (lambda: ssl(torch.from_numpy(X + 1j)), TypeError, "x must be a dense .* torch.complex64"),
@@ -211,6 +223,11 @@ def test_options_of_adaptation(
             "a DataLoader: pass loader.dataset, and label",
         ),
         (lambda: DatasetSource(DataLoader(DATASET)), "Dataset, got DataLoader: pass its dataset"),
+        (lambda: DatasetSource([(X[0], 1)]), r"got list: write SSLDataModule.from_arrays\(x, y\)"),
+        (
+            lambda: UDADataModule.from_datasets(DATASET),
+            r"write UDADataModule\(DatasetSource\(train, test\)",
+        ),
         (lambda: UDADataModule("digits"), "source must be a source or a list of at least one"),
         (lambda: UDADataModule([Digits(), "digits"]), "source must be a source or a data set"),
         (lambda: UDADataModule(target="digits"), "target must be a source .* got 'digits': pass f"),
@@ -300,6 +317,8 @@ def test_a_table_with_other_columns() -> None:
     table = pandas.DataFrame(X).assign(name=NAMES)
     with pytest.raises(TypeError, match=r"its columns name do not: write x.drop\(columns=\["):
         SSLDataModule.from_arrays(table, NAMES)
+    with pytest.raises(TypeError, match=r"such as 'a': for files, write file and label of each"):
+        SSLDataModule.from_arrays(table["name"], Y)
 
 
 def test_a_data_set_of_pytorch_is_a_source() -> None:
@@ -347,6 +366,11 @@ V = torch.zeros(3)
         (Listed([None] * 12), TypeError, r"must be \(input, label\) .* sample 0 is NoneType"),
         (Listed([{"x": V}] * 12), TypeError, r"must be \(input, label\) .* sample 0 is dict"),
         (Listed([(V, 0.5)] * 12), TypeError, "integer label, but sample 0 is labeled 0.5"),
+        (
+            Listed([(V, None)] * 12),
+            TypeError,
+            r"labeled None: pass samples .* DatasetSource\(Subset",
+        ),
         (Listed([(V, "cat")] * 12), TypeError, "integer label, but sample 0 is labeled 'cat'"),
         (Listed([(V, [0, 1])] * 12), TypeError, r"integer label, but sample 0 is labeled \[0, 1\]"),
         (Listed([(V, i % 3 - 1) for i in range(12)]), ValueError, "got -1 at sample 0: pass sampl"),
@@ -382,3 +406,14 @@ def test_arrays_of_any_kind_of_number_are_right(dtype: str) -> None:
     inputs, labels = next(iter(data.train_dataloader()))["labeled"]
     assert inputs.dtype == torch.float32
     assert torch.equal(inputs[:, 0, 0], labels.float())
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_images_with_channels_last_are_those_of_arrays(kind: Any) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
+    made = SSLDataModule(DatasetSource(each(lambda i: kind(images[i]))), labels_per_class=1)
+    array = SSLDataModule.from_arrays(images, np.arange(12) % 2, labels_per_class=1)
+    for data in (made, array):
+        assert data.input_shape == (3, 6, 5)
+    batches = [next(iter(data.train_dataloader()))["labeled"][0] for data in (made, array)]
+    assert torch.equal(*batches)

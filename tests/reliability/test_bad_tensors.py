@@ -36,7 +36,10 @@ def head() -> ClusteringHead:
         (lambda: head().update_centroids(X, Y.to(META)), "labels must be on cpu, where features a"),
         (lambda: head().update_centroids(X, Y, mask=NO), "mask must be on cpu, where features are"),
         (lambda: head().loss(X, SOFT.to(META)), "assignments must be on cpu, where features are"),
-        (lambda: head().loss(X, head()(X).logits), r"rows that sum to 1: write head\(features\)\.as"),
+        (
+            lambda: head().loss(X, head()(X).logits),
+            r"rows that sum to 1: write head\(features\)\.as",
+        ),
         (lambda: head().loss(X, head()(X)), r"a tensor: write head\(features\)\.assignments"),
         (lambda: clustering_loss(X, SOFT, FAR), "features must be on meta, where centroids are"),
         (lambda: squared_distances(X, FAR), "features must be on meta, where centroids are"),

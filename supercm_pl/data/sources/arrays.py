@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supercm_pl.data.datasets import TensorData, check_finite, dataset_length, is_iterable
+from supercm_pl.data.datasets import (
+    TensorData,
+    channels_first,
+    check_finite,
+    dataset_length,
+    is_iterable,
+)
 from supercm_pl.data.labels import checked_classes, labels_of, named_labels, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.names import first_of
@@ -110,8 +117,8 @@ class DatasetSource(Source):
     """Any map-style data sets, for example torchvision's.
 
     Items are ``(input, label)``, or inputs alone in ``unlabeled``. An input is a tensor, an array
-    or a PIL image; all have one size. Labels are read from ``targets`` or ``labels`` if the data
-    set has them.
+    or a PIL image, ``(C, H, W)`` or ``(H, W, C)`` with C of 1 or 3; all have one size. Labels are
+    read from ``targets`` or ``labels`` if the data set has them.
 
     Args:
         train: Labeled samples, and those whose labels a split hides.
@@ -139,6 +146,8 @@ class DatasetSource(Source):
         given: Any = train
         if not isinstance(given, Dataset):
             hint = ": pass its dataset" if isinstance(given, DataLoader) else ""
+            if isinstance(given, list | tuple):
+                hint = ": write SSLDataModule.from_arrays(x, y)"
             raise TypeError(f"train must be a map-style Dataset, got {type(given).__name__}{hint}")
         for dataset in (train, test, unlabeled, val):
             if dataset is not None and not (dataset is unlabeled and is_iterable(dataset)):
@@ -188,8 +197,8 @@ def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
     check_finite(inputs, name)
     if inputs.ndim == 3:
         inputs = inputs[:, None]
-    elif inputs.ndim == 4 and inputs.shape[-1] in (1, 3) and inputs.shape[1] not in (1, 3):
-        inputs = inputs.permute(0, 3, 1, 2).contiguous()
+    elif inputs.ndim == 4:
+        inputs = channels_first(inputs)
     if like is not None and (inputs.shape[1:], inputs.dtype) != (like.shape[1:], like.dtype):
         raise ValueError(
             f"{name} must have samples like those of x, {tuple(like.shape[1:])} {like.dtype}, "
@@ -223,14 +232,24 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length: {error}") from error
-    if array.dtype.kind not in "biuf" and hasattr(values, "dtypes"):
+    if array.dtype.kind not in "biuf" and hasattr(values, "columns"):
         others = [str(column) for column, kind in values.dtypes.items() if kind.kind not in "biuf"]
         raise TypeError(
             f"{name} must hold numbers, but its columns {first_of(others)} do not: write "
             f"{name}.drop(columns=[...])"
         )
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}")
+        first, hint = next(iter(array.flat), None), ""
+        if isinstance(first, str) and re.fullmatch(r"\s*[-+.\d]+\S*", first):
+            hint = f": write {name}.astype(float)"
+        elif isinstance(first, str):
+            hint = (
+                f" such as {str(first)!r:.40}: for files, write file and label of each into "
+                'labels.csv, and SSLDataModule.from_folder("labels.csv")'
+            )
+        elif hasattr(first, "shape"):
+            hint = f": write np.stack({name})"
+        raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}{hint}")
     return array
 
 
