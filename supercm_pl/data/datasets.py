@@ -259,7 +259,7 @@ def as_input(item: Any, index: int) -> Tensor:
 def channels_first(images: Tensor) -> Tensor:
     """Images ``(..., C, H, W)``, also of ``(..., H, W, C)`` where only that has C of 1 or 3."""
     if images.shape[-1] in (1, 3) and images.shape[-3] not in (1, 3):
-        return images.movedim(-1, -3).contiguous()
+        images = images.movedim(-1, -3).contiguous()
     return images
 
 
