@@ -11,14 +11,18 @@ from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_optional, check_size
+from supercm_pl.checks import check_choice, check_optional, check_size
 from supercm_pl.names import first_of
+from supercm_pl.optional import import_optional
+
+Finetune = Literal["all", "last_block", "lora", "none"]
+_RANK = 8  # of the matrices that LoRA adds
 
 # Packages that may use the network while a checkpoint loads; ``None`` at other times.
 LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None)
@@ -47,13 +51,17 @@ class PretrainedBackbone(nn.Module):
         out_features: Feature dimension ``d``.
         mean: Mean of each channel, subtracted from the images; ``None`` disables normalization.
         std: Standard deviation of each channel.
-        frozen: Keep parameters without gradients, and the model in evaluation mode. Gradients of
-            the inputs remain.
+        finetune: What is trained: ``"all"`` parameters; the ``"last_block"`` and the layers after
+            it; ``"lora"``, matrices of rank 8 that are added to those of the linear layers, and of
+            the convolutions if these have more weights (Hu et al., *LoRA*, ICLR 2022; ``pip install
+            'supercm-pl[lora]'``); or ``"none"``. Batch norm without trained parameters, and
+            everything for ``"none"``, stays in evaluation mode. Gradients of the inputs remain.
         image_size: Height and width to which images are resized; ``None`` keeps their size.
 
     Raises:
-        ValueError: If ``image_size`` is below 1; in the forward pass, if images have neither one
-            nor three channels.
+        ModuleNotFoundError: If LoRA's library is not installed.
+        ValueError: If ``finetune`` is unknown or ``image_size`` below 1; in the forward pass, if
+            images have neither one nor three channels.
     """
 
     mean: Tensor | None
@@ -66,26 +74,35 @@ class PretrainedBackbone(nn.Module):
         *,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
-        frozen: bool,
+        finetune: Finetune,
         image_size: int | None,
     ) -> None:
         super().__init__()
         self.model = model
         self.out_features = out_features
-        self.frozen = frozen
+        self.finetune = check_choice("finetune", finetune, ("all", "last_block", "lora", "none"))
         self.image_size = check_optional(check_size, "image_size", image_size)
         for name, values in (("mean", mean), ("std", std)):
             buffer = None if values is None else torch.tensor(values).view(-1, 1, 1)
             self.register_buffer(name, buffer, persistent=False)
-        if frozen:
+        if finetune != "all":
             self.model.requires_grad_(False)
+        if finetune == "last_block":
+            _train_last_block(self.model)
+        elif finetune == "lora":
+            _add_lora(self.model)
         self.train()
 
     def train(self, mode: bool = True) -> PretrainedBackbone:
-        """Set the mode; a frozen network stays in evaluation mode."""
+        """Set the mode; what is not trained stays in evaluation mode."""
         super().train(mode)
-        if self.frozen:
+        if self.finetune == "none":
             self.model.eval()
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                own = list(module.parameters(recurse=False))
+                if own and not any(parameter.requires_grad for parameter in own):
+                    module.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,6 +119,42 @@ class PretrainedBackbone(nn.Module):
             images = (images - self.mean) / self.std
         features: Tensor = self.model(images)
         return features.flatten(1)
+
+
+def _train_last_block(model: nn.Module) -> None:
+    """Train the numbered block with the last matrix or kernel, and what follows it."""
+    parameters = dict(model.named_parameters())
+    names = list(parameters)
+    last = max(place for place, name in enumerate(names) if parameters[name].ndim > 1)
+    path = names[last].rpartition(".")[0]
+    found = re.match(
+        r"(.*\d)\.", path
+    )  # layer4.1 of layer4.1.conv2, blocks.11 of blocks.11.mlp.fc2
+    block = f"{found[1] if found else path}."
+    for place, name in enumerate(names):
+        if name.startswith(block) or place > last:
+            parameters[name].requires_grad_(True)
+
+
+def _add_lora(model: nn.Module) -> None:
+    peft = import_optional("peft", "finetune='lora'", "'supercm-pl[lora]'")
+    modules = dict(model.named_modules())
+    # Attention of torch.nn and torchvision reads the weights of its layers itself, without LoRA's.
+    own = tuple(f"{name}." for name, module in modules.items() if _reads_weights(module))
+    linear, convolutions = [], []
+    for name, module in modules.items():
+        if isinstance(module, nn.Linear) and not name.startswith(own):
+            linear.append(name)
+        elif isinstance(module, nn.Conv2d) and module.groups == 1:
+            convolutions.append(name)
+    sizes = [sum(modules[n].weight.numel() for n in names) for names in (linear, convolutions)]
+    names = linear if sizes[0] >= sizes[1] else linear + convolutions
+    config = peft.LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules=names)
+    peft.inject_adapter_in_model(config, model)
+
+
+def _reads_weights(module: nn.Module) -> bool:
+    return isinstance(module, nn.MultiheadAttention) or "WindowAttention" in type(module).__name__
 
 
 def unknown_name(name: str, known: Iterable[str], library: str) -> ValueError:

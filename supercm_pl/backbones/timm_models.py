@@ -6,7 +6,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.backbones.pretrained import (
+    LOADING,
+    Finetune,
+    PretrainedBackbone,
+    load_weights,
+    unknown_name,
+)
 from supercm_pl.optional import import_optional
 
 
@@ -22,7 +28,8 @@ class TimmBackbone(PretrainedBackbone):
         weights: Path of a state dict of this network (``torch.save`` or ``.safetensors``), with or
             without a classifier; excludes ``pretrained``.
         normalize: Normalize images by the mean and standard deviation of the weights.
-        frozen: Keep parameters without gradients, and the network in evaluation mode.
+        finetune: What is trained: ``"all"``, the ``"last_block"``, ``"lora"`` or ``"none"``, see
+            :class:`.PretrainedBackbone`.
         image_size: Height and width to which images are resized; ``None`` keeps their size. Vision
             transformers require one size, usually 224.
 
@@ -38,7 +45,7 @@ class TimmBackbone(PretrainedBackbone):
         pretrained: bool = False,
         weights: str | PathLike[str] | None = None,
         normalize: bool = True,
-        frozen: bool = False,
+        finetune: Finetune = "all",
         image_size: int | None = None,
     ) -> None:
         timm = import_optional("timm", "TimmBackbone", "timm")
@@ -63,7 +70,7 @@ class TimmBackbone(PretrainedBackbone):
             int(out_features),
             mean=config["mean"] if normalize else None,
             std=config["std"] if normalize else None,
-            frozen=frozen,
+            finetune=finetune,
             image_size=image_size,
         )
 

@@ -11,7 +11,13 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_weights, unknown_name
+from supercm_pl.backbones.pretrained import (
+    LOADING,
+    Finetune,
+    PretrainedBackbone,
+    load_weights,
+    unknown_name,
+)
 
 _NUM_CLASSES = 1000
 
@@ -30,7 +36,8 @@ class TorchvisionBackbone(PretrainedBackbone):
             classifier.
         normalize: Normalize images by the mean and standard deviation of the named weights, or of
             ``"DEFAULT"``.
-        frozen: Keep parameters without gradients, and the network in evaluation mode.
+        finetune: What is trained: ``"all"``, the ``"last_block"``, ``"lora"`` or ``"none"``, see
+            :class:`.PretrainedBackbone`.
         image_size: Height and width to which images are resized; ``None`` keeps their size. Vision
             transformers require one size, usually 224.
 
@@ -39,7 +46,7 @@ class TorchvisionBackbone(PretrainedBackbone):
         FileNotFoundError: If weights cannot be downloaded.
 
     Example:
-        >>> backbone = TorchvisionBackbone("resnet18", frozen=True)
+        >>> backbone = TorchvisionBackbone("resnet18", finetune="none")
         >>> backbone(torch.rand(2, 1, 64, 64)).shape
         torch.Size([2, 512])
     """
@@ -49,7 +56,7 @@ class TorchvisionBackbone(PretrainedBackbone):
         name: str,
         weights: str | PathLike[str] | None = None,
         normalize: bool = True,
-        frozen: bool = False,
+        finetune: Finetune = "all",
         image_size: int | None = None,
     ) -> None:
         from torchvision import models
@@ -72,7 +79,7 @@ class TorchvisionBackbone(PretrainedBackbone):
             out_features,
             mean=preset.mean if normalize else None,
             std=preset.std if normalize else None,
-            frozen=frozen,
+            finetune=finetune,
             image_size=image_size,
         )
 

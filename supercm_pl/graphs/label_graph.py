@@ -21,6 +21,7 @@ _OTHERS = 0.15  # the share of samples that change sides; a few always do
 # Half is chance. In digits and MNIST with one label per class, corrections of a third of the
 # samples were right, those of a fifth mostly wrong.
 _CLEARLY_OTHERS = 0.3
+_WALK = 8  # steps
 _PAIRS = 4
 _SMALLEST = 20  # samples of two classes
 FEW = 2
@@ -152,24 +153,30 @@ class LabelGraph:
     def corrected(self, classes: Array, rows: Array, labels: Array, num_classes: int) -> Array:
         """Classes ``(N,)``, in which clearly wrong pairs are divided as the graph divides them.
 
-        Of the doubtful pairs, these are the ones of which three in ten samples change, and whose
-        labels (``labels`` of the samples ``rows``, both ``(M,)``) are in different parts, which get
-        the classes of these labels. One pair is divided at a time, and the next one is looked for
-        in the result.
+        These are the doubtful pairs of which three in ten samples change. Both labels may be in the
+        same part. Random walks of eight steps start from the labels (``labels`` of the samples
+        ``rows``, both ``(M,)``), and the class with the larger share of its walks in a part gets
+        this part. One pair is divided at a time, and the next one is looked for in the result.
         """
         found: Array = classes.copy()
         for _ in range(_PAIRS):
-            for one, other, members, side, changed in self.doubtful_pairs(found, num_classes):
-                place = np.full(len(found), np.nan)
-                place[members] = side
-                shares = [place[rows[labels == k]].mean() for k in (one, other)]
-                if changed > _CLEARLY_OTHERS * len(members) and abs(shares[0] - shares[1]) > 0.5:
-                    found[members] = np.where(side == (shares[0] > shares[1]), one, other)
-                    found[rows] = labels
-                    break
-            else:
+            pairs = self.doubtful_pairs(found, num_classes)
+            pair = next((p for p in pairs if p.changed > _CLEARLY_OTHERS * len(p.rows)), None)
+            if pair is None:
                 break
+            starts = [rows[labels == k] for k in (pair.one, pair.other)]
+            shares = [self._share_of_walks(pair, start) for start in starts]
+            found[pair.rows] = np.where(pair.side == (shares[0] >= shares[1]), pair.one, pair.other)
+            found[rows] = labels
         return found
+
+    def _share_of_walks(self, pair: Division, start: Array) -> float:
+        weights = self.weights[pair.rows][:, pair.rows]
+        degrees = np.maximum(np.asarray(weights.sum(axis=1)).ravel(), 1e-12)
+        mass = np.isin(pair.rows, start) / len(start)
+        for _ in range(_WALK):
+            mass = weights.T @ (mass / degrees)
+        return float(mass[pair.side].sum())
 
     def _partition(
         self, scores: Array, rows: Array, labels: Array, smallest: float, rounds: int = 20

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from supercm_pl.backbones.pretrained import LOADING, PretrainedBackbone, load_state
+from supercm_pl.backbones.pretrained import LOADING, Finetune, PretrainedBackbone, load_state
 from supercm_pl.checks import check_choice
 from supercm_pl.data.datasets import dataset_length
 from supercm_pl.data.labels import checked_classes, labels_of, numbered_classes
@@ -58,7 +58,8 @@ class BoltsEncoder(PretrainedBackbone):
         first_conv: Use the 7×7 stem with stride 2; ``False`` uses a 3×3 stem for small images.
         maxpool1: Use the max pooling after the stem.
         normalize: Normalize by ImageNet's mean and standard deviation.
-        frozen: Keep parameters without gradients, and the network in evaluation mode.
+        finetune: What is trained: ``"all"``, the ``"last_block"``, ``"lora"`` or ``"none"``, see
+            :class:`.PretrainedBackbone`.
         image_size: Height and width to which images are resized; ``None`` keeps their size.
 
     Raises:
@@ -75,7 +76,7 @@ class BoltsEncoder(PretrainedBackbone):
         first_conv: bool = True,
         maxpool1: bool = True,
         normalize: bool = True,
-        frozen: bool = False,
+        finetune: Finetune = "all",
         image_size: int | None = None,
     ) -> None:
         check_choice("method", method, get_args(Pretraining))
@@ -98,7 +99,7 @@ class BoltsEncoder(PretrainedBackbone):
             features,
             mean=_IMAGENET_MEAN if normalize else None,
             std=_IMAGENET_STD if normalize else None,
-            frozen=frozen,
+            finetune=finetune,
             image_size=image_size,
         )
 

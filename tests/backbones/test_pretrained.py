@@ -51,7 +51,7 @@ def test_the_classifier_is_off_and_the_feature_size_is_found(kind, name, feature
 
 
 def test_features_are_what_the_last_layer_saw():
-    backbone = TorchvisionBackbone("efficientnet_b0", frozen=True)
+    backbone = TorchvisionBackbone("efficientnet_b0", finetune="none")
     seen = []
     from torchvision import models
 
@@ -108,7 +108,7 @@ def test_images_are_resized():
 
 @BOTH
 def test_a_frozen_network_never_changes(kind, name):
-    model = nn.Sequential(kind(name, frozen=True), nn.Linear(512, 2))
+    model = nn.Sequential(kind(name, finetune="none"), nn.Linear(512, 2))
     before = {key: value.clone() for key, value in model[0].state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
     model.train()
@@ -122,9 +122,49 @@ def test_a_frozen_network_never_changes(kind, name):
     assert torch.equal(model.train()[0](images()), model.eval()[0](images()))
 
 
+@BOTH
+@pytest.mark.parametrize("finetune", ["last_block", "lora"])
+def test_only_the_chosen_parameters_change(kind, name, finetune):
+    if finetune == "lora":
+        pytest.importorskip("peft", reason="LoRA needs peft, the extra lora")
+    model = nn.Sequential(kind(name, finetune=finetune), nn.Linear(512, 2)).train()
+    before = {key: value.clone() for key, value in model[0].state_dict().items()}
+    trained = [key for key, value in model[0].named_parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-3)
+    for _ in range(2):  # LoRA begins with a factor of zero
+        model(images()).square().sum().backward()
+        optimizer.step()
+    after = model[0].state_dict()
+    changed = {key for key, value in before.items() if not torch.equal(after[key], value)}
+    if finetune == "lora":
+        assert set(trained) == {key for key in before if "lora_" in key}
+        assert changed and changed <= set(trained)  # timm's residual branches are off at first
+        assert sum(before[key].numel() for key in trained) < 0.1 * sum(
+            value.numel() for value in before.values()
+        )
+    else:
+        assert changed >= set(trained)
+        assert {key.rpartition("model.")[2].split(".")[0] for key in changed} == {"layer4"}
+        assert not model[0].model.bn1.training
+    restored = kind(name, finetune=finetune)
+    restored.load_state_dict(after)
+    assert torch.equal(restored.eval()(images()), model[0].eval()(images()))
+
+
+def test_lora_names_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModuleNotFoundError, match=r"supercm-pl\[lora\]"):
+        TorchvisionBackbone("resnet18", finetune="lora")
+
+
+def test_an_unknown_choice_is_refused():
+    with pytest.raises(ValueError, match="finetune must be one of 'all', 'last_block', 'lora'"):
+        TorchvisionBackbone("resnet18", finetune="half")
+
+
 def test_a_frozen_network_still_passes_the_gradient_on_to_images():
     inputs = images().requires_grad_()
-    TorchvisionBackbone("resnet18", frozen=True)(inputs).sum().backward()
+    TorchvisionBackbone("resnet18", finetune="none")(inputs).sum().backward()
     assert inputs.grad.abs().sum() > 0
 
 

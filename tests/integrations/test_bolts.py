@@ -62,7 +62,7 @@ def test_an_encoder_gives_the_features_of_the_module_that_was_trained(
 ) -> None:
     network = pretrained(method, tmp_path / "x.ckpt", legacy)
     encoder = BoltsEncoder(
-        method, "resnet18", tmp_path / "x.ckpt", normalize=False, frozen=True, image_size=64
+        method, "resnet18", tmp_path / "x.ckpt", normalize=False, finetune="none", image_size=64
     )
     images = pictures(size=64)
     with torch.no_grad():

@@ -80,7 +80,9 @@ def test_the_metadata_name_what_is_needed_and_the_extras(dist: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["License-Expression"] or metadata["License"] == "Apache-2.0"
     extras = metadata.get_all("Provides-Extra", [])
-    assert {"bolts", "export", "hf", "plot", "report", "stream", "timm", "tune"} <= set(extras)
+    assert {"bolts", "export", "hf", "lora", "plot", "report", "stream", "timm", "tune"} <= set(
+        extras
+    )
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert len(needed) == 9
     assert not any("bolts" in line for line in needed)

@@ -108,6 +108,15 @@ def test_pairs_of_classes_are_divided_as_the_graph_divides_them():
     assert (graph.corrected(labels, rows, labels[rows], 3) == labels).all()
 
 
+def test_a_label_in_the_wrong_cluster_does_not_keep_it_from_the_right_one():
+    features, labels = blobs((60, 60, 60))
+    rows = first_of_each(labels)
+    features[rows[2]] = [0, 0.6, 0.4]  # of class 2, at the border of class 1
+    graph = LabelGraph(features)
+    found = graph.corrected(crossed(labels), rows, labels[rows], 3)
+    assert (found == labels).mean() > 0.99
+
+
 def step_with(features, labels, known, progress=0.0, described=None, predicted=None):
     rows = np.concatenate([np.flatnonzero(labels == k)[:known] for k in range(labels.max() + 1)])
     others = np.setdiff1d(np.arange(len(labels)), rows)
