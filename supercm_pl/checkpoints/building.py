@@ -53,8 +53,15 @@ def load_module(
     """Build the module of a checkpoint by :func:`build_module`, and load its state.
 
     ``content`` is the result of :func:`~supercm_pl.checkpoints.files.read_checkpoint`. ``strict``
-    requires the same names in both; ``None``: the module's ``strict_loading``.
+    requires the same names in both; ``None``: the module's ``strict_loading``. A module
+    of the other task is a ``ValueError``.
     """
+    part = content.get("labeled_part")
+    if part is not None and getattr(base, "labeled_part", part) != part:
+        raise ValueError(
+            f"the checkpoint is of a module that trains on {part} data, not of {base.__name__}: "
+            "load it by its own class, and pass the weights on by load_state_dict"
+        )
     module = build_module(base, hyperparameters_of(content), trust, **own)
     module.configure_model()
     module.on_load_checkpoint(content)

@@ -252,8 +252,8 @@ def as_input(item: Any, index: int) -> Tensor:
             f"an input must be a tensor of real numbers, but sample {index} is {item.dtype} of "
             f"shape {tuple(item.shape)} on {item.device}"
         )
-    item = channels_first(item) if item.ndim == 3 else item
-    return item if item.dtype == torch.uint8 else item.to(torch.float32)
+    image: Tensor = channels_first(item) if item.ndim == 3 else item
+    return image if image.dtype == torch.uint8 else image.to(torch.float32)
 
 
 def channels_first(images: Tensor) -> Tensor:

@@ -56,6 +56,8 @@ def needed_views(
     """
     if isinstance(given, Tensor):
         given = {"weak": given}
+    if isinstance(given, list | tuple) and len(given) == 1:  # of a TensorDataset
+        given = {"weak": given[0]}
     if not isinstance(given, Mapping):
         raise TypeError(
             f"{part} inputs must be a tensor or a mapping from views to tensors, "

@@ -99,7 +99,8 @@ class SuperCMModule(ClusteringNetwork):
             centroids with their pseudo-labels, as in the papers' ablation; ``None``: only labeled
             samples do.
         optimizer: Builds the optimizer from the parameters; ``None``: ``torch.optim.AdamW``.
-        lr_scheduler: Builds the learning-rate schedule from the optimizer; stepped in every step.
+        lr_scheduler: Builds the learning-rate schedule from the optimizer; stepped in every step,
+            or as in Lightning's ``{"scheduler": schedule, "interval": "epoch"}``.
         backbone_lr_factor: Learning rate of the backbone, as a multiple of that of all other
             parameters, ``>= 0``.
         **options: Options of :class:`~supercm_pl.training.network.ClusteringNetwork`.
@@ -174,6 +175,7 @@ class SuperCMModule(ClusteringNetwork):
         """Add the names of the methods, which are objects and so left out."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["methods"] = [method.name for method in self.methods]
+        checkpoint["labeled_part"] = self.labeled_part
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
         """Load the state; a module without ``num_classes`` takes it from the state of the head.

@@ -57,8 +57,11 @@ def _build(make: OptimizerCallable, lr: float | None, parameters: Iterable[Any])
     return optimizer
 
 
-def schedule_settings(schedule: LRScheduler | ReduceLROnPlateau) -> LRSchedulerConfigType:
-    """Return Lightning's settings of a schedule: by steps, of a plateau's by epochs."""
+def schedule_settings(schedule: Any) -> LRSchedulerConfigType:
+    """Return Lightning's settings of a schedule: by steps, a plateau's by epochs, or as given."""
+    if isinstance(schedule, dict):
+        given: LRSchedulerConfigType = schedule  # type: ignore[assignment]
+        return given
     if not isinstance(schedule, ReduceLROnPlateau):
         return {"scheduler": schedule, "interval": "step"}
     monitor = getattr(schedule, "monitor", None)  # of Lightning's subclass

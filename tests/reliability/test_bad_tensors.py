@@ -125,6 +125,7 @@ def test_form_of_the_labeled_rows(labeled: Any, found: str) -> None:
 VIEWS: list[tuple[Any, type[Exception], str]] = [
     (None, TypeError, "inputs must be a tensor or a mapping from views to tensors, got NoneType"),
     ((U, U), TypeError, "inputs must be a tensor or a mapping from views to tensors, got tuple"),
+    ([U, U], TypeError, "inputs must be a tensor or a mapping .*, got list"),
     (U.tolist(), TypeError, "inputs must be a tensor or a mapping .*, got list"),
     (U.numpy(), TypeError, "inputs must be a tensor or a mapping .*, got ndarray"),
     ({"weak": U.tolist()}, TypeError, r'view "weak" must be a tensor \(N, \.\.\.\), got list'),
@@ -135,6 +136,12 @@ VIEWS: list[tuple[Any, type[Exception], str]] = [
     (torch.zeros(8, 4, 1), ValueError, r"one shape and device, got .*\(4, 1\) on cpu"),
     (U.to(META), ValueError, r"one shape and device, got .*\(4,\) on meta"),
 ]
+
+
+def test_unlabeled_inputs_of_a_tensor_dataset() -> None:
+    made = ssl(centroids="batch")
+    tensor, listed = (made.training_step({"labeled": (X, Y), "unlabeled": u}) for u in (U, [U]))
+    assert tensor == listed
 
 
 @pytest.mark.parametrize(("unlabeled", "error", "message"), VIEWS)

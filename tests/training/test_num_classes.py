@@ -67,6 +67,9 @@ def test_omitted_it_is_that_of_the_data(
     assert fresh.hparams["num_classes"] == 3
     plain = kind.load_from_checkpoint(tmp_path / "a.ckpt", backbone=MLP(4, (8,)))
     assert torch.equal(plain(torch.from_numpy(X)), loaded(torch.from_numpy(X)))
+    other = UDAModule if kind is SSLModule else SSLModule
+    with pytest.raises(ValueError, match=f"that trains on .* not of {other.__name__}"):
+        other.load_from_checkpoint(tmp_path / "a.ckpt", backbone=MLP(4, (8,)))
     message = rf"the state is that of \['{methods[0].name}'.*the module has \[\]: pass the same"
     with pytest.raises(RuntimeError, match=message):
         quiet_trainer(max_steps=4).fit(module(kind, None), data(), ckpt_path=tmp_path / "a.ckpt")

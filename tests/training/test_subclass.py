@@ -125,6 +125,20 @@ def test_a_schedule_with_a_monitor() -> None:
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.025)
 
 
+@pytest.mark.parametrize(("interval", "steps"), [("step", 3), ("epoch", 1)])
+def test_a_schedule_with_an_interval(interval: str, steps: int) -> None:
+    def schedule(optimizer: torch.optim.Optimizer) -> Any:
+        made = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        return {"scheduler": made, "interval": interval}
+
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    module = SSLModule(MLP(4, (8,)), optimizer=optimizer, lr_scheduler=schedule)
+    made = SSLDataModule.from_arrays(X, np.arange(60) % 3, labels_per_class=4, steps_per_epoch=3)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(module, made)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**steps)
+
+
 def test_a_plateau_without_a_monitor_is_refused() -> None:
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau
     with pytest.raises(ValueError, match=r"use lightning.pytorch.cli.ReduceLROnPlateau with mon"):

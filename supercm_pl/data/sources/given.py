@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -21,7 +22,9 @@ def as_source(name: str, given: Any) -> Source:
         )
     hugging_face = type(given).__module__.partition(".")[0] == "datasets"
     if hugging_face:
-        return HuggingFaceSource(given)
+        parts = {"test": "test", "val": "validation", "unlabeled": "unlabeled"}
+        splits = given if isinstance(given, Mapping) else {}
+        return HuggingFaceSource(given, **{k: name for k, name in parts.items() if name in splits})
     if isinstance(given, Dataset) and not isinstance(given, IterableDataset):
         return DatasetSource(given)
     if hasattr(given, "shape") or isinstance(given, tuple | list):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from supercm_pl.checks import check_optional, check_size
+from supercm_pl.checks import check_optional, check_size, is_missing
 from supercm_pl.data.datasets import BatchedDataset, Indices, stacked
 from supercm_pl.data.labels import as_labels, check_class_range, checked_classes, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
@@ -83,8 +83,23 @@ class HuggingFaceSource(Source):
         for part, name in self._parts.items():
             if name is None:
                 continue
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"{part} must be the name of a split, got an object of {type(name).__name__}: "
+                    'write HuggingFaceSource({"train": train, "test": test}, test="test")'
+                )
             if name not in splits:
                 raise ValueError(f"there is no split {name!r}, only {', '.join(splits)}")
+            if not hasattr(splits[name], "__len__"):
+                raise TypeError(
+                    f"split {name!r} must have a length, got {type(splits[name]).__name__}: load "
+                    "it without streaming=True"
+                )
+            if (splits[name].format["type"] or "") == "custom":
+                raise ValueError(
+                    f"split {name!r} has a transform: write dataset.with_format(None), and pass "
+                    "transforms to the data module as weak=... or preprocess=..."
+                )
             columns = [self.input_column, *([self.label_column] if part != "unlabeled" else [])]
             missing = sorted(set(columns) - set(splits[name].column_names))
             if missing:
@@ -92,7 +107,7 @@ class HuggingFaceSource(Source):
                     f"split {name!r} has no column {missing[0]!r}, only "
                     f"{', '.join(splits[name].column_names)}: set input_column and label_column"
                 )
-            parts[part] = splits[name].select_columns(columns)
+            parts[part] = splits[name].with_format(None).select_columns(columns)
         classes = self._classes(parts["train"])
         data = {}
         for part, rows in parts.items():
@@ -117,6 +132,12 @@ class HuggingFaceSource(Source):
         names = getattr(rows.features[self.label_column], "names", None)
         if names is None:
             labels = _column(rows, self.label_column)
+            missing = [row for row, label in enumerate(labels.tolist()) if is_missing(label)]
+            if missing:
+                raise ValueError(
+                    f"{self.label_column} has no label at sample {missing[0]}: put such rows into "
+                    "a split of their own, and name it as unlabeled=..."
+                )
             names = np.unique(labels) if labels.dtype.kind in "UO" else numbered_classes(labels)
         return checked_classes([str(name) for name in names])
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from supercm_pl import SSLDataModule
 from supercm_pl.data import HuggingFaceSource
 from supercm_pl.data.datasets import fetch_inputs
 from tests.support.command import supercm, table
@@ -92,6 +93,47 @@ def test_labels_are_names_or_numbers_too_and_inputs_vectors() -> None:
     other = datasets.DatasetDict(train=dataset, test=dataset.map(lambda row: {"y": "c"}))
     with pytest.raises(ValueError, match="split 'test' has labels that train lacks: 'c'"):
         HuggingFaceSource(other, input_column="x", label_column="y", test="test").load()
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_a_format_changes_nothing(kind: str) -> None:
+    plain, formatted = (
+        HuggingFaceSource(d).load() for d in (pictures(), pictures().with_format(kind))
+    )
+    rows = np.arange(12)
+    assert torch.equal(fetch_inputs(plain.train, rows), fetch_inputs(formatted.train, rows))
+
+
+def test_the_splits_of_a_data_set_are_parts() -> None:
+    splits = datasets.DatasetDict(train=pictures(), test=pictures(6))
+    data = SSLDataModule(splits, labels_per_class=1)
+    assert data.describe().startswith("3 labeled · 6 unlabeled · 3 validation · 6 test")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: HuggingFaceSource(pictures(), test=pictures()),
+            "test must be the name of a split",
+        ),
+        (lambda: HuggingFaceSource(pictures().to_iterable_dataset()), "without streaming=True"),
+        (
+            lambda: HuggingFaceSource(pictures().with_transform(dict)),
+            "train' has a transform: write",
+        ),
+        (
+            lambda: HuggingFaceSource(
+                datasets.Dataset.from_dict({"image": [[0.0]] * 3, "label": [0, None, 1]})
+            ),
+            "label has no label at sample 1: put such rows into a split of their own",
+        ),
+    ],
+)
+def test_what_can_not_be_read(make: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make().load()
 
 
 @pytest.mark.bad_input
