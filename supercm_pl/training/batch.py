@@ -44,10 +44,11 @@ def check_form(batch: object, labeled: str, unlabeled: str) -> None:
 
 
 def needed_views(
-    part: str, given: Tensor | Mapping[str, Tensor], required: Mapping[str, tuple[str, ...]]
+    part: str, given: Any, required: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Tensor]:
-    """Select the views of a part that methods require; a tensor ``(N, ...)`` is the weak view.
+    """Select the views of a part that methods require.
 
+    ``given`` is a mapping from views to tensors; a tensor ``(N, ...)`` is the weak view.
     ``required`` has the names of the methods for each view.
 
     Raises:

@@ -22,9 +22,10 @@ def as_source(name: str, given: Any) -> Source:
         )
     hugging_face = type(given).__module__.partition(".")[0] == "datasets"
     if hugging_face:
-        parts = {"test": "test", "val": "validation", "unlabeled": "unlabeled"}
         splits = given if isinstance(given, Mapping) else {}
-        return HuggingFaceSource(given, **{k: name for k, name in parts.items() if name in splits})
+        names = ("test", "validation", "unlabeled")
+        test, val, unlabeled = (name if name in splits else None for name in names)
+        return HuggingFaceSource(given, test=test, val=val, unlabeled=unlabeled)
     if isinstance(given, Dataset) and not isinstance(given, IterableDataset):
         return DatasetSource(given)
     if hasattr(given, "shape") or isinstance(given, tuple | list):
