@@ -43,8 +43,8 @@ class Division(NamedTuple):
 
     one: int
     other: int
-    rows: Array
-    side: Array
+    rows: NDArray[np.int64]
+    side: NDArray[np.bool_]
     changed: int
 
 
