@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ TRUSTED = 0.6
 """Trust from which a graph decides more than the classes of its samples."""
 
 
-class Division(NamedTuple):
+@dataclass(frozen=True)
+class Division:
     """Two classes whose samples the graph divides in another way.
 
     Attributes:
@@ -43,8 +45,8 @@ class Division(NamedTuple):
 
     one: int
     other: int
-    rows: NDArray[np.int64]
-    side: NDArray[np.bool_]
+    rows: Array
+    side: Array
     changed: int
 
 
