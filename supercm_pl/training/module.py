@@ -181,7 +181,8 @@ class SuperCMModule(ClusteringNetwork):
         """Load the state; a module without ``num_classes`` takes it from the state of the head.
 
         Raises:
-            RuntimeError: If the names differ, for example because methods do.
+            ValueError: If it is the state of other methods.
+            RuntimeError: If it does not fit otherwise.
         """
         weight = state_dict.get("head.classifier.weight")
         if self.num_classes is None and isinstance(weight, Tensor) and weight.ndim == 2:
@@ -192,7 +193,7 @@ class SuperCMModule(ClusteringNetwork):
             if '"methods.' not in str(error):
                 raise
             before = self._trained_with or "other methods"
-            raise RuntimeError(
+            raise ValueError(
                 f"the state is that of {before}, but the module has "
                 f"{[method.name for method in self.methods]}: pass the same methods=[...] to the "
                 "module, or none to predict with load_from_checkpoint"

@@ -71,7 +71,7 @@ def test_omitted_it_is_that_of_the_data(
     with pytest.raises(ValueError, match=f"that trains on .* not of {other.__name__}"):
         other.load_from_checkpoint(tmp_path / "a.ckpt", backbone=MLP(4, (8,)))
     message = rf"the state is that of \['{methods[0].name}'.*the module has \[\]: pass the same"
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         quiet_trainer(max_steps=4).fit(module(kind, None), data(), ckpt_path=tmp_path / "a.ckpt")
 
 
