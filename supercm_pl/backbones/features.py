@@ -79,8 +79,8 @@ def check_features(backbone: nn.Module, features: object, size: int) -> None:
         elif features.ndim == 2:
             hint = f": write feature_size={features.shape[1]}, or take its classifier off"
         raise ValueError(
-            f"features of backbone {type(backbone).__name__} must have shape (N, in_features="
-            f"{size}), got {tuple(features.shape)}{hint}"
+            f"features must have shape (N, in_features={size}), got {tuple(features.shape)} from "
+            f"backbone {type(backbone).__name__}{hint}"
         )
 
 

@@ -58,7 +58,7 @@ def test_a_network_with_its_classifier_is_refused(library: str) -> None:
         )
         message = r"ResNet has its classifier: write backbone.fc = .*=512, or TimmBackbone\("
         SSLModule(pooled, 3)(torch.zeros(2, 3, 32, 32))
-        with pytest.raises(ValueError, match=r"512\), got \(2, 512, 1, 1\): write nn.Sequential\("):
+        with pytest.raises(ValueError, match=r"512\), got \(2, 512, 1, 1\) .*: write nn.Seq"):
             SSLModule(plain, 3)(torch.zeros(2, 3, 32, 32))
     else:
         backbone = torchvision.models.mobilenet_v2()
