@@ -91,7 +91,7 @@ def check_scale(name: str, images: Tensor) -> None:
         return
     if images.is_meta or torch.compiler.is_compiling():
         return
-    images = images[:: -(-len(images) // _SAMPLES)]
+    images = images.detach()[:: -(-len(images) // _SAMPLES)]
     if bool(images.min() < 0):
         return
     largest = float(images.max())

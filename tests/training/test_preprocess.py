@@ -65,8 +65,8 @@ def test_inputs_without_the_data_module_are_as_in_training():
     uses = (
         made,
         made.predict_step,
-        lambda x: run.predict(made, DataLoader(x, 4)),
-        lambda x: run.test(made, DataLoader(TensorDataset(x, torch.zeros(4).long()), 4)),
+        lambda x: run.predict(made, DataLoader(x, batch_size=4)),
+        lambda x: run.test(made, DataLoader(TensorDataset(x, torch.zeros(4).long()), batch_size=4)),
         Classifier(made, data_of_fit.classes, (1, 8, 8)).predict,
     )
     for use in uses:
