@@ -23,6 +23,7 @@ from supercm_pl.optional import import_optional
 
 Finetune = Literal["all", "last_block", "lora", "none"]
 _RANK = 8  # of the matrices that LoRA adds
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 # Packages that may use the network while a checkpoint loads; ``None`` at other times.
 LOADING: ContextVar[Collection[str] | None] = ContextVar("LOADING", default=None)
@@ -54,8 +55,9 @@ class PretrainedBackbone(nn.Module):
         finetune: What is trained: ``"all"`` parameters; the ``"last_block"`` and the layers after
             it; ``"lora"``, matrices of rank 8 that are added to those of the linear layers, and of
             the convolutions if these have more weights (Hu et al., *LoRA*, ICLR 2022; ``pip install
-            'supercm-pl[lora]'``); or ``"none"``. Batch norm without trained parameters, and
-            everything for ``"none"``, stays in evaluation mode. Gradients of the inputs remain.
+            'supercm-pl[lora]'``); or ``"none"``. For ``"last_block"`` and ``"lora"``, batch norm
+            without trained parameters stays in evaluation mode, for ``"none"`` the whole network.
+            Gradients of the inputs remain.
         image_size: Height and width to which images are resized; ``None`` keeps their size.
 
     Raises:
@@ -98,10 +100,10 @@ class PretrainedBackbone(nn.Module):
         super().train(mode)
         if self.finetune == "none":
             self.model.eval()
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                own = list(module.parameters(recurse=False))
-                if own and not any(parameter.requires_grad for parameter in own):
+        if self.finetune in ("last_block", "lora"):
+            for module in self.model.modules():
+                own = module.parameters(recurse=False)
+                if isinstance(module, _BATCH_NORMS) and not any(each.requires_grad for each in own):
                     module.eval()
         return self
 
@@ -127,9 +129,8 @@ def _train_last_block(model: nn.Module) -> None:
     names = list(parameters)
     last = max(place for place, name in enumerate(names) if parameters[name].ndim > 1)
     path = names[last].rpartition(".")[0]
-    found = re.match(
-        r"(.*\d)\.", path
-    )  # layer4.1 of layer4.1.conv2, blocks.11 of blocks.11.mlp.fc2
+    # layer4.1 of layer4.1.conv2, blocks.11 of blocks.11.mlp.fc2
+    found = re.match(r"(.*\d)\.", path)
     block = f"{found[1] if found else path}."
     for place, name in enumerate(names):
         if name.startswith(block) or place > last:

@@ -152,6 +152,12 @@ def test_only_the_chosen_parameters_change(kind, name, finetune):
     assert torch.equal(restored.eval()(images()), model[0].eval()(images()))
 
 
+def test_weights_frozen_by_hand_keep_the_statistics_of_pytorch():
+    backbone = TorchvisionBackbone("resnet18")
+    backbone.requires_grad_(False).train()
+    assert backbone.model.bn1.training
+
+
 def test_lora_names_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ModuleNotFoundError, match=r"supercm-pl\[lora\]"):
