@@ -18,8 +18,6 @@ table. The trials are appended to ``ssl_choices.csv``.
 from __future__ import annotations
 
 import argparse
-import inspect
-import json
 import statistics
 import time
 import warnings
@@ -29,25 +27,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 from torch import Tensor
 
+from benchmarks import choices
+from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
 from benchmarks.results import Results, interval, paired, spread
-from supercm_pl.ssl import methods as ssl_methods
-from supercm_pl.training.method import Method
 
 CONFIGS = Path("configs/ssl")
 KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
 METRICS = ("acc", "nmi", "ari")
 CHOICES = Path("benchmarks/results/ssl_choices.csv")
-CHOICE_SEEDS = (10, 11)
-FACTOR = "weight of the method times"
-Setting = tuple[str, str]  # what is set, and its value
 
 # Runs without a file in configs/ssl/methods.
 WITHOUT_FILE: dict[str, list[str]] = {
@@ -96,33 +90,12 @@ def train(
         *([] if supercm else ["--model.cm_weight=0"]),
         *(["--data.val_size=0.25"] if held_out else []),
     ]
-    for name, value in settings:
-        if name == FACTOR:
-            words.append(f"--model.methods={_weighted(files[-1], float(value))}")
-        else:
-            words.append(f"--{name}={value}")
-    command = run(words)
+    command = run([*words, *choices.words_of(settings, files[-1])])
     metrics: Mapping[str, Any] = command.trainer.callback_metrics
     if held_out:
         (metrics,) = command.trainer.validate(command.model, command.datamodule, verbose=False)
     stage = "val" if held_out else "test"
     return {name: float(metrics[f"{stage}/{name}"]) for name in METRICS}
-
-
-def _methods_of(file: Path) -> list[tuple[type[Method], dict[str, Any]]]:
-    """The methods of a configuration: class, and entry of the list."""
-    entries = yaml.safe_load(file.read_text())["model"]["init_args"]["methods"]
-    return [(getattr(ssl_methods, e["class_path"].rpartition(".")[2]), e) for e in entries]
-
-
-def _weighted(file: Path, factor: float) -> str:
-    """The methods of a configuration with their weights times a factor, as JSON."""
-    entries = []
-    for kind, entry in _methods_of(file):
-        arguments = entry.get("init_args", {})
-        weight = arguments.get("weight", inspect.signature(kind).parameters["weight"].default)
-        entries.append({**entry, "init_args": {**arguments, "weight": factor * weight}})
-    return json.dumps(entries)
 
 
 def candidates(method: str, supercm: bool) -> list[list[Setting]]:
@@ -135,35 +108,21 @@ def candidates(method: str, supercm: bool) -> list[list[Setting]]:
         rates = ("0.002", "0.0005", "0.001", "0.004")
         return [[("model.optimizer.init_args.lr", rate) for rate in rates]]
     file = CONFIGS / "methods" / f"{method}.yaml"
-    joint = method != "none" and any(kind.joint_batch_norm for kind, _ in _methods_of(file))
+    joint = method != "none" and any(kind.joint_batch_norm for kind, _ in choices.methods_of(file))
     norms = [] if joint else [("model.batch_norm", norm) for norm in ("labeled", "all")]
-    name, values = ("model.cm_weight", (2.0, 1.0, 4.0)) if supercm else (FACTOR, (1.0, 0.3, 3.0))
-    return [norms, [(name, str(value)) for value in values]]
+    weights = [("model.cm_weight", value) for value in ("2.0", "1.0", "4.0")]
+    factors = [(choices.FACTOR, value) for value in ("1.0", "0.3", "3.0")]
+    return [norms, weights if supercm else factors]
 
 
 def choose(trials: Results, data: str, labels: int, method: str, supercm: bool) -> list[Setting]:
-    """The best settings by held-out training images, without shipped ones; runs missing trials."""
-    chosen: list[Setting] = []
-    for options in candidates(method, supercm):
-        settings = [[*chosen, option] for option in options]
-        settings[:1] = [chosen] if options else []
-        means = []
-        for number, trial in enumerate(settings):
-            found = []
-            for seed in CHOICE_SEEDS:
-                text = " ".join("=".join(setting) for setting in trial)
-                values = (data, labels, method, int(supercm), seed, text)
-                key: dict[str, Any] = dict(zip(trials.keys, values, strict=True))
-                if key not in trials:
-                    accuracy = train(data, labels, method, supercm, seed, trial, held_out=True)[
-                        "acc"
-                    ]
-                    trials.append({**key, "acc": accuracy})
-                    print("choice", *key.values(), f"{accuracy:.4f}", flush=True)
-                found.append(trials[key]["acc"])
-            means.append((statistics.mean(map(float, found)), -number))
-        chosen = settings[-max(means)[1]] if means else chosen
-    return chosen
+    """The best settings of an arm by the accuracy on held-out training images."""
+
+    def score(seed: int, settings: Sequence[Setting]) -> float:
+        return train(data, labels, method, supercm, seed, settings, held_out=True)["acc"]
+
+    key = {"data": data, "labels_per_class": labels, "method": method, "supercm": int(supercm)}
+    return choices.choose(trials, key, candidates(method, supercm), score)
 
 
 def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]:

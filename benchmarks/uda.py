@@ -7,7 +7,12 @@ them uses target labels. Shallow methods are those of skada (``pip install skada
 Runs are appended to a CSV file, and existing runs are not repeated; the tables are rendered from
 the file.
 
+With ``--tune`` both arms of a method first get the same number of choices (`candidates`), by the
+validator of the configurations, BNM, at seeds that are not in the table. The trials are appended
+to ``uda_choices.csv``.
+
     python -m benchmarks.uda --data digits uci_mnist --seeds 0 1 2
+    python -m benchmarks.uda --data uci_mnist --tune --csv benchmarks/results/uda_tuned.csv
     python -m benchmarks.uda --data digits --methods none dann --seeds 0
     python -m benchmarks.uda --render
 """
@@ -29,12 +34,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import Tensor
 
+from benchmarks import choices
+from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
 from benchmarks.results import Results, interval, paired, spread
 from supercm_pl.uda import validators
 
 CONFIGS = Path("configs/uda")
 KEYS = ("data", "method", "supercm", "seed")
+CHOICES = Path("benchmarks/results/uda_choices.csv")
 KINDS = [getattr(validators, name) for name in validators.__all__]
 CLASSES = [kind for kind in KINDS if isinstance(kind, type) and not inspect.isabstract(kind)]
 VALIDATORS = [kind.__name__ for kind in CLASSES]
@@ -77,10 +85,37 @@ def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
     ]
 
 
-def train(data: str, method: str, supercm: str, seed: int) -> dict[str, float]:
+def candidates(method: str, supercm: str) -> list[list[Setting]]:
+    """What an arm chooses, the shipped value first.
+
+    With SuperCM: β. Without: the weight of the method, and for the source alone the learning rate.
+    """
+    if supercm != "0":
+        name, values = "model.cm_weight", ("0.5", "0.1", "2.0")
+    elif method == "none":
+        name, values = "model.optimizer.init_args.lr", ("0.002", "0.001", "0.004")
+    else:
+        name, values = choices.FACTOR, ("1.0", "0.3", "3.0")
+    return [[(name, value) for value in values]]
+
+
+def choose(trials: Results, data: str, method: str, supercm: str) -> list[Setting]:
+    """The best settings of an arm by BNM, which needs no labels of the target."""
+
+    def score(seed: int, settings: Sequence[Setting]) -> float:
+        return train(data, method, supercm, seed, settings)["bnm"]
+
+    key = {"data": data, "method": method, "supercm": supercm}
+    return choices.choose(trials, key, candidates(method, supercm), score)
+
+
+def train(
+    data: str, method: str, supercm: str, seed: int, settings: Sequence[Setting] = ()
+) -> dict[str, float]:
     """Run the shipped configurations as the command does, with all validators."""
     every = ",".join(f"supercm_pl.uda.validators.{name}" for name in VALIDATORS)
     words = [*words_of(data, method, supercm, seed), f"--model.validators=[{every}]"]
+    words += choices.words_of(settings, CONFIGS / "methods" / f"{method}.yaml")
     command = run([*words, "--test_after_fit=false"])
     # Values of the last weights, because the last epoch ends with a validation.
     found = {name: float(command.trainer.callback_metrics[f"val/{name}"]) for name in NAMES}
@@ -225,10 +260,12 @@ def main() -> None:
         help="0 without SuperCM, 1 with the configuration's cm_weight of 0.5, or other cm_weights",
     )
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/uda.csv"))
+    parser.add_argument("--tune", action="store_true", help="choose settings for each arm first")
     parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)
+    trials = Results(CHOICES, (*KEYS, "settings"))
     runs = (
         dict(zip(KEYS, (data, method, supercm, seed), strict=True))
         for seed in given.seeds
@@ -244,7 +281,10 @@ def main() -> None:
         if key["method"] in SHALLOW:
             metrics = adapt(key["data"], key["method"], key["seed"])
         else:
-            metrics = train(*key.values())
+            data, method, supercm, seed = key.values()
+            settings = choose(trials, data, method, supercm) if given.tune else ()
+            start = time.monotonic()  # of this run alone
+            metrics = train(data, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
     print(render(results))
