@@ -20,13 +20,14 @@ from supercm_pl.names import nearest
 T = TypeVar("T")
 MISSING_AS_TEXT = ("nan", "None", "<NA>", "NaT")
 """What ``str`` makes of missing values."""
+_NO_LABEL = ": leave out samples without a label, in update_centroids by mask=labels >= 0"
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 def check_at_least(name: str, value: int, least: int) -> int:
     """Require an integer of at least ``least`` and return it."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
+        raise TypeError(f"{name} must be an int, got {shown(value)}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
     return value
@@ -38,8 +39,10 @@ def check_size(name: str, value: Any) -> int:
     return check_at_least(name, int(value) if whole else value, 1)
 
 
-def check_sizes(name: str, values: Sequence[int], *, least: int = 1) -> tuple[int, ...]:
+def check_sizes(name: str, values: Any, *, least: int = 1) -> tuple[int, ...]:
     """Require integers of at least 1, ``least`` of them or more, and return them."""
+    if not isinstance(values, Sequence) and not hasattr(values, "tolist"):
+        raise TypeError(f"{name} must be a list of integers, got {shown(values)}: write [{values}]")
     if len(values) < least:
         raise ValueError(f"{name} must be {least} or more integers, got {values!r}")
     return tuple(check_size(name, value) for value in values)
@@ -48,7 +51,7 @@ def check_sizes(name: str, values: Sequence[int], *, least: int = 1) -> tuple[in
 def check_number(name: str, value: object) -> float:
     """Require a finite real number and return it as a float."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
     return float(value)
@@ -94,14 +97,15 @@ def check_fraction(name: str, value: object) -> float:
 def check_flag(name: str, value: object) -> bool:
     """Require True or False and return it: any text, "no" too, would count as True."""
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return value
 
 
 def check_choice(name: str, value: T, choices: Sequence[T]) -> T:
     """Require one of a few values and return it."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {known}, got {shown(value)}")
     return value
 
 
@@ -209,7 +213,7 @@ def check_labels(
         if wrong.numel() > 0:
             raise ValueError(
                 f"{name} must be in 0..{num_classes - 1} for num_classes={num_classes}, "
-                f"got {wrong[0].item()}"
+                f"got {wrong[0].item()}" + (_NO_LABEL if wrong[0] == -1 else "")
             )
 
 

@@ -7,32 +7,71 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import Parameter
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from supercm_pl.names import did_you_mean
+from supercm_pl.names import did_you_mean, first_of
 
 _LARGEST_ARRAY = 10_000
 _Class = TypeVar("_Class", bound=type)
 
-# What other libraries, or the paper, call an argument: what to write instead, if a class has the
-# argument of that answer or it is a sentence.
+# What other libraries, or the paper, call an argument: what to write instead. Of several answers,
+# the first counts whose argument the class has, or that is a sentence.
 _OTHER_NAMES = {
-    ("lr", "learning_rate"): ["optimizer=partial(torch.optim.AdamW, lr=...)", "learning_rate=..."],
-    ("weight_decay",): ["optimizer=partial(torch.optim.AdamW, weight_decay=...)"],
-    ("beta", "cm_lambda"): ["cm_weight=...", "the weight as a factor of head.loss(...).total"],
-    ("lambda_u", "loss_weight"): ["weight=..."],
-    ("class_weights", "class_weight"): ["alpha=[...], a prior for the sizes of the classes"],
-    ("label_smoothing",): ["methods=[...], or override cross_entropy in a subclass"],
-    ("feature_dim", "in_dim", "input_dim"): ["in_features=...", "feature_size=..."],
-    ("epochs", "n_epochs", "max_epochs", "max_iter"): ["max_steps=...", "Trainer (max_epochs=...)"],
-    ("batch_size",): ["labeled_batch_size=... and unlabeled_batch_size=..."],
-    ("model",): ["backbone=..."],
-    ("scheduler", "lr_schedule"): ["lr_scheduler=..."],
-    ("transform", "augmentation", "train_transform"): ["weak=..."],
-    ("test", "test_dataset"): [
-        "target=DatasetSource(train, test)",
-        "source=DatasetSource(train, test)",
+    "lr learning_rate": ["optimizer=partial(torch.optim.AdamW, lr=...)", "learning_rate=..."],
+    "weight_decay": ["optimizer=partial(torch.optim.AdamW, weight_decay=...)"],
+    "beta cm_lambda": ["cm_weight=...", "the weight as a factor of head.loss(...).total"],
+    "lambda_ lambda_u loss_weight coef": ["weight=..."],
+    "class_weights class_weight": ["alpha=[...], a prior for the sizes of the classes"],
+    "label_smoothing criterion loss loss_fn": [
+        "methods=[...], or override cross_entropy in a subclass"
     ],
+    "feature_dim in_dim input_dim input_size": ["in_features=...", "feature_size=..."],
+    "epochs n_epochs max_epochs max_iter": ["max_steps=...", "Trainer (max_epochs=...)"],
+    "batch_size": [
+        "labeled_batch_size=... and unlabeled_batch_size=...",
+        "source_batch_size=... and target_batch_size=...",
+    ],
+    "model encoder net": ["backbone=..."],
+    "scheduler lr_schedule": ["lr_scheduler=..."],
+    "transform transforms augmentation train_transform": ["weak=..."],
+    "test test_dataset train train_dataset dataset labeled unlabeled": [
+        "target=DatasetSource(train, test)",
+        "source=DatasetSource(train, test, unlabeled)",
+    ],
+    "val val_dataset": ["source=DatasetSource(train, val=val)"],
+    "val_size val_split": ["val_size=...", "source_val_size=... and target_val_size=..."],
+    "x_val y_val": ["source_val_size=... and target_val_size=..."],
+    "y_target y_t target_labels": [
+        "UDADataModule(ArraySource(x, y), ArraySource(x_target, y_target)), which tests on them"
+    ],
+    "p_cutoff tau confidence cutoff conf_threshold": ["threshold=..."],
+    "ema_decay decay ema": ["methods=[MeanTeacher(momentum=...)]", "momentum=..."],
+    "eps": ["epsilon=..."],
+    "n_iter num_iters iterations": ["power_iterations=...", "max_steps=..."],
+    "T temp": ["temperature=..."],
+    "hidden hidden_size hidden_dim hidden_sizes hidden_layer_sizes hidden_channels dims": [
+        "hidden_features=..., a list of widths",
+        "widths=(32, 64), the channels of each block",
+    ],
+    "channels": ["widths=(32, 64), the channels of each block"],
+    "in_chans num_channels": [
+        "in_channels=...",
+        "nothing, as a gray channel is repeated",
+    ],
+    "widen_factor": ["width=..."],
+    "pretrained": ['weights="DEFAULT"', "TorchvisionBackbone or TimmBackbone"],
+    "freeze freeze_backbone": ['finetune="none"', 'TorchvisionBackbone(..., finetune="none")'],
+    "img_size input_shape resize size": ["image_size=...", "resize=...", "size=..."],
+    "image_size": ["resize=...", "size=..."],
+    "n_clusters num_clusters": ["num_classes=..."],
+    "num_classes n_classes": [
+        "num_classes=...",
+        "SSLModule(backbone, num_classes): a backbone has no classifier",
+    ],
+    "degrees": ["rotation=..., in radians"],
+    "random_state": ["seed=..."],
+    "seed": ["random_state=..."],
 }
 
 # The section of an unindented docstring, and each argument in it.
@@ -53,9 +92,12 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
         init = vars(cls)["__init__"]
         _show_options(cls, init, target)
         cls.__doc__ = describe_arguments(init.__signature__, cls.__doc__, target.__doc__)
-        for member in vars(cls).values():
+        if not hasattr(cls, "forward"):  # those save their arguments by the frames of constructors
+            cls.__init__ = _checked(init)  # type: ignore[misc]
+        for name, member in list(vars(cls).items()):
             if isinstance(member, classmethod) and "options" in member.__func__.__annotations__:
                 _show_options(cls, member.__func__, cls)
+                setattr(cls, name, classmethod(_checked(member.__func__, cls)))
         return cls
 
     return decorate
@@ -64,7 +106,7 @@ def hands_options_to(target: type) -> Callable[[_Class], _Class]:
 def check_options(cls: type, given: Mapping[str, Any], known: type) -> None:
     """Require options of a ``TypedDict``, else a ``TypeError`` that suggests what was meant."""
     for name in given.keys() - known.__annotations__.keys():
-        _reject(cls, name)
+        _reject(cls.__name__, name, inspect.signature(cls))
 
 
 def suggest_arguments(*classes: type) -> None:
@@ -73,25 +115,49 @@ def suggest_arguments(*classes: type) -> None:
         init: Any = vars(cls).get("__init__", object.__init__)
         parameters = inspect.signature(init).parameters.values()
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
-            cls.__init__ = _checked(init, {each.name for each in parameters})  # type: ignore[misc]
+            cls.__init__ = _checked(init)  # type: ignore[misc]
 
 
-def _checked(init: Any, known: set[str]) -> Any:
-    @wraps(init)
-    def checked(self: Any, *args: Any, **named: Any) -> None:
-        for name in named.keys() - known:
-            _reject(type(self), name)
-        init(self, *args, **named)
+def _checked(function: Any, owner: type | None = None) -> Any:
+    """A constructor, or a class method of ``owner``, that explains arguments it does not have."""
+    signature = inspect.signature(function)
+    signature = signature.replace(parameters=[*signature.parameters.values()][1:])
+    kinds = {name: each.kind for name, each in signature.parameters.items()}
+    by_place = [name for name, kind in kinds.items() if kind is Parameter.POSITIONAL_OR_KEYWORD]
+
+    @wraps(function)
+    def checked(self: Any, *args: Any, **named: Any) -> Any:
+        if owner is not None and self is not owner:  # the constructor may take more
+            return function(self, *args, **named)
+        called = type(self).__name__ if owner is None else f"{owner.__name__}.{function.__name__}"
+        for name in named.keys() - kinds.keys():
+            _reject(called, name, signature)
+        if len(args) > len(by_place) and Parameter.VAR_POSITIONAL not in kinds.values():
+            hint = _written("test", signature) or ": write the names of the others"
+            raise TypeError(
+                f"{called} takes {first_of(by_place, 9) or 'no argument'} by position, got "
+                f"{len(args)} values{hint}"
+            )
+        return function(self, *args, **named)
 
     return checked
 
 
-def _reject(cls: type, name: str) -> None:
-    names = inspect.signature(cls).parameters
-    answers = [own for others, each in _OTHER_NAMES.items() if name in others for own in each]
+def _reject(called: str, name: str, signature: inspect.Signature) -> None:
+    names = [each for each in signature.parameters if each not in ("args", "kwargs")]
+    hint = _written(name, signature) or did_you_mean(name, names)
+    raise TypeError(
+        f"{called} has no argument {name!r}{hint or f': it takes {first_of(names, 12)}'}"
+    )
+
+
+def _written(name: str, signature: inspect.Signature) -> str:
+    """What to write for a name of another library, if anything is known of it."""
+    names = signature.parameters
+    known = [each for others, each in _OTHER_NAMES.items() if name in others.split()]
+    answers = [own for each in known for own in each]
     fitting = [own for own in answers if own.partition("=")[0] in names or " " in own.split("=")[0]]
-    hint = f": write {fitting[0]}" if fitting else did_you_mean(name, list(names))
-    raise TypeError(f"{cls.__name__} has no argument {name!r}{hint}")
+    return f": write {fitting[0]}" if fitting else ""
 
 
 def inherit_descriptions(cls: type) -> None:

@@ -38,9 +38,16 @@ def feature_size(backbone: nn.Module) -> int:
     )
 
 
-def check_fits(backbone: nn.Module, inputs: Tensor, error: RuntimeError) -> None:
+def check_fits(backbone: nn.Module, inputs: Tensor, error: Exception) -> None:
     """Explain an error that the shape of inputs ``(N, ...)`` causes, by a ``ValueError``."""
     text = str(error)
+    if re.search(r"(?i)\b(height|width|size)\b", text) and isinstance(error, AssertionError):
+        size = re.search(r"(?i)(?:expected|model) \(?(\d+)", text)
+        raise ValueError(
+            f"backbone {type(backbone).__name__} does not fit images of shape "
+            f"{tuple(inputs.shape[1:])}: {text.rstrip('.')}; resize them, as by image_size="
+            f"{size[1] if size else 224} of from_folder or of the backbone"
+        ) from error
     channels = re.search(r"to have (\d+) channels", text)
     values = re.search(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x", text)
     if channels or values:

@@ -13,6 +13,7 @@ from supercm_pl.backbones.pretrained import (
     load_weights,
     unknown_name,
 )
+from supercm_pl.checks import check_object
 from supercm_pl.optional import import_optional
 
 
@@ -49,6 +50,7 @@ class TimmBackbone(PretrainedBackbone):
         image_size: int | None = None,
     ) -> None:
         timm = import_optional("timm", "TimmBackbone", "timm")
+        check_object("name", name, str, '"resnet18"')
         if pretrained and weights is not None:
             raise ValueError(
                 "weights are either downloaded or read from a file, got pretrained=True and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from enum import Enum
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from supercm_pl.backbones.pretrained import (
     load_weights,
     unknown_name,
 )
+from supercm_pl.checks import check_object
 
 _NUM_CLASSES = 1000
 
@@ -32,8 +34,8 @@ class TorchvisionBackbone(PretrainedBackbone):
         name: As in ``torchvision.models.list_models(module=torchvision.models)``, such as
             ``"resnet50"``.
         weights: ``None`` for random ones; a name to download, ``"DEFAULT"`` or for example
-            ``"IMAGENET1K_V1"``; or the path of a state dict of this network, with or without a
-            classifier.
+            ``"IMAGENET1K_V1"``, or torchvision's enum; or the path of a state dict of this network,
+            with or without a classifier.
         normalize: Normalize images by the mean and standard deviation of the named weights, or of
             ``"DEFAULT"``.
         finetune: What is trained: ``"all"``, the ``"last_block"``, ``"lora"`` or ``"none"``, see
@@ -62,6 +64,7 @@ class TorchvisionBackbone(PretrainedBackbone):
         from torchvision import models
 
         known = models.list_models(module=models)
+        check_object("name", name, str, '"resnet18"')
         if name not in known:
             raise unknown_name(name, known, "torchvision")
         family: Any = models.get_model_weights(name)
@@ -84,11 +87,12 @@ class TorchvisionBackbone(PretrainedBackbone):
         )
 
 
-def _resolve(
-    name: str, weights: str | PathLike[str] | None, family: Any
-) -> tuple[Any, Path | None]:
+def _resolve(name: str, weights: Any, family: Any) -> tuple[Any, Path | None]:
     if weights is None:
         return None, None
+    if isinstance(weights, bool):
+        raise TypeError(f'weights must be a name or a path, got {weights}: write weights="DEFAULT"')
+    weights = str(weights) if isinstance(weights, Enum) else weights
     entry = fspath(weights).removeprefix(f"{family.__name__}.")
     if entry in family.__members__:
         return family[entry], None

@@ -18,6 +18,7 @@ import torch
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from supercm_pl._lightning import load_file
 
@@ -139,6 +140,7 @@ def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) ->
     is_local = isinstance(source, str | Path) and "://" not in str(source)
     if is_local and not Path(str(source)).is_file():  # reading a pipe could block forever
         raise FileNotFoundError(errno.ENOENT, "No such file", str(source))
+    content: Any = None
     try:
         if is_local:
             # Memory-mapped: of a large file, only the tensors in use are read.
@@ -150,7 +152,11 @@ def read_checkpoint(source: str | Path | IO[bytes], map_location: Any = None) ->
     except Exception as error:
         if isinstance(error, OSError) or "GLOBAL" in str(error):
             raise
-        raise ValueError(f"{source} can't be loaded: it is damaged, or not a checkpoint") from error
+        told = "it is damaged, or not a checkpoint"
+        values = content.values() if isinstance(content, Mapping) else [None]
+        if all(isinstance(value, Tensor) for value in values):
+            told = "it is a state_dict: write module.load_state_dict(torch.load(path))"
+        raise ValueError(f"{source} can't be loaded: {told}") from error
     _check_values(content)
     return dict(content)
 

@@ -59,6 +59,7 @@ class ClassCentroids(nn.Module):
     centroid_counts: Tensor
     centroid_updates: Tensor
     _batch_centroids: Tensor | None
+    _has_centroids: bool  # whether to skip a look at their values
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class ClassCentroids(nn.Module):
         self.in_features = in_features
         self.num_classes = num_classes
         self.centroid_mode = centroids
+        self._has_centroids = centroids == "learnable"
         self.momentum = check_fraction("momentum", momentum)
 
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
@@ -98,9 +100,11 @@ class ClassCentroids(nn.Module):
         Args:
             features: Shape (N_l, d).
             labels: Shape (N_l,), integers in 0..K-1, checked on the CPU only.
-            mask: Shape (N_l,), bool: the samples to use. Others may have any label.
+            mask: Shape (N_l,), bool: the samples to use. Others may have any label: with -1 for
+                samples without one, pass ``labels >= 0``.
         """
         self._check_features(features)
+        self._has_centroids = True
         if self.centroid_mode == "learnable":
             features = features[:, :0]  # only count
         differentiable = self.centroid_mode == "batch" and self.training and torch.is_grad_enabled()

@@ -159,15 +159,15 @@ class ClusteringHead(ClassCentroids):
 
         Raises:
             TypeError: If an argument is not a floating-point tensor.
-            ValueError: If a shape is wrong, or, in the first call, a row of the assignments does
-                not sum to 1.
+            ValueError: If a shape is wrong; in the first call, if a row of the assignments does
+                not sum to 1, or `update_centroids` has not been called before.
         """
         if isinstance(assignments, ClusteringOutput):
             raise TypeError("assignments must be a tensor: write head(features).assignments")
         self._check_features(features)
         check_matrix("assignments", assignments, ("N", features.shape[0]), ("K", self.num_classes))
         if not (torch.compiler.is_compiling() or self._is_checked or assignments.is_meta):
-            self._check_rows(assignments)
+            self._check_first(assignments)
         terms = clustering_loss(
             features,
             assignments,
@@ -188,18 +188,24 @@ class ClusteringHead(ClassCentroids):
         total, reconstruction, sparsity, overlap, _ = terms
         return ClusteringLoss(total + prior, reconstruction, sparsity, overlap, prior)
 
-    def _check_rows(self, assignments: Tensor) -> None:
+    def _check_first(self, assignments: Tensor) -> None:
         # Only in the first call: on a device, it waits for the result.
         if assignments.is_cuda and torch.cuda.is_current_stream_capturing():
             return
         try:
             differs = bool(((assignments.detach().float().sum(dim=1) - 1).abs() > 0.05).any())
+            self._has_centroids = self._has_centroids or bool(self.centroids.any())
         except RuntimeError:  # inside torch.func.vmap, there are no values to read
             return
         if differs:
             raise ValueError(
                 "assignments must have rows that sum to 1: write head(features).assignments, not "
                 ".logits"
+            )
+        if not self._has_centroids:
+            raise ValueError(
+                "all centroids are 0: before head.loss, call head.update_centroids(features, "
+                "labels) with the labeled samples"
             )
         self._is_checked = True
 

@@ -199,7 +199,7 @@ def read_labels(
     """
     name = f"the {name} data"
     if not has_labels(dataset):
-        raise ValueError(f"{name} have no labels")
+        raise ValueError(f"{name} have no labels: items must be (input, label)")
     labels = labels_of(dataset if rows is None else Subset(dataset, rows.tolist()), name)
     check_class_range(labels, num_classes, name)
     return labels
@@ -209,7 +209,8 @@ def has_labels(dataset: Dataset[Any]) -> bool:
     """Whether a data set has labels, as far as is known without reading one."""
     if isinstance(dataset, ReshapedData):
         return has_labels(dataset.dataset)
-    return not (isinstance(dataset, TensorData | ImageFiles) and dataset.targets is None)
+    hidden = isinstance(dataset, TensorData | ImageFiles) and dataset.targets is None
+    return not (hidden or isinstance(dataset, JoinedData))
 
 
 def joined(samples: Sequence[Samples]) -> Samples:

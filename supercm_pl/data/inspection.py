@@ -18,6 +18,7 @@ from supercm_pl.seeding import isolated_rng
 
 _SAMPLES = 8
 _DRAWS = 6
+_TOLERANCE = 0.5  # beyond [0, 1]: noise and resizing leave it a little, normalization by far
 _LARGEST_RATIO = 30.0  # of root mean squares; samples of one distribution differ much less
 
 
@@ -37,6 +38,7 @@ def inspect_parts(
     checked: set[str] = set()
     scales: dict[str, float] = {}
     shapes: dict[tuple[int, ...], str] = {}
+    outside = False
     for name, samples in parts.items():
         if not isinstance(samples, Samples) or not len(samples):
             continue
@@ -51,7 +53,7 @@ def inspect_parts(
                 f"inputs of the {first} part have the shape {one}, those of the {name} part "
                 f"{other}: resize them in the datasets"
             )
-        check_scale(f"images of the {name} part", inputs)
+        outside |= check_scale(f"images of the {name} part", inputs, warn=not outside)
         inputs = as_float(inputs)
         scales[name] = float(inputs.square().mean().sqrt())
         if inputs.ndim != 4:
@@ -82,21 +84,20 @@ def _compare_scales(scales: Mapping[str, float]) -> None:
             )
 
 
-def check_scale(name: str, images: Tensor) -> None:
-    """Require images ``(N, C, H, W)`` in ``[0, 1]`` or of ``uint8``, by eight of them.
+def check_scale(name: str, images: Tensor, warn: bool = True) -> bool:
+    """Require images ``(N, C, H, W)`` not to be floats from 0 to 255, by eight of them.
 
-    Anything else than images is left alone, and so are images with values below 0.
+    Return whether those of 1 or 3 channels are far out of ``[0, 1]``, and warn of it if ``warn``.
+    Anything else than images is left alone.
     """
     if images.ndim != 4 or 0 in images.shape or not images.is_floating_point():
-        return
+        return False
     if images.is_meta or torch.compiler.is_compiling():
-        return
+        return False
     images = images.detach()[:: -(-len(images) // _SAMPLES)]
-    if bool(images.min() < 0):
-        return
-    largest = float(images.max())
+    least, largest = float(images.min()), float(images.max())
     whole = bool((images == images.round()).all())
-    if largest > 2 and (whole or 127 < largest <= 255):
+    if least >= 0 and largest > 2 and (whole or 127 < largest <= 255):
         tops = (top for top in (127, 255, 1023, 4095, 16383, 65535) if largest <= top)
         top = next(tops, largest)
         raise ValueError(
@@ -104,6 +105,15 @@ def check_scale(name: str, images: Tensor) -> None:
             f"backbones require [0, 1]: divide by {largest if top == 127 else top:g}, or pass "
             "uint8, which is divided by 255"
         )
+    outside = images.shape[1] in (1, 3) and (least < -_TOLERANCE or largest > 1 + _TOLERANCE)
+    if outside and warn:
+        rank_zero_warn(
+            f"{name} are floats from {least:.3g} to {largest:.3g}, but transforms and pretrained "
+            "backbones, which normalize images themselves, require [0, 1]: leave out Normalize, "
+            "and pass floats in [0, 1] or uint8",
+            category=RuntimeWarning,
+        )
+    return outside
 
 
 def _is_foreign(transform: nn.Module) -> bool:

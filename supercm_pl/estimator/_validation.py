@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from supercm_pl.checks import MISSING_AS_TEXT, is_missing
 
-__all__ = ["check_not_missing", "encode_labels", "is_labeled", "validate_data"]
+__all__ = ["check_not_missing", "check_vectors", "encode_labels", "is_labeled", "validate_data"]
 
 try:
     from sklearn.utils.validation import validate_data
@@ -20,6 +20,16 @@ except ImportError:  # scikit-learn before 1.6
     def validate_data(estimator: Any, *arrays: Any, **options: Any) -> Any:
         """Check ``X``, and ``y`` if given, as later versions do."""
         return estimator._validate_data(*arrays, **options)
+
+
+def check_vectors(X: Any) -> None:  # noqa: N803
+    """Require vectors, not images, else a ``ValueError``."""
+    first = X[0] if isinstance(X, list | tuple) and len(X) else X
+    if hasattr(first, "getexif") or len(getattr(X, "shape", ())) > 2:
+        raise ValueError(
+            "X must be vectors (N, n_features), got images: write np.stack(images).reshape("
+            "len(images), -1), or train a network on them by SSLDataModule.from_arrays"
+        )
 
 
 def check_not_missing(y: Any) -> None:

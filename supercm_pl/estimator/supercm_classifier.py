@@ -26,6 +26,7 @@ from supercm_pl.checks import check_not_negative, check_positive
 from supercm_pl.clustering import CentroidMode
 from supercm_pl.estimator._validation import (
     check_not_missing,
+    check_vectors,
     encode_labels,
     is_labeled,
     validate_data,
@@ -153,6 +154,7 @@ class SuperCMClassifier(
         self._check_parameters()
         if y is not None:
             check_not_missing(y)
+        check_vectors(X)
         rows, targets = validate_data(self, X, y, dtype=_FLOATS, ensure_min_samples=2)
         self.classes_, labels = encode_labels(targets)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2)
@@ -279,6 +281,7 @@ class SuperCMClassifier(
 
     def _checked(self, X: ArrayLike) -> tuple[Network, Tensor, np.dtype[Any]]:  # noqa: N803
         check_is_fitted(self)
+        check_vectors(X)
         checked = validate_data(self, X, dtype=_FLOATS, reset=False)
         inputs = torch.from_numpy(self._inputs(checked).astype(np.float64))
         return self.network_, inputs, checked.dtype

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supercm_pl.checks import check_sizes
+from supercm_pl.checks import check_sizes, shown
 from supercm_pl.data.datasets import as_float
 from supercm_pl.data.inspection import check_scale
 from supercm_pl.export.predictions import Predictions, inputs_by_row
@@ -30,10 +30,12 @@ class Classifier(nn.Module):
         classes: Names of the ``K`` classes.
         input_shape: Shape of one input, ``(C, H, W)`` or ``(D,)``.
         preprocess: Fitted preprocessing of the data module, or ``None``.
-        uint8: Accept ``uint8`` values from 0 to 255 instead of floats.
+        uint8: Exported files take ``uint8`` from 0 to 255 instead of floats. This module takes
+            both.
 
     Raises:
-        TypeError: If ``module`` is not a :class:`~supercm_pl.training.module.SuperCMModule`.
+        TypeError: If ``module`` is not a :class:`~supercm_pl.training.module.SuperCMModule`, or
+            ``classes`` are not names.
         ValueError: If the number of names differs from ``K``, a size is below 1, or ``preprocess``
             is not fitted.
 
@@ -57,7 +59,14 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(module, SuperCMModule):
-            raise TypeError(f"module must be a SuperCMModule, got {type(module).__name__}")
+            raise TypeError(
+                f"module must be an SSLModule or UDAModule, got {shown(module)}: load_classifier "
+                "reads checkpoints"
+            )
+        if module.num_classes is None:
+            raise ValueError("module must be trained, or have num_classes: it has no head yet")
+        if isinstance(classes, int | str):
+            raise TypeError(f"classes must be names, as in data.classes, got {classes!r}")
         if len(classes) != module.num_classes:
             raise ValueError(
                 f"classes must name the {module.num_classes} classes of the module, got "
@@ -75,9 +84,7 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return probabilities, logits and features of inputs ``(N, *input_shape)``."""
-        if self.uint8:
-            inputs = inputs.to(torch.float32) / 255.0
-        return self._outputs(inputs)
+        return self._outputs(as_float(inputs))
 
     def _outputs(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         outputs = self.module.forward_outputs(self.preprocess(inputs))
@@ -88,8 +95,8 @@ class Classifier(nn.Module):
         """Predict the classes of image files or arrays.
 
         Args:
-            inputs: A folder with images at any depth; a file or a list of files or of PIL images;
-                or an array or tensor ``(N, *input_shape)`` of floats or ``uint8``, where images
+            inputs: A folder with images at any depth; a file or a PIL image, or a list of them; or
+                an array or tensor ``(N, *input_shape)`` of floats or ``uint8``, where images
                 may also be ``(N, H, W, C)``, and gray ones ``(N, H, W)``. Images of files and of
                 PIL are converted to the input's shape.
             batch_size: Inputs per forward pass.
@@ -102,7 +109,7 @@ class Classifier(nn.Module):
         parts = [torch.empty(0, len(self.classes))]
         for start in range(0, len(ids), batch_size):
             batch = fetch(np.arange(start, min(start + batch_size, len(ids))))
-            check_scale("inputs", batch)
+            check_scale("inputs", batch, warn=start == 0)
             batch = as_float(batch)
             parts.append(self._outputs(batch.to(parameter.device, parameter.dtype))[0].cpu())
         probabilities = torch.cat(parts)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from supercm_pl.checks import shown
 from supercm_pl.export.classifier import OUTPUTS, Classifier
 
 TOLERANCE = 1e-4
@@ -37,9 +38,10 @@ def export_torch(classifier: Classifier, path: str | PathLike[str]) -> float:
         Largest absolute difference between the outputs of the file and of the classifier.
 
     Raises:
+        TypeError: If it is not a :class:`Classifier`.
         ValueError: If the suffix differs, or the outputs differ by more than ``TOLERANCE``.
     """
-    target = _prepared(path, ".pt2")
+    target = _prepared(classifier, path, ".pt2")
     with _replacing(target) as temporary:
         metadata = {METADATA_FILE: json.dumps(_metadata(classifier))}
         with warnings.catch_warnings():
@@ -67,10 +69,11 @@ def export_onnx(classifier: Classifier, path: str | PathLike[str]) -> float | No
         ``None`` if ONNX Runtime is not installed.
 
     Raises:
+        TypeError: If it is not a :class:`Classifier`.
         ImportError: If onnx or onnxscript is not installed, or PyTorch is older than 2.5.
         ValueError: If the suffix differs, or the outputs differ by more than ``TOLERANCE``.
     """
-    target = _prepared(path, ".onnx")
+    target = _prepared(classifier, path, ".onnx")
     if torch.__version__ < "2.5":
         raise ImportError(f"ONNX export requires PyTorch 2.5 or later, got {torch.__version__}")
     try:
@@ -144,7 +147,12 @@ def _largest_difference(classifier: Classifier, run: Any, target: Path) -> float
     return largest
 
 
-def _prepared(path: str | PathLike[str], suffix: str) -> Path:
+def _prepared(classifier: object, path: str | PathLike[str], suffix: str) -> Path:
+    if not isinstance(classifier, Classifier):
+        raise TypeError(
+            f"classifier must be a Classifier, got {shown(classifier)}: write Classifier(module, "
+            "data.classes, data.input_shape), or load_classifier(checkpoint)"
+        )
     target = Path(path)
     if target.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {target}")

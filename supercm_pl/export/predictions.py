@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from supercm_pl.callbacks.prediction_csv import PredictionWriter
+from supercm_pl.checks import shown
 from supercm_pl.data.datasets import Indices, fetch_inputs
 from supercm_pl.data.sources.folder import images_to_predict
 from supercm_pl.data.sources.image_reading import converted
@@ -48,10 +49,10 @@ def inputs_by_row(
 ) -> tuple[list[str], Callable[[Indices], Tensor]]:
     """Return the ids of inputs, and a function that loads inputs by row number.
 
-    Inputs are a folder or file, a list of files or PIL images, which take ``input_shape``, or an
+    Inputs are a folder, a file or PIL image, a list of these, which take ``input_shape``, or an
     array. A folder without images, or an array of another shape, is a ``ValueError``.
     """
-    images = inputs
+    images: Any = [inputs] if isinstance(inputs, Image.Image) else inputs
     if getattr(getattr(inputs, "dtype", None), "kind", "") in ("O", "U"):  # a column of files
         images = inputs.tolist()
     if isinstance(inputs, str | PathLike):
@@ -64,8 +65,13 @@ def inputs_by_row(
         channels, *size = input_shape
         array = torch.stack([converted(each, (size[0], size[1]), channels == 1) for each in images])
     else:
-        array = torch.as_tensor(images)
-    if array.ndim == 3 == len(input_shape):
+        try:
+            array = torch.as_tensor(images)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"inputs must be a folder, files, PIL images or an array, got {shown(inputs)}"
+            ) from error
+    if array.ndim == 3 == len(input_shape) and input_shape[0] == 1:
         array = array[:, None]
     elif array.ndim == 4 and (array.shape[3], *array.shape[1:3]) == input_shape:
         array = array.permute(0, 3, 1, 2)
@@ -73,5 +79,6 @@ def inputs_by_row(
         raise ValueError(
             f"inputs must have shape (N, {', '.join(map(str, input_shape))}), "
             f"got {tuple(array.shape)}"
+            + (": write inputs[None] for one sample" if array.shape == input_shape else "")
         )
     return [str(row) for row in range(len(array))], lambda rows: array[torch.from_numpy(rows)]

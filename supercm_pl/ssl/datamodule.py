@@ -30,7 +30,7 @@ from supercm_pl.data.sources.given import as_source
 from supercm_pl.data.splits.distortion import Distortion, new_numbers
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.stratified import is_saved_split, make_split, parse_fraction
-from supercm_pl.options import check_options, hands_options_to
+from supercm_pl.options import hands_options_to
 
 
 class SSLDataOptions(DataOptions, total=False):
@@ -106,7 +106,6 @@ class SSLDataModule(SuperCMDataModule):
         unlabeled_batch_size: int = 128,
         **options: Unpack[DataOptions],
     ) -> None:
-        check_options(type(self), options, DataOptions)
         self.source = Digits() if source is None else as_source("source", source)
         super().__init__([self.source], **options)
         choices = {
@@ -158,13 +157,15 @@ class SSLDataModule(SuperCMDataModule):
         x_unlabeled: Array | None = None,
         *,
         classes: Sequence[str] | None = None,
+        x_val: Array | None = None,
+        y_val: Array | None = None,
         **options: Unpack[SSLDataOptions],
     ) -> SSLDataModule:
         """Take arrays or tensors; see :class:`~supercm_pl.data.ArraySource`.
 
         ``options`` are those of the class.
         """
-        source = ArraySource(x, y, x_test, y_test, x_unlabeled, classes)
+        source = ArraySource(x, y, x_test, y_test, x_unlabeled, classes, x_val, y_val)
         if source.num_without_label and options.get("labeled_indices") is not None:
             raise ValueError(
                 f"labeled_indices and y, where {source.num_without_label} samples have no label, "

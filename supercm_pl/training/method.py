@@ -166,6 +166,13 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
             f"methods must be objects such as VAT() or DANN(), got {names[0]!r}: import the class "
             "from supercm_pl.ssl.methods or supercm_pl.uda.methods, and create an object"
         )
+    for each in several:
+        if callable(each) and not isinstance(each, Method | type):
+            raise TypeError(
+                f"methods must be objects such as VAT() or DANN(), got {shown(each)}: for your own "
+                "loss, subclass supercm_pl.ssl.methods.Method, and return MethodLoss(loss) from "
+                "forward(step)"
+            )
     methods: list[Method] = as_objects("methods", given, Method, "VAT() or DANN()")  # type: ignore[type-abstract]
     for method in methods:
         kind = type(method).__name__

@@ -52,7 +52,9 @@ from supercm_pl.training.optim import (
     schedule_settings,
 )
 from supercm_pl.training.pitfalls import (
+    check_monitors,
     check_precision,
+    check_state,
     warn_of_late_average,
     warn_of_missing_classes,
     warn_of_non_finite_loss,
@@ -274,7 +276,8 @@ class SuperCMModule(ClusteringNetwork):
 
         Raises:
             ValueError: If a ramp, a method or the learning rate depends on the progress of a run
-                without a limit of steps, epochs or time.
+                without a limit of steps, epochs or time; or if a callback monitors a value of a
+                validation that does not run, or the optimizer is not that of the checkpoint.
         """
         warn_of_other_methods(self._trained_with, [method.name for method in self.methods])
         self._time_share = progress_by_time(self.trainer)
@@ -292,6 +295,8 @@ class SuperCMModule(ClusteringNetwork):
                 f"the run has no limit, which {' and '.join(users)} require: set max_steps or "
                 "max_time of the trainer"
             )
+        check_state(self.trainer.optimizers)
+        check_monitors(self.trainer)
         check_precision(self.trainer.optimizers)
         warn_of_late_average(self.trainer)
         if Contract.of(self.trainer).num_classes is None:

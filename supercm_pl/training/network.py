@@ -157,6 +157,8 @@ class ClusteringNetwork(L.LightningModule):
         class and its package, and the packages in ``trust``, such as ``"mine"``.
         ``weights_only=False`` disables all of this: the file can then run any code.
         """
+        if isinstance(map_location, nn.Module):
+            raise TypeError("write load_from_checkpoint(path, backbone=...), by its name")
         if weights_only is False:
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
@@ -229,8 +231,8 @@ class ClusteringNetwork(L.LightningModule):
             kind = type(given).__name__
             raise TypeError(f"inputs must be a tensor, got {kind}: write torch.as_tensor(inputs)")
         if not self._has_looked or is_readable(inputs):
+            check_scale("inputs", inputs, warn=not self._has_looked)
             self._has_looked = True
-            check_scale("inputs", inputs)
         inputs, preprocess = as_float(inputs), self.preprocess
         if inputs.dtype == torch.float64:  # NumPy's default
             inputs = inputs.to(self.dtype)
@@ -267,7 +269,7 @@ class ClusteringNetwork(L.LightningModule):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         try:
             features = self.backbone(inputs)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             check_fits(self.backbone, inputs, error)
             raise
         if self.compile_mode is not None:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from supercm_pl.data.datasets import Indices
+from supercm_pl.names import first_of
 
 
 def check_precision(optimizers: Sequence[Optimizer]) -> None:
@@ -29,6 +30,34 @@ def check_precision(optimizers: Sequence[Optimizer]) -> None:
                         f"eps of {type(optimizer).__name__}, {eps}, is 0 in {kind}, so weights "
                         'become NaN: use precision="16-mixed" or "bf16-true", or a larger eps'
                     )
+
+
+def check_state(optimizers: Sequence[Optimizer]) -> None:
+    """Require settings of each optimizer's own kind, else its first step fails.
+
+    A resumed run restores them from its checkpoint, which may be that of another optimizer.
+    """
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            missing = sorted(map(str, optimizer.defaults.keys() - group.keys()))
+            if missing:
+                raise ValueError(
+                    f"the checkpoint has the state of another optimizer than "
+                    f"{type(optimizer).__name__}, without {first_of(missing)}: pass the module the "
+                    "same optimizer=..., or load_from_checkpoint and start a new run"
+                )
+
+
+def check_monitors(trainer: Any) -> None:
+    """Require validation if a callback or a schedule monitors one of its values."""
+    schedules = [(type(each.scheduler), each.monitor) for each in trainer.lr_scheduler_configs]
+    callbacks = [(type(each), getattr(each, "monitor", None)) for each in trainer.callbacks]
+    for kind, monitor in callbacks + schedules:
+        if str(monitor).startswith("val/") and not trainer.enable_validation:
+            raise ValueError(
+                f"{kind.__name__} monitors {monitor}, but there are no validation samples: hold "
+                "some out, as by val_size=100, or omit the monitor"
+            )
 
 
 def warn_of_late_average(trainer: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
@@ -23,7 +24,7 @@ from supercm_pl.data.sources.resized import Resized, height_and_width
 from supercm_pl.data.splits.shared_classes import union_of_classes
 from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.target_split import check_held_out
-from supercm_pl.options import check_options, hands_options_to
+from supercm_pl.options import hands_options_to
 from supercm_pl.uda.domains import labeled_by_domain, open_domains
 
 
@@ -107,7 +108,6 @@ class UDADataModule(SuperCMDataModule):
         labeled_target_batch_size: int = 32,
         **options: Unpack[DataOptions],
     ) -> None:
-        check_options(type(self), options, DataOptions)
         self.sources = _as_sources(source)
         self.target = DigitsM() if target is None else as_source("target", target)
         super().__init__([*self.sources, self.target], **options)
@@ -172,9 +172,16 @@ class UDADataModule(SuperCMDataModule):
     ) -> UDADataModule:
         """Take arrays or tensors: a labeled source, an unlabeled target, and its test set.
 
-        Shapes and types are those of :class:`~supercm_pl.data.ArraySource`. ``options`` are those
+        Shapes and types are those of :class:`~supercm_pl.data.ArraySource`. To test on a target
+        whose labels are known, or to train on a few of them, write
+        ``UDADataModule(ArraySource(x, y), ArraySource(x_target, y_target))``. ``options`` are those
         of the class.
         """
+        if x_test is not None and y_test is None and np.ndim(x_test) == 1:
+            raise TypeError(
+                "x_test must be inputs, got labels: with labels of the target, write "
+                "UDADataModule(ArraySource(x, y), ArraySource(x_target, y_target))"
+            )
         source = ArraySource(x, y, classes=classes)
         if source.num_without_label:
             raise ValueError(

@@ -101,6 +101,16 @@ def test_a_file_of_labels(table_of_labels: str) -> None:
     assert [path.name for path in data.unlabeled.paths] == ["c.png", "d.png"]  # type: ignore[union-attr]
 
 
+def test_rows_without_a_label_are_unlabeled() -> None:
+    paint("p/a.png", "p/b.png", "p/c.png", "p/d.png", "q/e.png")
+    Path("p/labels.csv").write_text("file,label\na.png,cat\nb.png,dog\nc.png,\nb.png,\n")
+    for unlabeled, names in ((None, ["c.png"]), ("q", ["e.png", "c.png"])):
+        data = FolderSource("p/labels.csv", unlabeled).load()
+        assert [path.name for path in data.train.paths] == ["a.png", "b.png"]  # type: ignore[attr-defined]
+        assert [path.name for path in data.unlabeled.paths] == names  # type: ignore[union-attr]
+    assert FolderSource("p/labels.csv").class_names() == ("cat", "dog")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

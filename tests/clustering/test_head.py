@@ -280,7 +280,9 @@ def test_default_centroids_are_cumulative() -> None:
 @pytest.mark.parametrize("rows", [1, 3])
 def test_half_precision_assignments_are_averaged_in_float32(rows: int) -> None:
     head = ClusteringHead(5, 4, alpha=0.5)
-    features = make_batches()[0][0][:rows]
+    features, labels = make_batches()[0]
+    head.update_centroids(features, labels)
+    features = features[:rows]
     assignments = head(features).assignments.to(torch.float16)
     torch.testing.assert_close(
         head.loss(features, assignments),
@@ -290,6 +292,7 @@ def test_half_precision_assignments_are_averaged_in_float32(rows: int) -> None:
 
 def test_loss_of_no_rows_is_finite() -> None:
     head = ClusteringHead(5, 4, alpha=0.5)
+    head.update_centroids(torch.zeros(0, 5), torch.zeros(0, dtype=torch.long))
     loss = head.loss(torch.zeros(0, 5), torch.zeros(0, 4))
     assert loss.reconstruction.item() == 0
     assert loss.total.isfinite()
@@ -305,6 +308,7 @@ def test_alpha_above_one_makes_classes_balanced_and_below_one_not() -> None:
     features = torch.zeros(8, 5)
     for alpha, sign in ((2.0, 1), (0.5, -1)):
         head = ClusteringHead(5, 4, alpha=alpha)
+        head.update_centroids(features, torch.arange(8) % 4)
         gap = head.loss(features, lopsided).prior - head.loss(features, balanced).prior
         assert sign * gap > 0
 
@@ -372,9 +376,10 @@ def test_alpha_keeps_its_digits_where_the_default_dtype_has_few(default_dtype: t
 
 
 def test_a_large_alpha_does_not_overflow_in_half_precision() -> None:
-    features = make_batches()[0][0]
+    features, labels = make_batches()[0]
     for alpha in (1e6, [1e6] * 4):
         head = ClusteringHead(5, 4, alpha=alpha)
+        head.update_centroids(features, labels)
         expected = head.loss(features, head(features).assignments).prior
         half = head.half()
         prior = half.loss(features.half(), half(features.half()).assignments).prior

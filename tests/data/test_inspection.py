@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import kornia.augmentation as K
@@ -12,9 +13,11 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from supercm_pl import SSLDataModule
+from supercm_pl import SSLDataModule, SSLModule
+from supercm_pl.backbones import ConvNet
 from supercm_pl.data import DatasetSource
 from supercm_pl.data.transforms.augment import Compose, FlipCrop
+from supercm_pl.export import Classifier
 
 IMAGES = np.random.default_rng(0).random((40, 3, 16, 16), dtype=np.float32)
 LABELS = np.arange(40) % 2
@@ -120,11 +123,28 @@ def test_images_out_of_range(images: Any, divisor: int) -> None:
 
 @pytest.mark.parametrize(
     "images",
-    [IMAGES, (IMAGES * 255).astype("uint8"), (IMAGES - 0.5) / 0.2, IMAGES * 80, IMAGES.round()],
-    ids=["floats", "uint8", "standardized", "decibels", "black and white"],
+    [IMAGES, (IMAGES * 255).astype("uint8"), IMAGES * 1.3 - 0.2, IMAGES.round()],
+    ids=["floats", "uint8", "noisy", "black and white"],
 )
 def test_images_in_range(images: Any) -> None:
     data(images).setup("fit")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("images", [(IMAGES - 0.5) / 0.2, (IMAGES - 0.5) * 2, IMAGES * 16])
+def test_normalized_images_are_said(images: Any, recwarn: pytest.WarningsRecorder) -> None:
+    message = r" are floats from .*: leave out Normalize, and pass floats in \[0, 1\] or uint8"
+    data(images).setup("fit")
+    (warning,) = recwarn
+    assert re.search(f"^images of the labeled part{message}", str(warning.message))
+    model = SSLModule(ConvNet(3, (8,)), 2)
+    images = torch.from_numpy(images)
+    with pytest.warns(RuntimeWarning, match=f"^inputs{message}"):
+        model(images)
+    with pytest.warns(RuntimeWarning, match=f"^inputs{message}"):
+        Classifier(model, ["a", "b"], images.shape[1:]).predict(images)
+    data(images[:, :1].expand(-1, 4, -1, -1)).setup("fit")  # of four channels: no photographs
+    assert len(recwarn) == 1
 
 
 CONSTANT = np.ascontiguousarray(np.broadcast_to(IMAGES[:, :1, :1, :1], IMAGES.shape))

@@ -298,7 +298,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Classifier(module, ["a"], (1, 8, 8))
     with pytest.raises(ValueError, match="fitted"):
         Classifier(module, ["a", "b"], (1, 8, 8), preprocess=ZCA())
-    with pytest.raises(TypeError, match="SuperCMModule"):
+    with pytest.raises(TypeError, match="must be an SSLModule or UDAModule, got Linear"):
         Classifier(nn.Linear(2, 2), ["a", "b"], (2,))  # type: ignore[arg-type]
 
 

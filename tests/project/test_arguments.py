@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+import torchvision
+from lightning.pytorch.callbacks import EarlyStopping
+from PIL import Image
+from torch.optim import AdamW
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from supercm_pl import (
     ClusteringHead,
@@ -21,10 +25,20 @@ from supercm_pl import (
     UDADataModule,
     UDAModule,
 )
-from supercm_pl.backbones import MLP, ConvNet, TorchvisionBackbone
+from supercm_pl.backbones import MLP, ConvNet, TorchvisionBackbone, WideResNet
+from supercm_pl.backbones.pretrained import weights_follow
 from supercm_pl.callbacks import FigureLogger
-from supercm_pl.data import AffineNoise, Digits, Distortion, FolderSource
-from supercm_pl.ssl.methods import FixMatch, PiModel
+from supercm_pl.data import (
+    AffineNoise,
+    ArraySource,
+    DatasetSource,
+    Digits,
+    Distortion,
+    FolderSource,
+    Resized,
+)
+from supercm_pl.export import Classifier, export_torch
+from supercm_pl.ssl.methods import VAT, FixMatch, MeanTeacher, PiModel
 from supercm_pl.training.ramps import LinearRampUp
 from supercm_pl.uda.methods import DANN
 from tests.support.trainers import quiet_trainer
@@ -33,7 +47,22 @@ pytestmark = pytest.mark.bad_input
 
 NET = MLP(4, (8,))
 X, Y = torch.randn(24, 4), torch.arange(24) % 3
+SGD_OF = partial(torch.optim.SGD, lr=0.1)
+
+
+class Unlabeled(Dataset[torch.Tensor]):
+    """Inputs alone, as in many data sets of a target domain."""
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return X[index] + 1
+
+
 SGD = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+UDA_ARRAYS = partial(UDADataModule.from_arrays, X, Y, X)
 
 MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (SSLDataModule, "labels_per_clas", "did you mean labels_per_class?"),
@@ -55,7 +84,7 @@ MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (partial(ClusteringHead, num_classes=3), "feature_dim", "write in_features=..."),
     (FixMatch, "lambda_u", "write weight=..."),
     (SSLDataModule, "train_transform", "write weak=..."),
-    (SSLDataModule, "test", "write source=DatasetSource(train, test)"),
+    (SSLDataModule, "test", "write source=DatasetSource(train, test, unlabeled)"),
     (UDADataModule, "test", "write target=DatasetSource(train, test)"),
     (SuperCMClassifier, "lr", "write learning_rate=..."),
     (SuperCMClassifier, "n_epochs", "write max_steps=..."),
@@ -73,7 +102,36 @@ MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (partial(LinearRampUp, 1), "ennd", "did you mean end?"),
     (FigureLogger, "every_n_epoch", "did you mean every_n_epochs?"),
     (SuperCMClassifier, "cm_wieght", "did you mean cm_weight?"),
-    (SuperCMClassifier, "colour", "has no argument 'colour'"),
+    (
+        SuperCMClassifier,
+        "verbose",
+        "it takes hidden_features, cm_weight, alpha, centroids, temperature, standardize, "
+        "n_neighbors, walk_length, noise, learning_rate, max_steps, labeled_batch_size and 2 more",
+    ),
+    (SuperCMClassifier, "hidden_layer_sizes", "write hidden_features=..., a list of widths"),
+    (FixMatch, "p_cutoff", "write threshold=..."),
+    (FixMatch, "T", "write temperature=..."),
+    (PiModel, "rate", "has no argument 'rate': it takes weight, ramp"),
+    (MeanTeacher, "ema_decay", "write momentum=..."),
+    (partial(SSLModule, NET), "ema_decay", "write methods=[MeanTeacher(momentum=...)]"),
+    (partial(SSLModule, NET), "criterion", "write methods=[...], or override cross_entropy in"),
+    (partial(SSLModule, NET), "freeze", 'write TorchvisionBackbone(..., finetune="none")'),
+    (VAT, "eps", "write epsilon=..."),
+    (DANN, "hidden_size", "write hidden_features=..., a list of widths"),
+    (partial(MLP, 4), "hidden", "write hidden_features=..., a list of widths"),
+    (ConvNet, "hidden", "write widths=(32, 64), the channels of each block"),
+    (ConvNet, "in_chans", "write in_channels=..."),
+    (ConvNet, "num_classes", "SSLModule(backbone, num_classes): a backbone has no classifier"),
+    (WideResNet, "widen_factor", "write width=..."),
+    (partial(TorchvisionBackbone, "resnet18"), "pretrained", 'write weights="DEFAULT"'),
+    (partial(TorchvisionBackbone, "resnet18"), "in_chans", "nothing, as a gray channel is"),
+    (partial(FolderSource, "a"), "size", "write image_size=..."),
+    (partial(Resized, Digits()), "img_size", "write size=..."),
+    (SSLDataModule, "train_dataset", "write source=DatasetSource(train, test, unlabeled)"),
+    (SSLDataModule, "val_split", "write val_size=..."),
+    (UDADataModule, "batch_size", "write source_batch_size=... and target_batch_size=..."),
+    (UDA_ARRAYS, "val_size", "write source_val_size=... and target_val_size=..."),
+    (UDA_ARRAYS, "y_target", "write UDADataModule(ArraySource(x, y), ArraySource(x_target, y_t"),
 ]
 
 
@@ -84,6 +142,151 @@ def test_misspelt_arguments(make: Callable[..., Any], name: str, hint: str) -> N
     assert f"has no argument {name!r}" in str(caught.value)
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SSL_ARRAYS = partial(SSLDataModule.from_arrays, X, Y, labels_per_class=4)
+HEAD = ClusteringHead(4, 3)
+DATASET = TensorDataset(X, Y)
+PICTURE = Image.new("RGB", (8, 8))
+CLASSIFIER = Classifier(SSLModule(NET, 3), ["a", "b", "c"], (4,))
+
+
+def resumed(*optimizers: Any) -> None:
+    """Train a step with each optimizer, the second from the checkpoint of the first."""
+    path = None
+    for steps, optimizer in enumerate(optimizers, 1):
+        trainer = quiet_trainer(max_steps=steps)
+        trainer.fit(SSLModule(MLP(4, (8,)), optimizer=optimizer), SSL_ARRAYS(), ckpt_path=path)
+        trainer.save_checkpoint(path := Path("resumed.ckpt"))
+
+
+MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (
+        lambda: SSLDataModule(DATASET, DATASET),
+        TypeError,
+        "SSLDataModule takes source by position, ",
+    ),
+    (
+        lambda: SSLDataModule(DATASET, DATASET),
+        TypeError,
+        "write source=DatasetSource(train, test, ",
+    ),
+    (lambda: FixMatch(0.9), TypeError, "FixMatch takes no argument by position, got 1 values: wri"),
+    (lambda: SSL_ARRAYS(x_val=X), ValueError, "only x_val: write y_val=..."),
+    (lambda: UDA_ARRAYS(Y), TypeError, "got labels: with labels of the target, write UDADataModul"),
+    (lambda: SSLDataModule(Unlabeled()).load(), ValueError, "no labels: items must be (input, lab"),
+    (
+        lambda: ConvNet(widths=64),
+        TypeError,
+        "widths must be a list of integers, got 64: write [64]",
+    ),
+    (lambda: MLP(4, 8), TypeError, "hidden_features must be a list of integers, got 8: write [8]"),
+    (lambda: SSLModule(3, NET), TypeError, "num_classes must be an int, got an object of MLP"),
+    (lambda: TorchvisionBackbone("resnet18", True), TypeError, 'got True: write weights="DEFAULT"'),
+    (lambda: TorchvisionBackbone(MLP), TypeError, 'name must be an object such as "resnet18", go'),
+    (
+        lambda: SSLModule(TorchvisionBackbone("vit_b_16"), 2)(torch.rand(2, 3, 32, 32)),
+        ValueError,
+        "resize them, as by image_size=224 of from_folder or of the backbone",
+    ),
+    (
+        lambda: SSLModule(NET, methods=[len]),
+        TypeError,
+        "for your own loss, subclass supercm_pl.ssl",
+    ),
+    (
+        lambda: SSLModule(NET, methods=torch.nn.MSELoss()),
+        TypeError,
+        "return MethodLoss(loss) from ",
+    ),
+    (
+        lambda: HEAD.loss(X, HEAD(X).assignments),
+        ValueError,
+        "before head.loss, call head.update_cen",
+    ),
+    (
+        lambda: HEAD.update_centroids(X, Y - 1),
+        ValueError,
+        "in update_centroids by mask=labels >= 0",
+    ),
+    (
+        lambda: export_torch(SSLModule(NET, 3), "a.pt2"),
+        TypeError,
+        "write Classifier(module, data.c",
+    ),
+    (
+        lambda: export_torch("a.ckpt", "a.pt2"),
+        TypeError,
+        "got 'a.ckpt': write Classifier(module, d",
+    ),
+    (lambda: Classifier(SSLModule(NET), ["a", "b", "c"], (4,)), ValueError, "module must be train"),
+    (lambda: Classifier("a.ckpt", ["a", "b", "c"], (4,)), TypeError, "load_classifier reads check"),
+    (lambda: Classifier(SSLModule(NET, 3), 3, (4,)), TypeError, "names, as in data.classes, got 3"),
+    (lambda: CLASSIFIER.predict(X[0]), ValueError, "got (4,): write inputs[None] for one sample"),
+    (lambda: CLASSIFIER.predict(loader(X)), TypeError, "a folder, files, PIL images or an array, "),
+    (lambda: SuperCMClassifier().fit([PICTURE] * 2, [0, 1]), ValueError, "got images: write np.st"),
+    (lambda: SuperCMClassifier().fit(torch.rand(2, 1, 8, 8), [0, 1]), ValueError, "got images: wr"),
+    (
+        lambda: resumed(SGD_OF, AdamW),
+        ValueError,
+        "another optimizer than AdamW, without betas, eps",
+    ),
+    (
+        lambda: resumed(None, SGD_OF),
+        ValueError,
+        "another optimizer than SGD, without dampening, mo",
+    ),
+    (
+        lambda: quiet_trainer(max_steps=1, callbacks=[EarlyStopping("val/acc")]).fit(
+            SSLModule(NET), SSL_ARRAYS(val_size=0)
+        ),
+        ValueError,
+        "EarlyStopping monitors val/acc, but there are no validation samples: hold some out, as b",
+    ),
+    (
+        lambda: SSLModule.load_from_checkpoint("a", NET),
+        TypeError,
+        "write load_from_checkpoint(path",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), MISTAKES)
+def test_mistakes(
+    make: Callable[[], Any],
+    error: type[Exception],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error) as caught:
+        make()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_taken(tmp_path: Path) -> None:
+    data = SSL_ARRAYS(x_val=X[:9], y_val=Y[:9])
+    assert data.describe().startswith("12 labeled · 12 unlabeled · 9 validation")
+    for unlabeled in (Unlabeled(), TensorDataset(X), DatasetSource(Unlabeled())):
+        data = UDADataModule(DATASET, unlabeled)  # type: ignore[arg-type]
+        quiet_trainer(max_steps=1).fit(UDAModule(MLP(4, (8,))), data)
+        assert data.describe().startswith("22 source · 22 target · 2 source and 2 target val")
+    data = UDADataModule(ArraySource(X, Y), ArraySource(X + 1, Y), num_target_labels=3)
+    assert " 3 labeled target · 19 target · " in data.describe()
+    assert "21 test (all target samples but the labeled)" in data.describe()
+    family = torchvision.models.ResNet18_Weights
+    with weights_follow():
+        TorchvisionBackbone("resnet18", family.DEFAULT)  # type: ignore[arg-type]
+    images = Classifier(SSLModule(ConvNet(3, (8,)), 2), ["a", "b"], (3, 8, 8), uint8=True)
+    alone, listed = images.predict(PICTURE), images.predict([PICTURE])
+    assert torch.equal(alone.probabilities, listed.probabilities)
+    pixels = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(images(pixels)[0], images(pixels / 255)[0])
+    torch.save(NET.state_dict(), tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"it is a state_dict: write module.load_state_dict\(to"):
+        SSLModule.load_from_checkpoint(tmp_path / "state.pt", backbone=NET)
 
 
 def test_checked_constructors_copy_and_pickle() -> None:

@@ -362,7 +362,7 @@ V = torch.zeros(3)
     ("train", "error", "message"),
     [
         (Listed([]), ValueError, r"at least two classes are needed, got \[\]"),
-        (Listed([V] * 12), TypeError, r"must be \(input, label\) .* sample 0 is Tensor"),
+        (Listed([V] * 12), ValueError, r"no labels: items must be \(input, label\)"),
         (Listed([None] * 12), TypeError, r"must be \(input, label\) .* sample 0 is NoneType"),
         (Listed([{"x": V}] * 12), TypeError, r"must be \(input, label\) .* sample 0 is dict"),
         (Listed([(V, 0.5)] * 12), TypeError, "integer label, but sample 0 is labeled 0.5"),

@@ -55,7 +55,7 @@ def _write(options: Namespace) -> int:
     from supercm_pl.report.suggestions import suggest as chosen
     from supercm_pl.spreadsheet import write_rows
 
-    if options.output.is_file() and read_labels_csv(options.output):
+    if options.output.is_file() and any(label for _, label in read_labels_csv(options.output)):
         raise ValueError(f"{options.output} has labels already: choose another --output")
     run = load_run(options.run, options.trust)
     parts = parts_to_show(run.data)

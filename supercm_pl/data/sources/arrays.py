@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from supercm_pl.data.datasets import (
+    JoinedData,
     TensorData,
     channels_first,
     check_finite,
@@ -24,6 +26,7 @@ from supercm_pl.data.datasets import (
 from supercm_pl.data.labels import checked_classes, labels_of, named_labels, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.names import first_of
+from supercm_pl.seeding import isolated_rng
 
 Array = NDArray[Any] | Tensor
 
@@ -44,6 +47,8 @@ class ArraySource(Source):
         y_test: Their labels.
         x_unlabeled: More training inputs, without labels.
         classes: Names of the classes; ``None`` takes the names in ``y``, sorted, or its numbers.
+        x_val: Validation inputs; ``None`` lets the data module hold out some of ``x``.
+        y_val: Their labels.
 
     Attributes:
         num_without_label: Number of samples of ``x`` without a label.
@@ -62,6 +67,8 @@ class ArraySource(Source):
         y_test: Array | None = None,
         x_unlabeled: Array | None = None,
         classes: Sequence[str] | None = None,
+        x_val: Array | None = None,
+        y_val: Array | None = None,
     ) -> None:
         inputs = as_inputs(x, "x")
         labels, names = named_labels(y, "y", len(inputs), classes)
@@ -73,11 +80,12 @@ class ArraySource(Source):
         if not known.all():
             inputs, labels = inputs[torch.from_numpy(known)], labels[known]
         train = TensorData(inputs, torch.from_numpy(labels))
-        test, _ = _test(x_test, y_test, names, inputs) or (None, names)
+        test, _ = _labeled("test", x_test, y_test, names, inputs) or (None, names)
+        val, _ = _labeled("val", x_val, y_val, names, inputs) or (None, names)
         if test is not None:
             self.left_out = _overlap(torch.cat([inputs, *unlabeled]), test.inputs)
         rest = TensorData(torch.cat(unlabeled)) if unlabeled else None
-        self._data = SourceData(train, names, test=test, unlabeled=rest)
+        self._data = SourceData(train, names, test=test, val=val, unlabeled=rest)
 
     def load(self) -> SourceData:
         """The arrays as data sets."""
@@ -105,7 +113,7 @@ class UnlabeledArrays(Source):
         classes: Sequence[str] | None = None,
     ) -> None:
         train = TensorData(as_inputs(x, "x of the target"))
-        test, names = _test(x_test, y_test, classes) or (None, tuple(classes or ()))
+        test, names = _labeled("test", x_test, y_test, classes) or (None, tuple(classes or ()))
         self._data = SourceData(train, names, test=test)
 
     def load(self) -> SourceData:
@@ -121,7 +129,8 @@ class DatasetSource(Source):
     read from ``targets`` or ``labels`` if the data set has them.
 
     Args:
-        train: Labeled samples, and those whose labels a split hides.
+        train: Labeled samples, and those whose labels a split hides; as a target of adaptation,
+            its items may be inputs alone.
         test: Labeled samples for the test.
         unlabeled: More training samples; their labels, if any, are dropped. An
             ``IterableDataset``, such as LitData's, replaces the unlabeled samples of ``train``.
@@ -159,10 +168,22 @@ class DatasetSource(Source):
         """The data sets, with the classes found in the labels of ``train``."""
         if not self._data.classes:
             names = self._names
+            if not _has_labels(self._data.train):
+                self._data = replace(self._data, train=JoinedData([self._data.train]))
+                return self._data
             if names is None:
                 names = numbered_classes(labels_of(self._data.train))
             self._data = replace(self._data, classes=checked_classes(names))
         return self._data
+
+
+def _has_labels(dataset: Dataset[Any]) -> bool:
+    """Whether the first item of a data set is more than an input alone."""
+    with isolated_rng() as reseed:  # random transforms of the items must not disturb the run
+        reseed(0)
+        item: Any = dataset[0] if dataset_length(dataset) else None
+    item = item[0] if isinstance(item, tuple | list) and len(item) == 1 else item
+    return not isinstance(item, Tensor | np.ndarray | Image.Image)
 
 
 def as_inputs(values: Array, name: str, like: Tensor | None = None) -> Tensor:
@@ -253,19 +274,26 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _test(
-    x: Array | None, y: Array | None, classes: Sequence[str] | None, like: Tensor | None = None
+def _labeled(
+    part: str,
+    x: Array | None,
+    y: Array | None,
+    classes: Sequence[str] | None,
+    like: Tensor | None = None,
 ) -> tuple[TensorData, tuple[str, ...]] | None:
+    """The arrays ``x_<part>`` and ``y_<part>`` as a data set, and the names of its classes."""
     if x is None and y is None:
         return None
     if x is None or y is None:
-        only = "x_test" if y is None else "y_test"
-        raise ValueError(f"x_test and y_test go together, got only {only}")
-    inputs = as_inputs(x, "x_test", like)
-    labels, names = named_labels(y, "y_test", len(inputs), classes)
+        only, other = ("x", "y") if y is None else ("y", "x")
+        raise ValueError(
+            f"x_{part} and y_{part} go together, got only {only}_{part}: write {other}_{part}=..."
+        )
+    inputs = as_inputs(x, f"x_{part}", like)
+    labels, names = named_labels(y, f"y_{part}", len(inputs), classes)
     if (labels < 0).any():
         raise ValueError(
-            f"y_test must have a label for each sample, got none at sample {labels.argmin()}: "
+            f"y_{part} must have a label for each sample, got none at sample {labels.argmin()}: "
             "leave such samples out"
         )
     return TensorData(inputs, torch.from_numpy(labels)), names

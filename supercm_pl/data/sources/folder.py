@@ -49,7 +49,8 @@ class FolderSource(ImageSource):
     ``damaged`` are those of :class:`~supercm_pl.data.sources.image_reading.ImageSource`.
 
     Args:
-        labeled: Folder with one subfolder of images per class, or a CSV file like ``labels``.
+        labeled: Folder with one subfolder of images per class, or a CSV file like ``labels``, whose
+            rows with an empty label are unlabeled samples.
         unlabeled: Folder of images, flat or nested. If it is ``labeled`` itself, the images beside
             the class folders; with a CSV file, the images of the folder that have no label.
         test: Folder like ``labeled``, for the test.
@@ -98,9 +99,9 @@ class FolderSource(ImageSource):
             if folder is not None
         }
         parts = {"labeled": self._files(*self._labeled_images(classes))}
-        if self.unlabeled is not None:
+        if self.unlabeled is not None or self._without_label():
             used = {path for part in (*parts.values(), *tested.values()) for path in part.paths}
-            parts["unlabeled"] = self._files(self._unlabeled_images(self.unlabeled, used))
+            parts["unlabeled"] = self._files(self._unlabeled_images(used))
         self._add_labels(parts, classes)
         parts |= tested
         check_separate({name: images.paths for name, images in parts.items()})
@@ -118,7 +119,7 @@ class FolderSource(ImageSource):
         if self.classes is not None:
             return self.classes
         if self.labeled.is_file():
-            return tuple(sorted(set(labeled_files(self.labeled).values())))
+            return tuple(sorted({*labeled_files(self.labeled).values()} - {""}))
         return tuple(class_folders(self.labeled, "labeled"))
 
     def _labeled_images(self, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
@@ -127,10 +128,17 @@ class FolderSource(ImageSource):
         labels = {p: name for p, name in labeled_files(self.labeled).items() if name in classes}
         return list(labels), [classes.index(name) for name in labels.values()]
 
-    def _unlabeled_images(self, folder: Path, used: set[Path]) -> list[Path]:
-        images = all_images(folder, "unlabeled")
+    def _without_label(self) -> list[Path]:
+        """The images that the CSV file of labels names without one."""
+        if not self.labeled.is_file():
+            return []
+        return [path for path, name in labeled_files(self.labeled).items() if not name]
+
+    def _unlabeled_images(self, used: set[Path]) -> list[Path]:
+        folder, named = self.unlabeled, self._without_label()
+        images = [] if folder is None else all_images(folder, "unlabeled")
         if self.labeled.is_file():
-            return [path for path in images if path not in used]
+            return [path for path in dict.fromkeys([*images, *named]) if path not in used]
         if folder == self.labeled:
             return [path for path in images if path.parent == folder]
         return images

@@ -209,7 +209,7 @@ def composed(name: str) -> str:
 
 def _check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
-        kind = "is not a folder" if folder.exists() else "does not exist"
+        kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{name} folder {folder} {kind}")
 
 

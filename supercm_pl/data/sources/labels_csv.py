@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from supercm_pl.data.sources.image_folders import composed, is_below
+from supercm_pl.data.sources.image_folders import IMAGE_SUFFIXES, composed, is_below
 from supercm_pl.spreadsheet import from_text
 from supercm_pl.text_files import read_text
 
@@ -18,7 +18,7 @@ _LABEL = ("label", "class", "category")
 
 
 def read_labels_csv(path: Path) -> list[tuple[str, str]]:
-    """Files and labels of a CSV file, as written; rows with an empty label are left out.
+    """Files and labels of a CSV file, as written; an empty label is that of no class.
 
     The columns are those named ``file`` and ``label``, among others; without such names in the
     first line, the first two columns. Commas, semicolons or tabs separate them.
@@ -26,6 +26,8 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
     Raises:
         ValueError: If the file can't be read, or a row has no second column.
     """
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError(f"{path} is an image: pass a folder, or a CSV file with file and label")
     try:
         text = read_text(path, errors="surrogateescape")
         head = text.partition("\n")[0]
@@ -46,25 +48,25 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
         if len(row) <= max(file, label):
             raise ValueError(f"{path}, line {number}: expected a file and a label, found {row}")
         name, given = (from_text(row[column].strip()) for column in (file, label))
-        if given:
-            found.append((name, composed(given)))
+        found.append((name, composed(given)))
     return found
 
 
 def labeled_files(path: Path) -> dict[Path, str]:
-    """Class name of each image that a CSV file labels; paths start from its folder.
+    """Class name of each image of a CSV file, empty for none; paths start from its folder.
 
     Raises:
         ValueError: If an image is missing or not below that folder, or there are fewer than two
             classes.
     """
-    labels = {path.parent / name: label for name, label in read_labels_csv(path)}
+    rows = sorted(read_labels_csv(path), key=lambda row: row[1] != "")  # labels win over none
+    labels = {path.parent / name: label for name, label in rows}
     for file in labels:
         if not is_below(file, path.parent):
             raise ValueError(f"{path}: {file} is not in the folder of the labels or below")
         if not file.is_file():
             raise ValueError(f"{path}: there is no file {file}")
-    classes = sorted(set(labels.values()))
+    classes = sorted({*labels.values()} - {""})
     if len(classes) < 2:
         raise ValueError(
             f"{path} must label images of two classes or more in lines file,label, found "
@@ -81,7 +83,7 @@ def added_labels(paths: Sequence[Path], folders: Sequence[Path]) -> dict[str, tu
     """
     found: dict[str, tuple[Path, str]] = {}
     for path in paths:
-        for name, label in read_labels_csv(path):
+        for name, label in (row for row in read_labels_csv(path) if row[1]):
             places = [Path(name), *(folder / name for folder in (path.parent, *folders))]
             place = next((place for place in places if place.is_file()), None)
             if place is None:
