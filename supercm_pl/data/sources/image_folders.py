@@ -62,7 +62,8 @@ def all_images(folder: Path, name: str) -> list[Path]:
 
 def warn_of_test_images(folder: Path, name: str, paths: Sequence[Path]) -> None:
     """Warn if images of a folder that trains without labels seem to be for the test."""
-    above = Counter(path.relative_to(folder).parts[0] for path in paths)
+    below = [path for path in paths if path.is_relative_to(folder)]
+    above = Counter(path.relative_to(folder).parts[0] for path in below)
     for part in sorted(part for part in above if part.lower() in _HELD_OUT):
         rank_zero_warn(
             f"the {name} folder {folder} has a folder {part}, whose {above[part]:,} images are "
@@ -209,7 +210,7 @@ def composed(name: str) -> str:
 
 def _check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
-        kind = "is a file, not a folder" if folder.exists() else "does not exist"
+        kind = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{name} folder {folder} {kind}")
 
 

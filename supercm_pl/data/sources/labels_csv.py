@@ -59,8 +59,9 @@ def labeled_files(path: Path) -> dict[Path, str]:
         ValueError: If an image is missing or not below that folder, or there are fewer than two
             classes.
     """
-    rows = sorted(read_labels_csv(path), key=lambda row: row[1] != "")  # labels win over none
-    labels = {path.parent / name: label for name, label in rows}
+    rows = read_labels_csv(path)
+    labels = {path.parent / name: label for name, label in rows if label}
+    labels |= {path.parent / name: "" for name, _ in rows if path.parent / name not in labels}
     for file in labels:
         if not is_below(file, path.parent):
             raise ValueError(f"{path}: {file} is not in the folder of the labels or below")

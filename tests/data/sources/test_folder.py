@@ -124,7 +124,7 @@ def test_a_missing_folder(tmp_path):
 
 @pytest.mark.bad_input
 def test_a_file_for_a_folder(folders):
-    with pytest.raises(ValueError, match=r"unlabeled folder .*notes.txt is a file, not a folder"):
+    with pytest.raises(ValueError, match=r"unlabeled folder .*notes.txt is not a folder"):
         source(folders, unlabeled=folders / "unlabeled" / "notes.txt").load()
 
 
