@@ -133,7 +133,8 @@ def _checked(function: Any, owner: type | None = None) -> Any:
         for name in named.keys() - kinds.keys():
             _reject(called, name, signature)
         if len(args) > len(by_place) and Parameter.VAR_POSITIONAL not in kinds.values():
-            hint = _written("test", signature) or ": write the names of the others"
+            by_name = first_of(list(kinds)[len(by_place) :])
+            hint = _written("test", signature) or f": write the names of the others, {by_name}"
             raise TypeError(
                 f"{called} takes {first_of(by_place, 9) or 'no argument'} by position, got "
                 f"{len(args)} values{hint}"

@@ -48,6 +48,11 @@ def check_fits(backbone: nn.Module, inputs: Tensor, error: Exception) -> None:
             f"{tuple(inputs.shape[1:])}: {text.rstrip('.')}; resize them, as by image_size="
             f"{size[1] if size else 224} of from_folder or of the backbone"
         ) from error
+    if not inputs.is_floating_point() and "type" in text:
+        raise ValueError(
+            f"backbone {type(backbone).__name__} does not take inputs of {inputs.dtype}: write "
+            "inputs.float(), for images inputs.to(torch.uint8)"
+        ) from error
     channels = re.search(r"to have (\d+) channels", text)
     values = re.search(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x", text)
     if channels or values:

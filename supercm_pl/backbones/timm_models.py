@@ -51,6 +51,8 @@ class TimmBackbone(PretrainedBackbone):
     ) -> None:
         timm = import_optional("timm", "TimmBackbone", "timm")
         check_object("name", name, str, '"resnet18"')
+        if isinstance(weights, bool):
+            raise TypeError(f"weights must be a path, got {weights}: write pretrained={weights}")
         if pretrained and weights is not None:
             raise ValueError(
                 "weights are either downloaded or read from a file, got pretrained=True and "

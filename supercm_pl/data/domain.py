@@ -11,10 +11,10 @@ import numpy as np
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from supercm_pl.data.datasets import (
+    BatchedDataset,
     Indices,
     JoinedData,
     Samples,
-    TensorData,
     check_alike,
     dataset_length,
     first_input,
@@ -22,7 +22,6 @@ from supercm_pl.data.datasets import (
 )
 from supercm_pl.data.labels import check_class_range, labels_of
 from supercm_pl.data.sources.base import SourceData
-from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.resized import Reshape, ReshapedData, reshaped
 from supercm_pl.data.splits.split import Split
 
@@ -209,7 +208,7 @@ def has_labels(dataset: Dataset[Any]) -> bool:
     """Whether a data set has labels, as far as is known without reading one."""
     if isinstance(dataset, ReshapedData):
         return has_labels(dataset.dataset)
-    hidden = isinstance(dataset, TensorData | ImageFiles) and dataset.targets is None
+    hidden = isinstance(dataset, BatchedDataset) and dataset.targets is None
     return not (hidden or isinstance(dataset, JoinedData))
 
 

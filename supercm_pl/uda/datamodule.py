@@ -277,7 +277,7 @@ class UDADataModule(SuperCMDataModule):
 
 def _as_sources(source: Source | Sequence[Source] | None) -> list[Source]:
     given = Resized(Digits(), size=16) if source is None else source
-    sources = list(given) if isinstance(given, Sequence) else [given]
-    if isinstance(given, str) or not sources:
+    sources = list(given) if isinstance(given, list | tuple) else [given]
+    if not sources:
         raise TypeError(f"source must be a source or a list of at least one, got {given!r}")
     return [as_source("source", each) for each in sources]

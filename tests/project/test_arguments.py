@@ -171,7 +171,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "write source=DatasetSource(train, test, ",
     ),
-    (lambda: FixMatch(0.9), TypeError, "FixMatch takes no argument by position, got 1 values: wri"),
+    (lambda: FixMatch(0.9), TypeError, "write the names of the others, threshold, temperature, we"),
     (lambda: SSL_ARRAYS(x_val=X), ValueError, "only x_val: write y_val=..."),
     (lambda: UDA_ARRAYS(Y), TypeError, "got labels: with labels of the target, write UDADataModul"),
     (lambda: SSLDataModule(Unlabeled()).load(), ValueError, "no labels: items must be (input, lab"),
@@ -181,6 +181,11 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "widths must be a list of integers, got 64: write [64]",
     ),
     (lambda: MLP(4, 8), TypeError, "hidden_features must be a list of integers, got 8: write [8]"),
+    (
+        lambda: SSLModule(ConvNet(3, (8,)), 3)(torch.zeros(2, 3, 8, 8).long()),
+        ValueError,
+        "does not take inputs of torch.int64: write inputs.float(), for images",
+    ),
     (lambda: SSLModule(3, NET), TypeError, "num_classes must be an int, got an object of MLP"),
     (lambda: TorchvisionBackbone("resnet18", True), TypeError, 'got True: write weights="DEFAULT"'),
     (lambda: TorchvisionBackbone(MLP), TypeError, 'name must be an object such as "resnet18", go'),
@@ -269,7 +274,8 @@ def test_mistakes(
 def test_what_is_taken(tmp_path: Path) -> None:
     data = SSL_ARRAYS(x_val=X[:9], y_val=Y[:9])
     assert data.describe().startswith("12 labeled · 12 unlabeled · 9 validation")
-    for unlabeled in (Unlabeled(), TensorDataset(X), DatasetSource(Unlabeled())):
+    none = TensorDataset(X, torch.full_like(Y, -1))
+    for unlabeled in (Unlabeled(), TensorDataset(X), none, DatasetSource(Unlabeled())):
         data = UDADataModule(DATASET, unlabeled)  # type: ignore[arg-type]
         quiet_trainer(max_steps=1).fit(UDAModule(MLP(4, (8,))), data)
         assert data.describe().startswith("22 source · 22 target · 2 source and 2 target val")

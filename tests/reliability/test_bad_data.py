@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,15 @@ def test_options_of_adaptation(
             lambda: UDADataModule.from_datasets(DATASET),
             r"write UDADataModule\(DatasetSource\(train, test\)",
         ),
-        (lambda: UDADataModule("digits"), "source must be a source or a list of at least one"),
+        (lambda: UDADataModule("digits"), "source must be .* got 'digits': pass folders to from_f"),
+        (lambda: UDADataModule([]), r"source must be a source or a list of at least one, got \[\]"),
+        (lambda: UDADataModule(DATASET, ENDLESS), "target must have a length, got an IterableDat"),
+        (
+            lambda: SSLDataModule({"train": DATASET}),
+            r"must be one source .* DatasetSource\(tra",
+        ),
+        (lambda: SSLDataModule(Path("photos")), "got 'photos': pass folders to from_folder, or"),
+        (lambda: DatasetSource(DATASET.tensors[0]), r"got Tensor: write SSLDataModule.from_arrays"),
         (lambda: UDADataModule([Digits(), "digits"]), "source must be a source or a data set"),
         (lambda: UDADataModule(target="digits"), "target must be a source .* got 'digits': pass f"),
         (lambda: Resized("digits", size=8), "source must be an object such as Digits"),

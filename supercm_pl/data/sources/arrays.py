@@ -155,7 +155,7 @@ class DatasetSource(Source):
         given: Any = train
         if not isinstance(given, Dataset):
             hint = ": pass its dataset" if isinstance(given, DataLoader) else ""
-            if isinstance(given, list | tuple):
+            if isinstance(given, list | tuple) or hasattr(given, "shape"):
                 hint = ": write SSLDataModule.from_arrays(x, y)"
             raise TypeError(f"train must be a map-style Dataset, got {type(given).__name__}{hint}")
         for dataset in (train, test, unlabeled, val):
@@ -165,15 +165,19 @@ class DatasetSource(Source):
         self._names = getattr(train, "classes", None) if classes is None else classes
 
     def load(self) -> SourceData:
-        """The data sets, with the classes found in the labels of ``train``."""
-        if not self._data.classes:
-            names = self._names
-            if not _has_labels(self._data.train):
-                self._data = replace(self._data, train=JoinedData([self._data.train]))
-                return self._data
-            if names is None:
-                names = numbered_classes(labels_of(self._data.train))
-            self._data = replace(self._data, classes=checked_classes(names))
+        """The data sets, with the classes found in the labels of ``train``, if it has some."""
+        names, train = self._names, self._data.train
+        if self._data.classes or isinstance(train, JoinedData):
+            return self._data
+        labeled = _has_labels(train)
+        if labeled and names is None:
+            labels = labels_of(train)
+            labeled = not len(labels) or bool((labels >= 0).any())
+            names = numbered_classes(labels)
+        if labeled:
+            self._data = replace(self._data, classes=checked_classes(names or ()))
+        else:
+            self._data = replace(self._data, train=JoinedData([train]))
         return self._data
 
 

@@ -41,7 +41,7 @@ class HuggingFaceSource(Source):
             ``train``.
         unlabeled: Name of a split without labels, or whose labels are to be dropped.
         input_column: Name of the column of inputs.
-        label_column: Name of the column of labels.
+        label_column: Name of the column of labels; ``None`` for a target without labels.
         image_size: Side of the square in pixels that images are resized to; ``None`` keeps their
             sizes, which must be equal.
         grayscale: One channel instead of three.
@@ -60,7 +60,7 @@ class HuggingFaceSource(Source):
         val: str | None = None,
         unlabeled: str | None = None,
         input_column: str = "image",
-        label_column: str = "label",
+        label_column: str | None = "label",
         image_size: int | None = None,
         grayscale: bool = False,
     ) -> None:
@@ -100,20 +100,24 @@ class HuggingFaceSource(Source):
                     f"split {name!r} has a transform: write dataset.with_format(None), and pass "
                     "transforms to the data module as weak=... or preprocess=..."
                 )
-            columns = [self.input_column, *([self.label_column] if part != "unlabeled" else [])]
+            labels = [] if part == "unlabeled" or not self.label_column else [self.label_column]
+            columns = [self.input_column, *labels]
             missing = sorted(set(columns) - set(splits[name].column_names))
             if missing:
                 raise ValueError(
                     f"split {name!r} has no column {missing[0]!r}, only "
-                    f"{', '.join(splits[name].column_names)}: set input_column and label_column"
+                    f"{', '.join(splits[name].column_names)}: set input_column and label_column, "
+                    "None for a target without labels"
                 )
             parts[part] = splits[name].with_format(None).select_columns(columns)
-        classes = self._classes(parts["train"])
+        column = self.label_column
+        classes = self._classes(parts["train"], column) if column else ()
         data = {}
         for part, rows in parts.items():
-            labels = None if part == "unlabeled" else self._labels(rows, classes, part)
+            hidden = part == "unlabeled" or not column
+            targets = None if hidden else self._labels(rows, str(column), classes, part)
             data[part] = HuggingFaceRows(
-                rows, self.input_column, labels, self.image_size, self.grayscale
+                rows, self.input_column, targets, self.image_size, self.grayscale
             )
         return SourceData(data.pop("train"), classes, **data)
 
@@ -128,29 +132,29 @@ class HuggingFaceSource(Source):
             self._given = given
         return given if isinstance(given, Mapping) else {self._parts["train"] or "train": given}
 
-    def _classes(self, rows: Any) -> tuple[str, ...]:
-        names = getattr(rows.features[self.label_column], "names", None)
+    def _classes(self, rows: Any, column: str) -> tuple[str, ...]:
+        names = getattr(rows.features[column], "names", None)
         if names is None:
-            labels = _column(rows, self.label_column)
+            labels = _column(rows, column)
             missing = [row for row, label in enumerate(labels.tolist()) if is_missing(label)]
             if missing:
                 raise ValueError(
-                    f"{self.label_column} has no label at sample {missing[0]}: put such rows into "
+                    f"{column} has no label at sample {missing[0]}: put such rows into "
                     "a split of their own, and name it as unlabeled=..."
                 )
             names = np.unique(labels) if labels.dtype.kind in "UO" else numbered_classes(labels)
         return checked_classes([str(name) for name in names])
 
-    def _labels(self, rows: Any, classes: Sequence[str], part: str) -> Indices:
+    def _labels(self, rows: Any, column: str, classes: Sequence[str], part: str) -> Indices:
         split = self._parts[part]
-        labels = _column(rows, self.label_column)
+        labels = _column(rows, column)
         if labels.dtype.kind in "UO":
             unknown = sorted(set(map(str, labels)) - set(classes))
             if unknown:
                 raise ValueError(f"split {split!r} has labels that train lacks: {unknown[0]!r}")
             numbers = {name: number for number, name in enumerate(classes)}
             labels = np.array([numbers[str(label)] for label in labels])
-        labels = as_labels(labels, self.label_column, len(rows))
+        labels = as_labels(labels, column, len(rows))
         check_class_range(labels, len(classes), f"split {split!r}")
         return labels
 

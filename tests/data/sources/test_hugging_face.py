@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from supercm_pl import SSLDataModule
+from supercm_pl import SSLDataModule, UDADataModule
 from supercm_pl.data import HuggingFaceSource
 from supercm_pl.data.datasets import fetch_inputs
 from tests.support.command import supercm, table
@@ -90,6 +90,9 @@ def test_labels_are_names_or_numbers_too_and_inputs_vectors() -> None:
     assert numbered.classes == ("0", "1", "2")
     with pytest.raises(ValueError, match="has no column 'image', only x, y, z: set input_column"):
         HuggingFaceSource(dataset).load()
+    target = HuggingFaceSource(dataset, input_column="x", label_column=None)
+    data = UDADataModule(HuggingFaceSource(dataset, input_column="x", label_column="y"), target)
+    assert data.describe().startswith("5 source · 5 target · 1 source and 1 target validation · 0 ")
     other = datasets.DatasetDict(train=dataset, test=dataset.map(lambda row: {"y": "c"}))
     with pytest.raises(ValueError, match="split 'test' has labels that train lacks: 'c'"):
         HuggingFaceSource(other, input_column="x", label_column="y", test="test").load()
