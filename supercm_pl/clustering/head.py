@@ -194,7 +194,8 @@ class ClusteringHead(ClassCentroids):
             return
         try:
             differs = bool(((assignments.detach().float().sum(dim=1) - 1).abs() > 0.05).any())
-            self._has_centroids = self._has_centroids or bool(self.centroids.any())
+            known = self._has_centroids or self.centroid_updates.any() or self.centroids.any()
+            self._has_centroids = bool(known)
         except RuntimeError:  # inside torch.func.vmap, there are no values to read
             return
         if differs:
