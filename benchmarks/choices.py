@@ -85,3 +85,14 @@ def choose(
             means.append((statistics.mean(found), -number))
         chosen = settings[-max(means)[1]] if means else chosen
     return chosen
+
+
+def text_of(settings: Sequence[Setting]) -> str:
+    """The settings as a table shows them."""
+    names = {
+        FACTOR: "weight ×",
+        "model.cm_weight": "β",
+        "model.batch_norm": "batch norm",
+        "model.optimizer.init_args.lr": "learning rate",
+    }
+    return ", ".join(f"{names[name]} {value}" for name, value in settings) or "as shipped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 Row = Mapping[str, str | int | float]
@@ -75,3 +75,56 @@ def interval(gains: Sequence[float]) -> str:
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
     """Return the gains of ours over theirs for the seeds that both have."""
     return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+
+def comparison(
+    rows: Iterable[Mapping[str, str]],
+    order: Sequence[str],
+    metric: str,
+    controls: Sequence[str],
+    chosen: Callable[[str, str], str] | None = None,
+) -> str:
+    """Markdown: each method alone and with SuperCM, and the gain over all pairs with a seed.
+
+    Args:
+        rows: Runs with ``method``, ``supercm`` (0 or 1), ``seed`` and the metric.
+        order: The methods as they are listed.
+        metric: The column that is compared; higher is better.
+        controls: Methods that do not count in the gains, because they are none.
+        chosen: Returns the settings that an arm (method, ``supercm``) chose, as text.
+    """
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows:
+        arm = found.setdefault((row["method"], row["supercm"]), {})
+        arm[int(row["seed"])] = float(row[metric])
+    arms = ["without SuperCM", "worst", *["chosen"][: chosen is not None]]
+    heads = ["method", *arms, *(head.replace("without", "with") for head in arms), "gain", "seeds"]
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    pairs: dict[str, list[float]] = {}
+    for method in sorted({method for method, _ in found}, key=order.index):
+        cells = [method]
+        for supercm in ("0", "1"):
+            values = list(found.get((method, supercm), {}).values())
+            cells += [spread(values), f"{min(values):.3f}" if values else ""]
+            if chosen is not None:
+                cells.append(chosen(method, supercm) if values else "")
+        alone, joint = (found.get((method, supercm), {}) for supercm in ("0", "1"))
+        gain = paired(joint, alone)
+        if gain and method not in controls:
+            pairs[method] = gain
+        lines.append(f"| {' | '.join([*cells, interval(gain), str(len(joint or alone))])} |")
+    return "\n".join([*lines, "", _summary(pairs)]) if pairs else "\n".join(lines)
+
+
+def _summary(pairs: Mapping[str, Sequence[float]]) -> str:
+    """A sentence on the gains of all methods and seeds."""
+    from scipy.stats import wilcoxon
+
+    means = [statistics.mean(gain) for gain in pairs.values()]
+    every = [value for gain in pairs.values() for value in gain]
+    return (
+        f"Better with SuperCM: {sum(mean > 0 for mean in means)} of {len(means)} methods; mean "
+        f"gain {statistics.mean(means):+.3f}. All {len(every)} pairs of method and seed: "
+        f"{interval(every)}, {sum(value > 0 for value in every)} better and "
+        f"{sum(value < 0 for value in every)} worse, Wilcoxon p = {wilcoxon(every).pvalue:.1e}."
+    )

@@ -12,13 +12,12 @@ table. The trials are appended to ``ssl_choices.csv``.
 
     python -m benchmarks.ssl --data digits --labels 1 2 4 --seeds 0 1 2 3 4 --tune
     python -m benchmarks.ssl --data mnist5k --labels 4 --methods none fixmatch
-    python -m benchmarks.ssl --render
+    python -m benchmarks.ssl --tune --csv benchmarks/results/ssl_tuned.csv --render
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +35,7 @@ from torch import Tensor
 from benchmarks import choices
 from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
-from benchmarks.results import Results, interval, paired, spread
+from benchmarks.results import Results, comparison
 
 CONFIGS = Path("configs/ssl")
 KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
@@ -121,7 +120,8 @@ def choose(trials: Results, data: str, labels: int, method: str, supercm: bool) 
     def score(seed: int, settings: Sequence[Setting]) -> float:
         return train(data, labels, method, supercm, seed, settings, held_out=True)["acc"]
 
-    key = {"data": data, "labels_per_class": labels, "method": method, "supercm": int(supercm)}
+    key: dict[str, str | int] = {"data": data, "labels_per_class": labels}
+    key |= {"method": method, "supercm": int(supercm)}
     return choices.choose(trials, key, candidates(method, supercm), score)
 
 
@@ -150,48 +150,25 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
     }
 
 
-def render(results: Results) -> str:
-    """Return Markdown: one table per data set and number of labels, and the mean gain."""
+def render(results: Results, trials: Results | None = None) -> str:
+    """Return Markdown: a table per data set and number of labels; with trials, what was chosen."""
     text = []
+    order = [*CLASSICAL, *WITHOUT_FILE, *methods()]
     for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
         rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
-        text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", _table(rows), ""]
+        chosen = _chosen(trials, data, labels) if trials else None
+        table = comparison(rows, order, "acc", [*CLASSICAL, *WITHOUT_FILE], chosen)
+        text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", table, ""]
     return "\n".join(text)
 
 
-def _table(rows: Sequence[dict[str, str]]) -> str:
-    lines = [
-        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds "
-        "| s without | s with |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}
-    for row in rows:
-        found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
-    order = [*CLASSICAL, *WITHOUT_FILE, *methods()]
-    gains, better, compared = [], 0, 0
-    for method in sorted({row["method"] for row in rows}, key=order.index):
-        arms = [found.get((method, supercm), {}) for supercm in (False, True)]
-        alone, joint = ({seed: float(row["acc"]) for seed, row in arm.items()} for arm in arms)
-        gain = paired(joint, alone)
-        if gain and method not in WITHOUT_FILE:
-            compared += 1
-            better += statistics.mean(gain) > 0
-            gains.append(statistics.mean(gain))
-        seconds = [
-            f"{statistics.mean(float(row['seconds']) for row in arm.values()):.0f}" if arm else ""
-            for arm in arms
-        ]
-        cells = [spread(list(alone.values())), spread(list(joint.values())), interval(gain)]
-        number = len(joint or alone)
-        lines.append(f"| {method} | {' | '.join(cells)} | {number} | {' | '.join(seconds)} |")
-    if compared:
-        mean = statistics.mean(gains)
-        lines += [
-            "",
-            f"Better with SuperCM: {better} of {compared} methods; mean gain {mean:+.3f}.",
-        ]
-    return "\n".join(lines)
+def _chosen(trials: Results, data: str, labels: int) -> Callable[[str, str], str]:
+    def chosen(method: str, supercm: str) -> str:
+        if method not in ("none", *methods()):
+            return ""
+        return choices.text_of(choose(trials, data, labels, method, supercm == "1"))
+
+    return chosen
 
 
 def _vectors(x: Tensor) -> np.ndarray:
@@ -250,7 +227,7 @@ def main() -> None:
             metrics = train(data, labels, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
-    print(render(results))
+    print(render(results, trials if given.tune else None))
 
 
 if __name__ == "__main__":

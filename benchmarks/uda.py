@@ -37,7 +37,7 @@ from torch import Tensor
 from benchmarks import choices
 from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
-from benchmarks.results import Results, interval, paired, spread
+from benchmarks.results import Results, comparison, spread
 from supercm_pl.uda import validators
 
 CONFIGS = Path("configs/uda")
@@ -147,48 +147,26 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
     return {"target_acc": accuracy, **dict.fromkeys(NAMES, float("nan"))}
 
 
-def render(results: Results) -> str:
+def render(results: Results, trials: Results | None = None) -> str:
     """Return Markdown: for each pair of domains, a table of methods and one of validators."""
     text = []
+    order, controls = [*SHALLOW, *methods()], [*SHALLOW, "none"]
     for data in sorted({row["data"] for row in results}):
         rows = [row for row in results if row["data"] == data]
         arms = [row for row in rows if row["supercm"] in ("0", "1")]
-        text += [f"### {data}", "", _table(arms), "", _choices(arms), "", *_weights(rows)]
+        chosen = _chosen(trials, data) if trials else None
+        table = comparison(arms, order, "target_acc", controls, chosen)
+        text += [f"### {data}", "", table, "", _choices(arms), "", *_weights(rows)]
     return "\n".join(text)
 
 
-def _table(rows: Sequence[dict[str, str]]) -> str:
-    found: dict[tuple[str, bool], dict[int, dict[str, str]]] = {}
-    for row in rows:
-        found.setdefault((row["method"], row["supercm"] == "1"), {})[int(row["seed"])] = row
-    lines = [
-        "| method | without SuperCM | with SuperCM | gain (95 % interval) | seeds "
-        "| s without | s with |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    order = [*SHALLOW, *methods()]
-    gains = []
-    for method in sorted({row["method"] for row in rows}, key=order.index):
-        arms = [found.get((method, supercm), {}) for supercm in (False, True)]
-        alone, joint = (
-            {seed: float(row["target_acc"]) for seed, row in arm.items()} for arm in arms
-        )
-        gain = paired(joint, alone)
-        if gain and method != "none":
-            gains.append(statistics.mean(gain))
-        seconds = [
-            f"{statistics.mean(float(row['seconds']) for row in arm.values()):.0f}" if arm else ""
-            for arm in arms
-        ]
-        name = "source only" if method == "none" else method
-        cells = [spread(list(alone.values())), spread(list(joint.values())), interval(gain)]
-        number = len(joint or alone)
-        lines.append(f"| {name} | {' | '.join(cells)} | {number} | {' | '.join(seconds)} |")
-    if gains:
-        better = sum(gain > 0 for gain in gains)
-        mean = statistics.mean(gains)
-        lines += ["", f"Better with SuperCM: {better} of {len(gains)}; mean gain {mean:+.3f}."]
-    return "\n".join(lines)
+def _chosen(trials: Results, data: str) -> Callable[[str, str], str]:
+    def chosen(method: str, supercm: str) -> str:
+        if method in SHALLOW:
+            return ""
+        return choices.text_of(choose(trials, data, method, supercm))
+
+    return chosen
 
 
 def _weights(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -287,7 +265,7 @@ def main() -> None:
             metrics = train(data, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
-    print(render(results))
+    print(render(results, trials if given.tune else None))
 
 
 if __name__ == "__main__":
