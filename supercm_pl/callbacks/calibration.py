@@ -56,7 +56,8 @@ class Calibration(L.Callback):
         if not views:
             return
         logits = samples.logits[len(labels) :].float() / module.head.temperature
-        graph, rows, num_classes = LabelGraph(*views), np.arange(len(labels)), logits.shape[1]
+        rows, num_classes = np.arange(len(labels)), logits.shape[1]
+        graph = LabelGraph.fitted(views, rows, labels.numpy(), num_classes)
         found = graph.scores(rows, labels.numpy(), num_classes).argmax(axis=1)[len(labels) :]
         predicted = logits.argmax(dim=1).numpy()
         agreement = float((found == predicted).mean())
@@ -66,7 +67,7 @@ class Calibration(L.Callback):
         if trust is None or trust >= TRUSTED:
             expected = (agreement + min(1.0, agreement / accuracy)) / 2
             names = Contract.of(trainer).class_names(num_classes)
-            for doubt in doubts(graph, labels.numpy(), predicted, names):
+            for doubt in doubts(LabelGraph(*views[:2]), labels.numpy(), predicted, names):
                 rank_zero_warn(doubt)
         temperature = temperature_for(logits, expected)
         module.head.calibration.fill_(temperature)

@@ -16,6 +16,9 @@ from supercm_pl.precision import full_precision
 _BINS, _CELLS = 8, 8  # directions of a gradient; cells along a side
 _LARGEST = 64
 _SIDE, _COMPONENTS = 16, 40  # pixels along a side, and components of them
+_LEVELS = 5  # of a color
+_GRAY = 0.02  # mean range of a pixel's three values, each from 0 to 1, up to which images are gray
+_CHUNK = 1024
 
 Array = NDArray[np.float32]
 
@@ -31,8 +34,8 @@ def describe(inputs: Tensor) -> tuple[Tensor, ...]:
         inputs: ``(B, ...)``; images have shape ``(B, C, H, W)``.
 
     Returns:
-        Of images, oriented gradients ``(B, 512)`` and the pixels of a smaller image; of other
-        inputs, these as ``(B, m)``; nothing of images above 64 pixels, of which a pretrained
+        Of images, oriented gradients ``(B, 512)`` and a smaller image ``(B, C, <= 16, <= 16)``; of
+        other inputs, these as ``(B, m)``; nothing of images above 64 pixels, of which a pretrained
         network knows more. On the device of the inputs.
     """
     inputs = inputs.float()
@@ -43,20 +46,29 @@ def describe(inputs: Tensor) -> tuple[Tensor, ...]:
     height, width = (min(_SIDE, side) for side in inputs.shape[2:])
     with full_precision(inputs.device):
         small = F.adaptive_avg_pool2d(inputs, (height, width))
-        return _oriented_gradients(inputs), small.flatten(1)
+        return _oriented_gradients(inputs), small
 
 
 def views_of(described: Sequence[Tensor]) -> list[Array]:
     """Views of all ``N`` samples, for a graph each, from what :func:`describe` returned.
 
-    They are oriented gradients ``(N, 512)`` and whitened principal components ``(N, <= 40)`` of
-    images, or standardized inputs ``(N, m)``.
+    Of images, they are oriented gradients ``(N, 512)``, whitened principal components
+    ``(N, <= 40)`` and, if the images have colors, histograms of these ``(N, 125)``; of other inputs
+    the standardized inputs ``(N, m)``. The first one is the best where nothing else is known.
     """
-    arrays = [part.numpy() for part in described]
-    if len(arrays) == 1:
-        deviations = arrays[0].std(axis=0)
-        return [(arrays[0] - arrays[0].mean(axis=0)) / np.where(deviations > 0, deviations, 1)]
-    return [*arrays[:1], *map(_whitened, arrays[1:])]
+    if not described:
+        return []
+    if len(described) == 1:
+        vectors = described[0].numpy()
+        deviations = vectors.std(axis=0)
+        return [(vectors - vectors.mean(axis=0)) / np.where(deviations > 0, deviations, 1)]
+    gradients, images = described
+    views: list[Array] = [gradients.numpy(), _whitened(images.flatten(1).numpy())]
+    low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
+    colors = (images - low) / (high - low).clamp(min=1e-12)
+    if colors.shape[1] == 3 and (colors.amax(1) - colors.amin(1)).mean() > _GRAY:
+        views.append(torch.cat([_colors(part) for part in torch.split(colors, _CHUNK)]).numpy())
+    return views
 
 
 def _oriented_gradients(images: Tensor) -> Tensor:
@@ -78,3 +90,12 @@ def _whitened(pixels: Array) -> Array:
     values, vectors = np.linalg.eigh(centered.T @ centered)
     count = min(_COMPONENTS, int((values > 1e-6 * values[-1]).sum()))
     return np.asarray(centered @ vectors[:, -count:] / np.sqrt(values[-count:]), dtype=np.float32)
+
+
+def _colors(images: Tensor) -> Tensor:
+    """Square roots of histograms ``(N, 125)`` of colors from 0 to 1, linear between levels."""
+    levels = torch.arange(_LEVELS)[:, None]
+    distances = images.flatten(2)[:, :, None] * (_LEVELS - 1) - levels  # (N, 3, levels, pixels)
+    red, green, blue = (1 - distances.abs()).clamp(min=0).unbind(1)
+    both = (red[:, :, None] * green[:, None]).flatten(1, 2)
+    return (both @ blue.mT / images[0, 0].numel()).flatten(1).sqrt()

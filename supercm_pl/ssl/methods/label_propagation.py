@@ -33,9 +33,11 @@ class LabelPropagation(Method):
     SuperCM then corrects them.
 
     The graph joins samples with similar features. For images of up to 64 pixels it also joins those
-    with similar oriented gradients and principal components, and for vectors those with similar
-    inputs, so that it is useful before the network has learned. The first step tests it: labels are
-    held out, predicted from the others, and compared. The result, corrected for chance,
+    with similar oriented gradients, principal components and colors, and for vectors those with
+    similar inputs, so that it is useful before the network has learned. Those that predict held-out
+    labels well count more (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.fitted`). The first
+    step tests the graph: labels are held out, predicted from the others, and compared. The result,
+    corrected for chance,
 
     .. math::
         t = \frac{\text{accuracy} - 1/K}{1 - 1/K},
@@ -118,18 +120,13 @@ class LabelPropagation(Method):
     def _find_labels(self, step: Step) -> None:
         samples = _samples(step)
         features = torch.cat([samples.labeled, samples.unlabeled]).float().numpy()
-        views = [features, *views_of(samples.described)]
+        views = [*views_of(samples.described), features]
         labels = samples.labels.numpy()
         num_classes = step.unlabeled["weak"].logits.shape[1]
         rows = np.arange(len(labels))
-        graph = LabelGraph(*views, neighbors=self.neighbors)
+        graph = LabelGraph.fitted(views, rows, labels, num_classes, self.neighbors)
         if self._trust is None:
             trust = graph.trust(rows, labels, num_classes)
-            if len(views) > 1:  # features of a network that has not learned may do harm
-                others = LabelGraph(*views[1:], neighbors=self.neighbors)
-                without = others.trust(rows, labels, num_classes)
-                if trust is None or without is None or without > trust:
-                    graph, trust = others, without
             self._trust = 1.0 if trust is None else trust
             self._begin = 0.0 if self._trust >= _TRUSTED_AT_START else self.duration
         if step.progress >= self._begin:
@@ -143,7 +140,8 @@ class LabelPropagation(Method):
         samples = _samples(step)
         labels, num_classes = samples.labels.numpy(), samples.logits.shape[1]
         rows = np.arange(len(labels))
-        graph = LabelGraph(*views_of(samples.described), neighbors=self.neighbors)
+        # Not the fitted graph: the one that gave the labels would find its own errors right.
+        graph = LabelGraph(*views_of(samples.described)[:2], neighbors=self.neighbors)
         classes = samples.logits.argmax(dim=1).numpy()
         classes[rows] = labels
         found = graph.corrected(classes, rows, labels, num_classes)

@@ -80,6 +80,32 @@ def test_the_sum_of_two_graphs_is_better_than_either():
     assert accuracies[2] > max(accuracies[:2])
 
 
+def test_a_view_that_says_nothing_of_the_classes_does_not_spoil_the_fitted_graph():
+    features, labels = blobs((100, 100, 100), 0, spread=0.5)
+    noise = np.random.default_rng(0).standard_normal((300, 8))
+    rows = np.concatenate([np.flatnonzero(labels == k)[:5] for k in range(3)])
+
+    def accuracy(graph, known):
+        return (graph.scores(known, labels[known], 3).argmax(axis=1) == labels).mean()
+
+    alone, both = accuracy(LabelGraph(features), rows), accuracy(LabelGraph(noise, features), rows)
+    fitted = LabelGraph.fitted([noise, features], rows, labels[rows], 3)
+    assert both < alone - 0.1
+    assert accuracy(fitted, rows) > alone - 0.02
+    first = rows[::5]  # one label per class: nothing can be tested, and the first view is used
+    fitted = LabelGraph.fitted([features, noise], first, labels[first], 3)
+    assert accuracy(fitted, first) == accuracy(LabelGraph(features), first)
+
+
+def test_only_colors_that_differ_are_a_view():
+    gray = torch.rand(50, 1, 32, 32).expand(-1, 3, -1, -1)
+    assert len(views_of(describe(gray))) == 2
+    red = gray * torch.tensor([1.0, 0.2, 0.2])[:, None, None]
+    colors = views_of(describe(torch.cat([gray, red])))[2]
+    assert np.allclose((colors**2).sum(axis=1), 1, atol=1e-5)
+    assert np.linalg.norm(colors[:50].mean(axis=0) - colors[50:].mean(axis=0)) > 0.3
+
+
 def test_sizes_are_free_where_the_graph_is_not_trusted():
     features, labels = blobs((200, 30, 30), spread=0.1)
     rows = first_of_each(labels)
@@ -208,7 +234,12 @@ def test_few_labels_are_corrected_where_the_graph_divides_the_classes_in_another
 
 @pytest.mark.parametrize(
     ("shape", "sizes"),
-    [((6, 3, 32, 32), [512, 40]), ((6, 1, 8, 8), [512, 40]), ((6, 9), [9]), ((6, 3, 96, 96), [])],
+    [
+        ((6, 3, 32, 32), [512, 40, 125]),
+        ((6, 1, 8, 8), [512, 40]),
+        ((6, 9), [9]),
+        ((6, 3, 96, 96), []),
+    ],
 )
 def test_views_describe_small_images_and_vectors(shape, sizes):
     inputs = torch.rand(100, *shape[1:])
