@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -26,7 +27,6 @@ _CLEARLY_OTHERS = 0.3
 _WALK = 8  # steps
 _PAIRS = 4
 _SMALLEST = 20  # samples of two classes
-_POWER = 16  # from 8 to 32 there was little difference on the data for choosing
 _TEST_ROUNDS = 100  # of the diffusion; 300 find the same classes of nearly all samples
 FEW = 2
 """Labels of a class up to which its cluster may be the wrong one."""
@@ -87,13 +87,20 @@ class LabelGraph:
         rows: Array,
         labels: Array,
         num_classes: int,
+        *,
         neighbors: int = 10,
+        learned: Array | None = None,
     ) -> LabelGraph:
-        """The graph of several kinds of features, weighed by how well they predict the labels.
+        r"""The graph of several kinds of features, weighed by how well they predict the labels.
 
         Errors of several kinds differ, so that a sum can be better than each of them, but a kind
-        that says nothing of the classes spoils it. Every combination is therefore tested by
-        :meth:`trust`, and their means are added with its 16th power as weights.
+        that says nothing of the classes spoils it. Every combination of views is therefore tested
+        by :meth:`trust`. The means of these graphs are added with weights
+
+        .. math::
+            w_c \propto \exp\big(-\sqrt{8 M}\,(\max_{c'} t_{c'} - t_c)\big),
+
+        so that a difference counts that ``M`` labels can show.
 
         Args:
             views: At least one, each ``(N, d)``, float. Without a label that can be held out, the
@@ -102,24 +109,24 @@ class LabelGraph:
             labels: ``(M,)``, ``0..K-1``.
             num_classes: ``K``.
             neighbors: Neighbors of a sample.
+            learned: ``(N, d)``, features of a network that was trained on these labels, which
+                therefore can't test them. They count half as much as all views together.
         """
-        first, *others = (_neighbors(view, neighbors) for view in views)
-        graphs = [first, *others]
-        sizes = range(1, len(graphs) + 1)
-        parts = [list(part) for size in sizes for part in combinations(range(len(graphs)), size)]
-        trusts = []
-        for part in parts if others else ():
-            trust = cls._of(sum(graphs[view] for view in part)).trust(rows, labels, num_classes)
-            if trust is None:
-                break
-            trusts.append(trust)
-        if not any(trusts):
-            return cls._of(first)
-        powers = (np.array(trusts) / max(trusts)) ** _POWER
-        shares = np.zeros(len(graphs))
-        for power, part in zip(powers / powers.sum(), parts, strict=True):
-            shares[part] += power / len(part)
-        return cls._of(sum(share * graph for share, graph in zip(shares, graphs, strict=True)))
+        graphs = [_neighbors(view, neighbors) for view in views]
+        numbers = range(len(graphs))
+        parts = [list(part) for size in numbers for part in combinations(numbers, size + 1)]
+        trusts = [
+            cls._of(sum(graphs[view] for view in part)).trust(rows, labels, num_classes)
+            for part in (parts if len(parts) > 1 else ())
+        ]
+        found = np.array([trust for trust in trusts if trust is not None])
+        shares = np.eye(len(graphs))[0]
+        if len(found):
+            weights = np.exp((found - found.max()) * math.sqrt(8 * len(rows)))
+            means = [np.isin(numbers, part) / len(part) for part in parts]
+            shares = np.average(means, axis=0, weights=weights)
+        joined = sum(share * graph for share, graph in zip(shares, graphs, strict=True))
+        return cls._of(joined if learned is None else joined + 0.5 * _neighbors(learned, neighbors))
 
     def scores(self, rows: Array, labels: Array, num_classes: int, rounds: int = 300) -> Array:
         """Poisson learning from rows ``(M,)`` with labels: ``(N, K)``, the largest is the class.

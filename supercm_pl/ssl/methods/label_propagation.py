@@ -34,10 +34,10 @@ class LabelPropagation(Method):
 
     The graph joins samples with similar features. For images of up to 64 pixels it also joins those
     with similar oriented gradients, principal components and colors, and for vectors those with
-    similar inputs, so that it is useful before the network has learned. Those that predict held-out
+    similar inputs, which are useful before the network has learned. Those that predict held-out
     labels well count more (:meth:`~supercm_pl.graphs.label_graph.LabelGraph.fitted`). The first
-    step tests the graph: labels are held out, predicted from the others, and compared. The result,
-    corrected for chance,
+    step tests their graph: labels are held out, predicted from the others, and compared. The
+    result, corrected for chance,
 
     .. math::
         t = \frac{\text{accuracy} - 1/K}{1 - 1/K},
@@ -120,11 +120,15 @@ class LabelPropagation(Method):
     def _find_labels(self, step: Step) -> None:
         samples = _samples(step)
         features = torch.cat([samples.labeled, samples.unlabeled]).float().numpy()
-        views = [*views_of(samples.described), features]
+        views, learned = views_of(samples.described), None if self._trust is None else features
+        if not views:
+            views, learned = [features], None
         labels = samples.labels.numpy()
         num_classes = step.unlabeled["weak"].logits.shape[1]
         rows = np.arange(len(labels))
-        graph = LabelGraph.fitted(views, rows, labels, num_classes, self.neighbors)
+        graph = LabelGraph.fitted(
+            views, rows, labels, num_classes, neighbors=self.neighbors, learned=learned
+        )
         if self._trust is None:
             trust = graph.trust(rows, labels, num_classes)
             self._trust = 1.0 if trust is None else trust
@@ -132,7 +136,7 @@ class LabelPropagation(Method):
         if step.progress >= self._begin:
             found = graph.classes(rows, labels, num_classes, self._trust)
             self.labels = torch.from_numpy(found[len(labels) :])
-            if np.bincount(labels, minlength=num_classes).min() <= FEW and len(views) > 1:
+            if np.bincount(labels, minlength=num_classes).min() <= FEW and samples.described:
                 self._check = self._begin + self.duration
 
     def _correct_labels(self, step: Step) -> None:
