@@ -14,7 +14,7 @@ from torch import Tensor
 from supercm_pl.precision import full_precision
 
 _BINS, _CELLS = 8, 8  # directions of a gradient; cells along a side
-_LARGEST = 64
+_SMALLEST, _LARGEST = 32, 64  # pixels along a side
 _SIDE, _COMPONENTS = 16, 40  # pixels along a side, and components of them
 _LEVELS = 5  # of a color
 _GRAY = 0.02  # mean range of a pixel's three values, each from 0 to 1, up to which images are gray
@@ -72,7 +72,11 @@ def views_of(described: Sequence[Tensor]) -> list[Array]:
 
 
 def _oriented_gradients(images: Tensor) -> Tensor:
-    gray = F.pad(images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    gray = images.mean(dim=1, keepdim=True)
+    if min(gray.shape[2:]) < _SMALLEST:  # fewer pixels show too little of a direction
+        height, width = (max(_SMALLEST, side) for side in gray.shape[2:])
+        gray = F.interpolate(gray, (height, width), mode="bilinear", align_corners=False)
+    gray = F.pad(gray, (1, 1, 1, 1), mode="replicate")
     sobel = gray.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     x, y = F.conv2d(gray, torch.stack([sobel, sobel.T])[:, None]).chunk(2, dim=1)
     place = torch.atan2(y, x) % (2 * math.pi) * (_BINS / (2 * math.pi))
