@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,14 +40,14 @@ def escaped(text: object) -> str:
 
 
 def curves_chart(runs: Sequence[Run]) -> Figure | None:
-    """Plot every metric with more than one value, all runs in each panel; no terms of the loss."""
+    """Plot every metric that changes, all runs in each panel; no terms of the loss."""
     from plotly.graph_objects import Scatter
     from plotly.subplots import make_subplots
 
     logged = _logged_twice(runs)
     # The sums are of no use where they have a large constant, and their terms have a chart.
     of_loss = {"train/loss", *(name for terms in loss_terms(logged).values() for name in terms)}
-    names = sorted(logged - of_loss, key=_importance)
+    names = sorted(filter(partial(_changes, runs), logged - of_loss), key=_importance)
     if not names:
         return None
     columns = min(_COLUMNS, len(names))
@@ -80,6 +81,11 @@ def curves_chart(runs: Sequence[Run]) -> Figure | None:
         margin={"t": 70, "l": 50, "r": 10, "b": 40},
     )
     return figure
+
+
+def _changes(runs: Sequence[Run], name: str) -> bool:
+    curves = [run.curves[name].values for run in runs if name in run.curves]
+    return len({value for values in curves for value in values}) > 1
 
 
 def loss_terms(logged: Collection[str]) -> dict[str, list[str]]:

@@ -45,11 +45,11 @@ def render_report(runs: Sequence[Run]) -> str:
     """
     if not runs:
         raise ValueError("runs must have at least one entry, got none")
-    charts = _Charts()
+    charts, curves = _Charts(), curves_chart(runs)
     sections = {
         "Result": _results(runs),
         "Configuration": _configuration(runs),
-        "Metrics": _wide(charts.html(curves_chart(runs)), "No metric was logged twice."),
+        **({"Metrics": _wide(charts.html(curves), "")} if curves else {}),
         "Terms of the loss": _wide(charts.html(loss_chart(runs)), "No term was logged twice."),
         "Embedding": _beside(runs, charts.embedding),
         "Confusion": _beside(runs, charts.confusion),

@@ -125,6 +125,14 @@ def test_a_curve_that_one_run_lacks_is_drawn_of_the_other(tmp_path):
     assert "val/other" in html
 
 
+def test_a_metric_that_never_changes_has_no_panel(tmp_path):
+    run = run_folder(tmp_path / "run")
+    (run / "metrics.csv").write_text("step,train/trust,val/loss\n1,0.5,2\n2,0.5,1\n")
+    html = render_report([read_run(run)])
+    assert "val/loss" in html
+    assert "train/trust" not in html
+
+
 def test_names_from_data_are_text(evil):
     page = evil.read_text(encoding="utf-8")
     elements = Elements(page)
