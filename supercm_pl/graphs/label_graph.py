@@ -31,7 +31,9 @@ _TEST_ROUNDS = 100  # of the diffusion; 300 find the same classes of nearly all 
 FEW = 2
 """Labels of a class up to which its cluster may be the wrong one."""
 TRUSTED = 0.6
-"""Trust from which a graph decides more than the classes of its samples."""
+"""Trust from which a graph can show errors of a network."""
+CLEAR = 0.8
+"""Trust from which classes are the clusters of a graph."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +156,14 @@ class LabelGraph:
     def classes(self, rows: Array, labels: Array, num_classes: int, trust: float = 1.0) -> Array:
         """The class ``(N,)`` of every sample.
 
-        Poisson learning, and from a `trust` of 0.6 on also PoissonMBO (algorithm 2 of the same
+        Poisson learning, and from a `trust` of 0.8 on also PoissonMBO (algorithm 2 of the same
         paper), in which every class has a smallest and a largest size. These sizes are not known,
         so several are tried. They are used if two measures agree that the parts of the graph become
         denser: modularity (Newman, 2006), which by itself would split large classes, and normalized
         cut (Shi and Malik, 2000).
         """
         scores = self.scores(rows, labels, num_classes)
-        if trust < TRUSTED:
+        if trust < CLEAR:
             found: Array = scores.argmax(axis=1)
             found[rows] = labels
             return found

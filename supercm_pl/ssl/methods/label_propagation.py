@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from supercm_pl.checks import check_at_least, check_interval, check_object, check_saved_labels
 from supercm_pl.clustering import ClusteringHead
 from supercm_pl.graphs.image_descriptors import describe, views_of
-from supercm_pl.graphs.label_graph import FEW, LabelGraph
+from supercm_pl.graphs.label_graph import CLEAR, FEW, LabelGraph
 from supercm_pl.training.method import Method, MethodLoss, Ramp, Step
 from supercm_pl.training.step import TrainingFeatures
 
-_TRUSTED_AT_START = 0.8  # trust in a graph from which labels are found before any step
 _LAST_CHECK = 0.7  # progress after which the network has too few steps left to learn other labels
 
 
@@ -132,7 +131,7 @@ class LabelPropagation(Method):
         if self._trust is None:
             trust = graph.trust(rows, labels, num_classes)
             self._trust = 1.0 if trust is None else trust
-            self._begin = 0.0 if self._trust >= _TRUSTED_AT_START else self.duration
+            self._begin = 0.0 if self._trust >= CLEAR else self.duration
         if step.progress >= self._begin:
             found = graph.classes(rows, labels, num_classes, self._trust)
             self.labels = torch.from_numpy(found[len(labels) :])
