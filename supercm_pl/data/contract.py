@@ -100,10 +100,13 @@ class Contract:
         if given is None:
             module.take_num_classes(counted)
         elif counted is not None and given != counted:
-            raise ValueError(
-                f"num_classes of the model is {given}, but the data has {counted} classes, "
-                f"{first_of(self.class_names(counted))}: omit num_classes"
-            )
+            data = f"the data has {counted} classes, {first_of(self.class_names(counted))}"
+            if getattr(module, "has_trained_head", False):
+                raise ValueError(
+                    f"the model was trained on {given} classes, but {data}: to train on them, "
+                    f"write {type(module).__name__}(model.backbone)"
+                )
+            raise ValueError(f"num_classes of the model is {given}, but {data}: omit num_classes")
 
     def class_names(self, count: int) -> tuple[str, ...]:
         """The names of ``count`` classes; their numbers unless the data have as many names."""

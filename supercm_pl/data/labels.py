@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from supercm_pl.checks import MISSING_AS_TEXT, is_missing
 from supercm_pl.data.datasets import BatchedDataset, Indices, dataset_length
+from supercm_pl.names import first_of
 from supercm_pl.seeding import isolated_rng
 
 _UNLABELED = (
@@ -192,6 +193,24 @@ def numbered_classes(labels: Indices) -> list[str]:
             "labels: np.unique(y, return_inverse=True) numbers them, or name the classes"
         )
     return [str(k) for k in range(largest + 1)]
+
+
+def known_names(names: Sequence[object]) -> tuple[str, ...]:
+    """Class names as strings; none if they are only the numbers ``0..K-1``."""
+    told = tuple(map(str, names))
+    return () if told == tuple(map(str, range(len(told)))) else told
+
+
+def check_same_classes(trained: Sequence[str], given: Sequence[str]) -> None:
+    """Require the names of the model's classes and those of the data, if known, to be the same."""
+    if trained and given and len(trained) == len(given):
+        k = next((k for k, name in enumerate(trained) if name != given[k]), None)
+        if k is not None:
+            raise ValueError(
+                f"class {k} of the data is {given[k]!r}, but the model was trained with "
+                f"{trained[k]!r} as class {k}, of {first_of(trained)}: give the data these classes "
+                "in this order, as by classes=[...]"
+            )
 
 
 def checked_classes(names: Sequence[str]) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,7 +41,7 @@ class MethodLoss(NamedTuple):
     """
 
     loss: Tensor
-    logs: Mapping[str, Tensor] = {}
+    logs: Mapping[str, Tensor | float] = {}
     supervised: Tensor | None = None
 
 
@@ -191,23 +191,36 @@ def loss_of(method: Method, step: Step) -> MethodLoss:
         ValueError: If its loss is not a scalar, or it uses a view that it does not declare.
     """
     kind = type(method).__name__
-    try:
+    with explained_views(f"{kind}.forward"):
         value: Any = method(step)
-    except KeyError as error:
-        view = error.args[0] if error.args else None
-        if view not in ("weak", "weak_2", "strong", "strong_2"):
-            raise
-        raise ValueError(
-            f'{kind}.forward uses the view "{view}", which it must declare, as in '
-            f'views = ("weak", "{view}")'
-        ) from error
     if not isinstance(value, MethodLoss):
         raise TypeError(f"{kind}.forward must return MethodLoss(loss), got {type(value).__name__}")
     for loss in (value.loss, *([] if value.supervised is None else [value.supervised])):
         if not isinstance(loss, Tensor) or loss.ndim:
             got = shown(loss) if not isinstance(loss, Tensor) else f"shape {tuple(loss.shape)}"
             raise ValueError(f"the loss of {kind} must be a scalar tensor, got {got}")
+    if method.replaces_supervised != (value.supervised is not None):
+        has, told = ("no", "return it") if value.supervised is None else ("a", "write True")
+        raise ValueError(
+            f"{kind} has replaces_supervised = {method.replaces_supervised} and {has} "
+            f"MethodLoss(supervised=...): {told}"
+        )
     return value
+
+
+@contextmanager
+def explained_views(user: str) -> Iterator[None]:
+    """Turn the ``KeyError`` of a view that ``user`` does not declare into a ``ValueError``."""
+    try:
+        yield
+    except KeyError as error:
+        view = error.args[0] if error.args else None
+        if view not in ("weak", "weak_2", "strong", "strong_2"):
+            raise
+        raise ValueError(
+            f'{user} uses the view "{view}", which its class must declare, as in '
+            f'views = ("weak", "{view}")'
+        ) from error
 
 
 def check_joint_batch_norm(methods: Iterable[Method], given: str, joint: str) -> None:

@@ -32,7 +32,7 @@ from supercm_pl.checks import (
 )
 from supercm_pl.data.contract import Contract
 from supercm_pl.data.datasets import Indices, as_tuple
-from supercm_pl.data.labels import checked_classes, held_labels, numbered_classes
+from supercm_pl.data.labels import checked_classes, held_labels, known_names, numbered_classes
 from supercm_pl.distributed import rows_per_rank
 from supercm_pl.options import hands_options_to
 from supercm_pl.training.batch import (
@@ -42,7 +42,7 @@ from supercm_pl.training.batch import (
     needed_views,
     unpack_labeled,
 )
-from supercm_pl.training.method import Method, as_methods, loss_of
+from supercm_pl.training.method import Method, as_methods, explained_views, loss_of
 from supercm_pl.training.modes import evaluation_mode
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import (
@@ -111,6 +111,8 @@ class SuperCMModule(ClusteringNetwork):
     methods: Sequence[Method]
     labeled_part: ClassVar[str]
     unlabeled_part: ClassVar[str]
+    views: tuple[str, ...] = ()
+    """Unlabeled views that an overridden :meth:`objective` uses besides ``"weak"``."""
     step_type: ClassVar[type[Step]] = Step
 
     def __init__(
@@ -226,6 +228,8 @@ class SuperCMModule(ClusteringNetwork):
         """Views required in a training batch, by part and view, with the methods that need it."""
         labeled: dict[str, tuple[str, ...]] = {"weak": ("cross-entropy",)}
         unlabeled: dict[str, tuple[str, ...]] = {"weak": ("SuperCM",)} if self.cm_weight > 0 else {}
+        for view in self._own_views:
+            unlabeled[view] = (*unlabeled.get(view, ()), "objective")
         for method in self.methods:
             for view in method.labeled_views:
                 labeled[view] = (*labeled.get(view, ()), method.name)
@@ -270,6 +274,7 @@ class SuperCMModule(ClusteringNetwork):
             hide_unknown_epochs(self.trainer)
             # Keep values, not the contract: a copy of the module must not copy the data.
             self._seed, self._num_unlabeled = contract.seed, contract.num_unlabeled
+            self._class_names = known_names(getattr(contract.data, "classes", None) or ())
 
     def on_train_start(self) -> None:
         """Require a limit of the run where anything depends on it, and warn of likely mistakes.
@@ -318,6 +323,7 @@ class SuperCMModule(ClusteringNetwork):
 
     def on_train_end(self) -> None:
         """Warn if the run has ended without a finite loss; one synchronization with the device."""
+        self.has_trained_head = True
         loss = self.step_values.get("loss")
         if loss is not None:
             warn_of_non_finite_loss(float(loss))
@@ -332,15 +338,16 @@ class SuperCMModule(ClusteringNetwork):
         step = self.forward_step(self.parse_batch(batch))
         if self.cm_weight > 0:
             self.update_centroids(step)
-        loss = self.objective(step)
+        with explained_views(f"{type(self).__name__}.objective"):
+            loss = self.objective(step)
         self._log_step(batch_idx)
         return loss
 
     def forward_step(self, batch: ParsedBatch) -> Step:
         """Run the forward passes over every view that the objective needs."""
         labeled = [view for method in self.methods for view in method.labeled_views]
-        unlabeled = [view for method in self.methods for view in method.views]
-        if self.cm_weight > 0 or self._has_cross_entropy:
+        unlabeled = [view for method in self.methods for view in method.views] + self._own_views
+        if self.cm_weight > 0 or self._has_cross_entropy or self._own_views:
             labeled = ["weak", *labeled]
         if self.cm_weight > 0:
             unlabeled = ["weak", *unlabeled]
@@ -454,6 +461,11 @@ class SuperCMModule(ClusteringNetwork):
     def _has_cross_entropy(self) -> bool:
         return not any(method.replaces_supervised for method in self.methods)
 
+    @property
+    def _own_views(self) -> list[str]:
+        is_own = type(self).objective is not SuperCMModule.objective
+        return list(dict.fromkeys(("weak", *self.views))) if is_own else []
+
     def _samples_per_rank(self, step: Step) -> tuple[float | Tensor, ...]:
         # Labeled samples, and all samples. With a custom loader, ranks may differ.
         num_labeled = len(step.labels)
@@ -492,11 +504,12 @@ class SuperCMModule(ClusteringNetwork):
 
     def views_of(self, part: str, given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Select the required views of a part; a single tensor is the weak view."""
-        return needed_views(part, given, self.required_views[part])
+        views = needed_views(part, given, self.required_views[part])
+        return {k: v if k == "index" else self._prepared(v) for k, v in views.items()}
 
-    def log_training(self, values: Mapping[str, Tensor]) -> None:
+    def log_training(self, values: Mapping[str, Tensor | float]) -> None:
         """Add scalars that are logged under ``train/`` at the end of the step."""
-        self.step_values |= {name: value.detach() for name, value in values.items()}
+        self.step_values |= {k: torch.as_tensor(value).detach() for k, value in values.items()}
 
     def _log_step(self, batch_idx: int) -> None:
         # Lightning takes about 60 µs per logged value, so log only in steps that a logger writes,

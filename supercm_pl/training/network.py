@@ -32,6 +32,7 @@ from supercm_pl.checks import (
 from supercm_pl.clustering import CentroidMode, ClusteringHead
 from supercm_pl.data.datasets import as_float
 from supercm_pl.data.inspection import check_scale
+from supercm_pl.data.labels import check_same_classes, known_names
 from supercm_pl.options import check_options, hands_options_to
 from supercm_pl.training.batch import check_joinable, inputs_to_predict, unpack_labeled
 from supercm_pl.training.metrics import EvaluationMetrics
@@ -122,6 +123,8 @@ class ClusteringNetwork(L.LightningModule):
             backbone.to(memory_format=torch.channels_last)
         self.compile_mode = compile_mode
         self.use_preprocess(None)
+        self._class_names: tuple[str, ...] = ()  # of the data that it was trained on
+        self.has_trained_head = False
         self._has_looked = False  # at inputs on a device, which costs a synchronization
         self.num_classes = num_classes
         size = find_feature_size(backbone) if feature_size is None else feature_size
@@ -177,11 +180,18 @@ class ClusteringNetwork(L.LightningModule):
         if self._trainer is not None:
             forget_other_files(self._trainer, checkpoint)
         state = data_state(checkpoint)
+        names, self.has_trained_head = state.get("classes"), True
+        self._class_names = known_names(names if isinstance(names, list) else ())
+        self._check_class_names()
         if "preprocess" in state and not self._preprocess:
             try:
                 self.use_preprocess(load_preprocess(state))
             except ValueError:  # the user's own class, which only a data module has then
                 self._lacks = str(state.get("preprocess_class"))
+
+    def _check_class_names(self) -> None:
+        names = known_names(getattr(data_module_of(self._trainer), "classes", None) or ())
+        check_same_classes(self._class_names, names)
 
     def use_preprocess(self, preprocess: nn.Module | None) -> None:
         """Apply a fitted module to inputs that no data module has prepared.
@@ -251,7 +261,13 @@ class ClusteringNetwork(L.LightningModule):
         return nn.Sequential(self.backbone, self.bottleneck)
 
     def setup(self, stage: str) -> None:
-        """Compile the backbone at its first call, if ``compile_mode`` is set."""
+        """Compile the backbone at its first call, if ``compile_mode`` is set.
+
+        A ``ValueError`` outside ``fit`` if the classes of the data have other names, or another
+        order, than those that the model was trained on.
+        """
+        if stage != "fit":
+            self._check_class_names()
         if stage == "fit" and self.compile_mode is not None:
             self.backbone.compile(mode=self.compile_mode)  # in place: names do not change
 
@@ -321,6 +337,9 @@ class ClusteringNetwork(L.LightningModule):
         metrics.update(self.forward_outputs(self._prepared(inputs)).assignments, labels)
 
     def _log_and_reset(self, metrics: EvaluationMetrics, prog_bar: str | None = None) -> None:
+        # All ranks decide together: with few samples, some ranks may have none.
+        if not self.trainer.strategy.reduce_boolean_decision(metrics.has_data, all=False):
+            return
         for name, value in metrics.compute().items():
             # All ranks have the same value; `sync_dist` avoids Lightning's warning.
             self.log(name, value, prog_bar=name == prog_bar, sync_dist=True)

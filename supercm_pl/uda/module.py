@@ -190,16 +190,14 @@ class UDAModule(SuperCMModule):
         ``ModelCheckpoint`` takes for the worst value, until all methods have begun.
         """
         begun = all(method.has_begun for method in self.methods)
-        if self._have_data(self.source_metrics):
-            self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
+        self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
         for validator in self._validators():
             # All ranks have the same value; `sync_dist` avoids Lightning's warning.
             value = validator.compute()
             value = value if begun else torch.full_like(value, torch.nan)
             self.log(f"val/{validator.name}", value, sync_dist=True)
             validator.reset()
-        if self._have_data(self.oracle_metrics):
-            self._log_and_reset(self.oracle_metrics)
+        self._log_and_reset(self.oracle_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> None:
         """Add a target batch ``(x, y)`` to the test metrics."""
@@ -208,10 +206,6 @@ class UDAModule(SuperCMModule):
     def on_test_epoch_end(self) -> None:
         """Log ``test/target_acc``, ``test/target_nmi`` and the other metrics."""
         self._log_and_reset(self.test_metrics)
-
-    def _have_data(self, metrics: EvaluationMetrics) -> bool:
-        # All ranks decide together: with few samples, some ranks may have none.
-        return self.trainer.strategy.reduce_boolean_decision(metrics.has_data, all=False)
 
     def _source_outputs(self, inputs: Tensor) -> Outputs:
         for network in (method.source_network for method in self.methods):

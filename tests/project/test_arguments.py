@@ -295,6 +295,30 @@ def test_what_is_taken(tmp_path: Path) -> None:
         SSLModule.load_from_checkpoint(tmp_path / "state.pt", backbone=NET)
 
 
+class OwnValidation(SSLModule):
+    """Validates without the metrics of the package."""
+
+    def validation_step(self, batch: Any, batch_idx: int = 0) -> None:
+        self.log("val/own", self.forward(batch[0]).mean())
+
+
+def test_loaders_of_images_are_scaled_as_in_evaluation() -> None:
+    pixels, labels = torch.randint(256, (12, 3, 8, 8), dtype=torch.uint8), torch.arange(12) % 2
+
+    def trained(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = OwnValidation(ConvNet(3, (8,)), 2)
+        loaders = {"labeled": loader(TensorDataset(images, labels)), "unlabeled": loader(images)}
+        quiet_trainer(max_steps=2).fit(model, loaders, loader(TensorDataset(images, labels)))
+        return model.state_dict()
+
+    torch.testing.assert_close(trained(pixels), trained(pixels / 255))
+    with pytest.raises(ValueError, match="are floats from 0 to 255"):
+        SSLModule(ConvNet(3, (8,)), 2).training_step(
+            {"labeled": (pixels.float(), labels), "unlabeled": pixels.float()}
+        )
+
+
 def test_checked_constructors_copy_and_pickle() -> None:
     for made in (FixMatch(threshold=0.9), MLP(4, (8,)), AffineNoise(), Digits(), Distortion()):
         for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):

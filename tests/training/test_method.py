@@ -41,6 +41,9 @@ BATCH = {
 }
 
 
+ZERO = torch.zeros(())
+
+
 def method(forward: Any, **attributes: Any) -> Any:
     return type("Mine", (Method,), {"forward": forward, **attributes})
 
@@ -62,6 +65,14 @@ def method(forward: Any, **attributes: Any) -> Any:
             lambda: method(lambda self, step: MethodLoss(step.unlabeled["strong"].logits.mean())),
             r'Mine.forward uses the view "strong", .* views = \("weak", "strong"\)',
         ),
+        (
+            lambda: method(lambda self, step: MethodLoss(ZERO, supervised=ZERO)),
+            r"Mine has replaces_supervised = False and a MethodLoss\(supervised=...\): write True",
+        ),
+        (
+            lambda: method(lambda self, step: MethodLoss(ZERO), replaces_supervised=True),
+            r"has replaces_supervised = True and no MethodLoss\(supervised=...\): return it",
+        ),
         (lambda: method(None, views="weak"), r'write views = \("weak",\), a tuple'),
         (
             lambda: method(lambda self, step: 0, __init__=lambda self: None),
@@ -72,3 +83,20 @@ def method(forward: Any, **attributes: Any) -> Any:
 def test_a_method_of_ones_own_with_a_mistake(make: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         SSLModule(MLP(5, (4,)), 2, make()()).training_step(BATCH)
+
+
+class Confident(SSLModule):
+    def objective(self, step: Any) -> torch.Tensor:
+        self.log_training({"number": 0.5})
+        seen = [step.labeled["weak"], step.unlabeled["weak"], step.unlabeled["strong"]]
+        return sum(outputs.assignments.amax() for outputs in seen)
+
+
+def test_an_objective_of_ones_own_gets_the_views_that_it_declares() -> None:
+    with pytest.raises(ValueError, match=r'Confident.objective uses the view "strong", which its'):
+        Confident(MLP(5, (4,)), 2, cm_weight=0).training_step(BATCH)
+    both = type("Both", (Confident,), {"views": ("weak", "strong")})
+    module = both(MLP(5, (4,)), 2, cm_weight=0)
+    assert module.training_step(BATCH).requires_grad
+    assert module.step_values["number"] == 0.5
+    assert module.required_views["unlabeled"]["strong"] == ("objective",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,24 @@ def test_another_number_than_the_data_has_is_an_error(
         trainer = quiet_trainer(max_steps=1)
         with pytest.raises(ValueError, match=message):
             getattr(trainer, run)(module(kind, given), datamodule=data())
+
+
+ARRAYS = partial(SSLDataModule.from_arrays, X, labels_per_class=4, x_test=X, y_test=Y)
+
+
+def test_other_names_or_numbers_of_classes_than_in_training_are_an_error(tmp_path: Path) -> None:
+    trained = module(SSLModule, None)
+    quiet_trainer(max_steps=1).fit(trained, ARRAYS(Y, classes=["ant", "bee", "cat"]))
+    trained.trainer.save_checkpoint(file := tmp_path / "a.ckpt")
+    loaded = SSLModule.load_from_checkpoint(file, backbone=MLP(4, (8,)))
+    for other in (["cat", "bee", "ant"], ["ant", "cat", "dog"]):
+        for given, path in ((trained, None), (loaded, None), (module(SSLModule, 3), file)):
+            with pytest.raises(ValueError, match=r"of the data is .* the model was trained with "):
+                quiet_trainer().test(given, ARRAYS(Y, classes=other), ckpt_path=path)
+    quiet_trainer().test(loaded, ARRAYS(Y, classes=["ant", "bee", "cat"]))
+    quiet_trainer().test(loaded, ARRAYS(Y))
+    with pytest.raises(ValueError, match=r"was trained on 3 classes, .*SSLModule\(model.backbone"):
+        quiet_trainer(max_steps=1).fit(loaded, ARRAYS(Y % 2, y_test=Y % 2))
 
 
 def loaders(number: int) -> dict[str, Any]:
