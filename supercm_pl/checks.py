@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -136,6 +138,16 @@ def shown(value: object) -> str:
         return f"the class {value.__name__}: write {value.__name__}(...)"
     text = repr(value)
     return text if len(text) < 80 and "\n" not in text else f"an object of {type(value).__name__}"
+
+
+def check_path(name: str, value: object) -> Path:
+    """Require a path and return it."""
+    if not isinstance(value, str | PathLike):
+        raise TypeError(
+            f"{name} must be a path, got {shown(value)}: write file and label of each image into "
+            'labels.csv, and SSLDataModule.from_folder("labels.csv")'
+        )
+    return Path(value)
 
 
 def as_objects(name: str, given: object, kind: type[T], example: str) -> list[T]:

@@ -19,6 +19,7 @@ from supercm_pl.seeding import isolated_rng
 _SAMPLES = 8
 _DRAWS = 6
 _TOLERANCE = 0.5  # beyond [0, 1]: noise and resizing leave it a little, normalization by far
+_DARKEST = 32  # of 255: photographs are brighter, digits from 0 to 16 are not
 _LARGEST_RATIO = 30.0  # of root mean squares; samples of one distribution differ much less
 
 
@@ -54,6 +55,7 @@ def inspect_parts(
                 f"{other}: resize them in the datasets"
             )
         outside |= check_scale(f"images of the {name} part", inputs, warn=not outside)
+        largest = int(inputs.max()) if inputs.dtype == torch.uint8 else 255
         inputs = as_float(inputs)
         scales[name] = float(inputs.square().mean().sqrt())
         if inputs.ndim != 4:
@@ -62,6 +64,12 @@ def inspect_parts(
             rank_zero_warn(
                 f"all of {len(inputs)} images looked at in the {name} part are nearly constant: "
                 "check how they are read",
+                category=RuntimeWarning,
+            )
+        elif largest < _DARKEST:
+            rank_zero_warn(
+                f"uint8 images of the {name} part are divided by 255, but the largest value of "
+                f"{len(inputs)} looked at is {largest}: divide by their own range, x / {largest}",
                 category=RuntimeWarning,
             )
         for kind in {kind_of(view) for view in views.get(name, ())} - checked:

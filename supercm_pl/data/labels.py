@@ -160,6 +160,8 @@ def _numbers_or_none(values: Any, name: str, size: int) -> Indices:
 
 def _checked_numbers(labels: Indices, name: str, classes: Sequence[str] | None) -> tuple[str, ...]:
     known = labels[labels >= 0]
+    if classes is None and not len(known):
+        return ()
     names = checked_classes(numbered_classes(known) if classes is None else classes)
     check_class_range(known, len(names), name, np.flatnonzero(labels >= 0))
     skipped = np.setdiff1d(np.arange(len(names)), known)

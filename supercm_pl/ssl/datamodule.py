@@ -23,7 +23,7 @@ from supercm_pl.data.datasets import Indices
 from supercm_pl.data.domain import Domain, read_labels
 from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.sources.arrays import Array, ArraySource
-from supercm_pl.data.sources.base import Source
+from supercm_pl.data.sources.base import Source, load_source
 from supercm_pl.data.sources.digits import Digits
 from supercm_pl.data.sources.folder import FolderSource, PathLike
 from supercm_pl.data.sources.given import as_source
@@ -190,12 +190,13 @@ class SSLDataModule(SuperCMDataModule):
 
     def open_domains(self) -> tuple[Domain, ...]:
         """Open the source and choose the split."""
-        data = self.source.load()
+        data = load_source(self.source)
         labels = read_labels(data.train, len(data.classes), "training")
         if data.unlabeled is None and not self._labeled:
             raise ValueError(
                 "choose the labeled samples by one of labels_per_class, num_labels, "
-                "labeled_fraction, labeled_indices, such as labels_per_class=4"
+                "labeled_fraction, labeled_indices, such as labels_per_class=4; or pass the others "
+                "by name, as in DatasetSource(labeled, unlabeled=...)"
             )
         split = make_split(
             labels,
@@ -216,7 +217,8 @@ class SSLDataModule(SuperCMDataModule):
         (domain,) = self.domains
         if domain.num_unlabeled == 0:
             raise ValueError(
-                "no unlabeled samples are left: label fewer, or set unlabeled_includes_labeled=True"
+                "no unlabeled samples are left: label fewer, pass others by unlabeled=... of the "
+                "source, or set unlabeled_includes_labeled=True"
             )
         return {
             "labeled": Part(domain.labeled, self.labeled_batch_size),

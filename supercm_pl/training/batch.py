@@ -62,7 +62,7 @@ def needed_views(
     if not isinstance(given, Mapping):
         raise TypeError(
             f"{part} inputs must be a tensor or a mapping from views to tensors, "
-            f"got {type(given).__name__}"
+            f"got {type(given).__name__}" + (": leave out labels" if _is_pair(given) else "")
         )
     for view, methods in required.items():
         if view not in given:
@@ -85,6 +85,10 @@ def needed_views(
             f"of shape {tuple(index.shape)}"
         )
     return views
+
+
+def _is_pair(given: object) -> bool:
+    return isinstance(given, list | tuple) and len(given) == 2
 
 
 def unpack_labeled(part: str, given: object, most: int) -> Sequence[Any]:

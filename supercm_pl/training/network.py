@@ -239,7 +239,10 @@ class ClusteringNetwork(L.LightningModule):
         given: Any = inputs
         if not isinstance(given, Tensor):
             kind = type(given).__name__
-            raise TypeError(f"inputs must be a tensor, got {kind}: write torch.as_tensor(inputs)")
+            hint = "torch.as_tensor(inputs)"
+            if isinstance(given, str | Mapping):
+                hint = 'x = batch["inputs"] for a batch to predict, {"inputs": x, "ids": ids}'
+            raise TypeError(f"inputs must be a tensor, got {kind}: write {hint}")
         if not self._has_looked or is_readable(inputs):
             check_scale("inputs", inputs, warn=not self._has_looked)
             self._has_looked = True

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from supercm_pl.data.datasets import Indices, Samples, is_iterable
 from supercm_pl.data.domain import Domain, TargetDomain, has_labels, joined, read_labels
-from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.base import Source, SourceData, load_source
 from supercm_pl.data.sources.image_folders import check_separate
 from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.labels_csv import class_number
@@ -51,13 +51,13 @@ def open_domains(
         ValueError: If domains do not match, or the requested samples are not available.
     """
     opened = {
-        "source" if len(sources) == 1 else f"source {i}": source.load()
+        "source" if len(sources) == 1 else f"source {i}": load_source(source)
         for i, source in enumerate(sources)
     }
     for name, data in opened.items():
         if not has_labels(data.train):
             raise ValueError(f"the {name} data have no labels")
-    data = target.load()
+    data = load_source(target)
     classes = union_of_classes(source.classes for source in opened.values())
     if data.classes:  # without labels, it has no class names either
         check_same_classes(classes, data.classes)

@@ -150,6 +150,12 @@ def test_normalized_images_are_said(images: Any, recwarn: pytest.WarningsRecorde
 CONSTANT = np.ascontiguousarray(np.broadcast_to(IMAGES[:, :1, :1, :1], IMAGES.shape))
 
 
+def test_a_part_of_few_gray_levels_is_reported() -> None:
+    digits = np.random.default_rng(0).integers(0, 17, (40, 1, 8, 8)).astype("uint8")
+    with pytest.warns(RuntimeWarning, match=r"the largest value of 8 looked at is 16: .* x / 16"):
+        SSLDataModule.from_arrays(digits, np.arange(40) % 2, labels_per_class=4).setup("fit")
+
+
 @pytest.mark.parametrize(
     ("part", "stage"), [("labeled", "fit"), ("validation", "fit"), ("test", "test")]
 )

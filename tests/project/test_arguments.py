@@ -35,7 +35,10 @@ from supercm_pl.data import (
     Digits,
     Distortion,
     FolderSource,
+    ImageList,
     Resized,
+    Source,
+    SourceData,
 )
 from supercm_pl.export import Classifier, export_torch
 from supercm_pl.ssl.methods import VAT, FixMatch, MeanTeacher, PiModel
@@ -58,6 +61,16 @@ class Unlabeled(Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         return X[index] + 1
+
+
+class OwnSource(Source):
+    """Returns what it was given."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def load(self) -> SourceData:
+        return self.given
 
 
 SGD = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -180,6 +193,21 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "widths must be a list of integers, got 64: write [64]",
     ),
+    (lambda: OwnSource((DATASET,)).class_names(), TypeError, "OwnSource.load must return SourceDa"),
+    (lambda: SourceData(DATASET, 10), TypeError, "write classes=tuple(map(str, range(10)))"),
+    (lambda: ImageList(X), TypeError, "list_file must be a path, got an object of Tensor: write"),
+    (lambda: SSLDataModule.from_folder(X), TypeError, 'SSLDataModule.from_folder("labels.csv")'),
+    (lambda: SSLModule(NET, 3)("inputs"), TypeError, 'got str: write x = batch["inputs"] for a b'),
+    (
+        lambda: SSLModule(NET, 3).training_step({"labeled": (X, Y), "unlabeled": (X, Y)}),
+        TypeError,
+        "got tuple: leave out labels",
+    ),
+    (
+        lambda: SSLDataModule(DatasetSource(DATASET, DATASET)).load(),
+        ValueError,
+        "or pass the others by name, as in DatasetSource(labeled, unlabeled=...)",
+    ),
     (lambda: MLP(4, 8), TypeError, "hidden_features must be a list of integers, got 8: write [8]"),
     (
         lambda: SSLModule(ConvNet(3, (8,)), 3)(torch.zeros(2, 3, 8, 8).long()),
@@ -275,7 +303,8 @@ def test_what_is_taken(tmp_path: Path) -> None:
     data = SSL_ARRAYS(x_val=X[:9], y_val=Y[:9])
     assert data.describe().startswith("12 labeled · 12 unlabeled · 9 validation")
     none = TensorDataset(X, torch.full_like(Y, -1))
-    for unlabeled in (Unlabeled(), TensorDataset(X), none, DatasetSource(Unlabeled())):
+    arrays = ArraySource(X + 1), ArraySource(X + 1, -torch.ones(24), X, Y, classes=["0", "1", "2"])
+    for unlabeled in (Unlabeled(), TensorDataset(X), none, DatasetSource(Unlabeled()), *arrays):
         data = UDADataModule(DATASET, unlabeled)  # type: ignore[arg-type]
         quiet_trainer(max_steps=1).fit(UDAModule(MLP(4, (8,))), data)
         assert data.describe().startswith("22 source · 22 target · 2 source and 2 target val")

@@ -71,7 +71,7 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(spoiled(np.nan)), ValueError, "1 of 60 samples hold NaN .* is sample 7"),
     (lambda: ssl(spoiled(-np.inf)), ValueError, "1 of 60 samples hold NaN .* is sample 7"),
     (lambda: ssl(X.astype(float) * 1e300), ValueError, "x must be finite, but 60 of 60"),
-    (lambda: ssl(y=None), TypeError, "y must be labels, -1 where a sample has none, got None"),
+    (lambda: ssl(y=None), ValueError, "the training data have no labels"),
     (lambda: ssl(y=Y[:50]), ValueError, r"y must have one label for each .* got shape \(50,\)"),
     (lambda: ssl(y=np.eye(3)[Y]), ValueError, r"got shape \(60, 3\): y.argmax\(1\) turns one-hot"),
     (lambda: ssl(y=Y / 2), TypeError, "y must be integers from 0 on or names, got 0.5 of float64"),

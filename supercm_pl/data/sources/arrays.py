@@ -42,7 +42,8 @@ class ArraySource(Source):
 
     Args:
         x: Training inputs.
-        y: Their labels ``(N,)``, integers from 0 on or names.
+        y: Their labels ``(N,)``, integers from 0 on or names; ``None``, or no label at all, in a
+            target of adaptation.
         x_test: Test inputs.
         y_test: Their labels.
         x_unlabeled: More training inputs, without labels.
@@ -62,7 +63,7 @@ class ArraySource(Source):
     def __init__(
         self,
         x: Array,
-        y: Array,
+        y: Array | None = None,
         x_test: Array | None = None,
         y_test: Array | None = None,
         x_unlabeled: Array | None = None,
@@ -71,20 +72,23 @@ class ArraySource(Source):
         y_val: Array | None = None,
     ) -> None:
         inputs = as_inputs(x, "x")
+        y = np.full(len(inputs), -1) if y is None else y
         labels, names = named_labels(y, "y", len(inputs), classes)
         known = labels >= 0
         self.num_without_label = int((~known).sum())
         unlabeled = [] if known.all() else [inputs[torch.from_numpy(~known)]]
         if x_unlabeled is not None:
             unlabeled.append(as_inputs(x_unlabeled, "x_unlabeled", inputs))
-        if not known.all():
+        if not known.all() and known.any():
             inputs, labels = inputs[torch.from_numpy(known)], labels[known]
         train = TensorData(inputs, torch.from_numpy(labels))
-        test, _ = _labeled("test", x_test, y_test, names, inputs) or (None, names)
-        val, _ = _labeled("val", x_val, y_val, names, inputs) or (None, names)
+        test, names = _labeled("test", x_test, y_test, names or None, inputs) or (None, names)
+        val, names = _labeled("val", x_val, y_val, names or None, inputs) or (None, names)
         if test is not None:
             self.left_out = _overlap(torch.cat([inputs, *unlabeled]), test.inputs)
         rest = TensorData(torch.cat(unlabeled)) if unlabeled else None
+        if rest is not None and not known.any():
+            train, rest = rest, None
         self._data = SourceData(train, names, test=test, val=val, unlabeled=rest)
 
     def load(self) -> SourceData:

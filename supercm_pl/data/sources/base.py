@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import Dataset
 
+from supercm_pl.checks import shown
 from supercm_pl.options import suggest_arguments
 
 
@@ -29,6 +31,15 @@ class SourceData:
     test: Dataset[Any] | None = None
     val: Dataset[Any] | None = None
     unlabeled: Dataset[Any] | None = None
+
+    def __post_init__(self) -> None:
+        given: Any = self.classes
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            number = given if isinstance(given, int) else 10
+            raise TypeError(
+                f"classes of SourceData must be names, got {shown(given)}: write "
+                f"classes=tuple(map(str, range({number})))"
+            )
 
 
 class Source(ABC):
@@ -56,4 +67,15 @@ class Source(ABC):
 
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; override it if they are known without loading the data."""
-        return self._class_names or self.load().classes
+        return self._class_names or load_source(self).classes
+
+
+def load_source(source: Source) -> SourceData:
+    """Call ``load`` of a source, which may be a user's own; a ``TypeError`` for other values."""
+    data: Any = source.load()
+    if not isinstance(data, SourceData):
+        raise TypeError(
+            f"{type(source).__name__}.load must return SourceData(train, classes), got an object "
+            f"of {type(data).__name__}"
+        )
+    return data

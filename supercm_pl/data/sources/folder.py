@@ -11,7 +11,7 @@ from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from supercm_pl.checks import check_choice
+from supercm_pl.checks import check_choice, check_path
 from supercm_pl.data.datasets import IdentifiedSamples, Samples
 from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import SourceData
@@ -83,7 +83,7 @@ class FolderSource(ImageSource):
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
         self.labels = _paths(labels)
-        self.labeled = Path(labeled)
+        self.labeled = check_path("labeled", labeled)
         self.unlabeled = None if unlabeled is None else Path(unlabeled)
         self.test = None if test is None else Path(test)
         self.val = None if val is None else Path(val)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from supercm_pl.checks import check_path
 from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
@@ -54,7 +55,7 @@ class ImageList(ImageSource):
         damaged: Damaged = "skip",
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
-        self.list_file = Path(list_file)
+        self.list_file = check_path("list_file", list_file)
         self.root = self.list_file.parent if root is None else Path(root)
         self.test_list = None if test_list is None else Path(test_list)
         self.classes = None if classes is None else checked_classes(classes)

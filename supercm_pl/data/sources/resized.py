@@ -21,7 +21,7 @@ from supercm_pl.data.datasets import (
     first_input,
 )
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.base import Source, SourceData, load_source
 from supercm_pl.data.sources.image_reading import ImageFiles
 
 _CHUNK = 1024
@@ -70,7 +70,7 @@ class Resized(Source):
 
     def load(self) -> SourceData:
         """Open the source; images in memory are resized here."""
-        data = self.source.load()
+        data = load_source(self.source)
         parts: dict[str, Any] = {
             name: reshaped(dataset, self.reshape)
             for name, dataset in vars(data).items()
