@@ -3,7 +3,7 @@
 from supercm_pl.data.loading.iterable.reader import IterableData
 from supercm_pl.data.loading.loader import PairedLoader
 from supercm_pl.data.loading.steps import Part
-from supercm_pl.data.sources.arrays import ArraySource, DatasetSource, UnlabeledArrays
+from supercm_pl.data.sources.arrays import ArraySource, DatasetSource
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.data.sources.digits import Digits, DigitsM, MNIST5k
 from supercm_pl.data.sources.folder import DomainFolder, FolderSource, UnlabeledFolder
@@ -77,7 +77,6 @@ __all__ = [
     "SourceData",
     "Split",
     "StrongAugment",
-    "UnlabeledArrays",
     "UnlabeledFolder",
     "make_split",
 ]

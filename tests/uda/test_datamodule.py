@@ -5,7 +5,6 @@ from torch.utils.data import Dataset, IterableDataset
 
 from supercm_pl.data import AffineNoise, ArraySource, DatasetSource, Digits, Source, SourceData
 from supercm_pl.data.datasets import TensorData
-from supercm_pl.data.sources.arrays import UnlabeledArrays
 from supercm_pl.data.sources.digits import DigitsM
 from supercm_pl.data.sources.folder import DomainFolder
 from supercm_pl.data.sources.resized import Resized
@@ -314,18 +313,18 @@ def test_a_target_without_a_test_set_is_tested_on_all_of_its_samples():
 
 def test_a_target_that_nobody_labeled():
     x = arrays(2)[0]
-    data = UDADataModule(domain(1), UnlabeledArrays(x))
+    data = UDADataModule(domain(1), ArraySource(x))
     assert "0 test, 3 classes" in data.describe()
     assert not data.has_test_data
     assert next(iter(data.predict_dataloader()))["ids"] == [str(i) for i in range(60)]
     with pytest.raises(ValueError, match="the target data have no labels"):
         data.test_dataloader()
     with pytest.raises(ValueError, match="the target data have no labels"):
-        UDADataModule(domain(1), UnlabeledArrays(x), target_labels_per_class=1).load()
+        UDADataModule(domain(1), ArraySource(x), target_labels_per_class=1).load()
     with pytest.raises(ValueError, match="oracle=True needs a target with labels"):
-        UDADataModule(domain(1), UnlabeledArrays(x), oracle=True).load()
+        UDADataModule(domain(1), ArraySource(x), oracle=True).load()
     with pytest.raises(ValueError, match="the source data have no labels"):
-        UDADataModule(UnlabeledArrays(x), domain(1)).load()
+        UDADataModule(ArraySource(x), domain(1)).load()
 
 
 def test_from_arrays():

@@ -96,35 +96,6 @@ class ArraySource(Source):
         return self._data
 
 
-class UnlabeledArrays(Source):
-    """A target domain in memory, whose training samples have no labels.
-
-    Shapes, types and errors are those of :class:`ArraySource`.
-
-    Args:
-        x: Training inputs.
-        x_test: Test inputs.
-        y_test: Their labels ``(N,)``.
-        classes: Names of the classes; ``None`` takes the numbers up to the largest label of
-            ``y_test``.
-    """
-
-    def __init__(
-        self,
-        x: Array,
-        x_test: Array | None = None,
-        y_test: Array | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> None:
-        train = TensorData(as_inputs(x, "x of the target"))
-        test, names = _labeled("test", x_test, y_test, classes) or (None, tuple(classes or ()))
-        self._data = SourceData(train, names, test=test)
-
-    def load(self) -> SourceData:
-        """The arrays as data sets."""
-        return self._data
-
-
 class DatasetSource(Source):
     """Any map-style data sets, for example torchvision's.
 

@@ -8,7 +8,6 @@ from torch.utils.data import Dataset, TensorDataset
 from supercm_pl.data import ArraySource, DatasetSource, Digits, FolderSource
 from supercm_pl.data.datasets import fetch_inputs
 from supercm_pl.data.labels import labels_of
-from supercm_pl.data.sources.arrays import UnlabeledArrays
 from supercm_pl.data.sources.digits import DigitsM
 from supercm_pl.data.sources.folder import UnlabeledFolder
 from supercm_pl.data.sources.image_reading import ImageFiles
@@ -208,11 +207,12 @@ def test_a_folder_of_unlabeled_images(tmp_path):
 
 def test_unlabeled_arrays():
     x = np.zeros((4, 1, 3, 3), dtype=np.uint8)
-    data = UnlabeledArrays(x).load()
+    data = ArraySource(x).load()
     assert (data.classes, data.test) == ((), None)
     assert data.train.targets is None
-    data = UnlabeledArrays(x, x[:2], np.array([0, 1]), ["a", "b"]).load()
+    test = {"x_test": x[:2], "y_test": np.array([0, 1])}
+    data = ArraySource(x, **test, classes=["a", "b"]).load()
     assert data.classes == ("a", "b")
     assert labels_of(data.test).tolist() == [0, 1]
     with pytest.raises(ValueError, match="x_test and y_test go together, got only x_test"):
-        UnlabeledArrays(x, x)
+        ArraySource(x, x_test=x)
