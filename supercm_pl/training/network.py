@@ -187,7 +187,9 @@ class ClusteringNetwork(L.LightningModule):
             try:
                 self.use_preprocess(load_preprocess(state))
             except ValueError:  # the user's own class, which only a data module has then
-                self._lacks = str(state.get("preprocess_class"))
+                kind = state.get("preprocess_class")
+                known = kind.get("class_path") if isinstance(kind, Mapping) else None
+                self._lacks = str(known or "a module of your own")
 
     def _check_class_names(self) -> None:
         names = known_names(getattr(data_module_of(self._trainer), "classes", None) or ())

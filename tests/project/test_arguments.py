@@ -324,11 +324,22 @@ def test_what_is_taken(tmp_path: Path) -> None:
         SSLModule.load_from_checkpoint(tmp_path / "state.pt", backbone=NET)
 
 
-class OwnValidation(SSLModule):
-    """Validates without the metrics of the package."""
+class OwnEvaluation(SSLModule):
+    """Validates and tests without the metrics of the package."""
 
     def validation_step(self, batch: Any, batch_idx: int = 0) -> None:
         self.log("val/own", self.forward(batch[0]).mean())
+
+    def test_step(self, batch: Any, batch_idx: int = 0) -> None:
+        self.log("test/own", self.forward(batch[0]).mean())
+
+
+def test_an_evaluation_of_ones_own_needs_no_metrics_of_the_package() -> None:
+    trainer = quiet_trainer(max_steps=1)
+    model, data = OwnEvaluation(MLP(4, (8,))), SSL_ARRAYS(x_test=X, y_test=Y)
+    trainer.fit(model, data)
+    (found,) = trainer.test(model, data, verbose=False)
+    assert found.keys() == {"test/own"}
 
 
 def test_loaders_of_images_are_scaled_as_in_evaluation() -> None:
@@ -336,7 +347,7 @@ def test_loaders_of_images_are_scaled_as_in_evaluation() -> None:
 
     def trained(images: torch.Tensor) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        model = OwnValidation(ConvNet(3, (8,)), 2)
+        model = OwnEvaluation(ConvNet(3, (8,)), 2)
         loaders = {"labeled": loader(TensorDataset(images, labels)), "unlabeled": loader(images)}
         quiet_trainer(max_steps=2).fit(model, loaders, loader(TensorDataset(images, labels)))
         return model.state_dict()
