@@ -67,6 +67,7 @@ class Calibration(L.Callback):
         if trust is None or trust >= TRUSTED:
             expected = (agreement + min(1.0, agreement / accuracy)) / 2
             names = Contract.of(trainer).class_names(num_classes)
+            # Another graph than the one that may have given the labels, as in LabelPropagation.
             for doubt in doubts(LabelGraph(*views[:2]), labels.numpy(), predicted, names):
                 rank_zero_warn(doubt)
         temperature = temperature_for(logits, expected)
