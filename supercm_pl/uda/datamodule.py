@@ -14,7 +14,7 @@ from supercm_pl.checks import check_at_most_one, check_flag, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.domain import Domain, joined
 from supercm_pl.data.loading.steps import Part
-from supercm_pl.data.sources.arrays import Array, ArraySource
+from supercm_pl.data.sources.arrays import Array, ArraySource, as_inputs
 from supercm_pl.data.sources.base import Source
 from supercm_pl.data.sources.digits import Digits, DigitsM
 from supercm_pl.data.sources.folder import FolderSource, PathLike, UnlabeledFolder
@@ -189,7 +189,8 @@ class UDADataModule(SuperCMDataModule):
                 " without: leave these out"
             )
         names = source.class_names()
-        target = ArraySource(x_target, x_test=x_test, y_test=y_test, classes=names)
+        inputs = as_inputs(x_target, "x_target")
+        target = ArraySource(inputs, x_test=x_test, y_test=y_test, classes=names)
         return cls(source, target, **options)
 
     @property

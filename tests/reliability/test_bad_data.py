@@ -128,8 +128,8 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(X, Y, None, None, X[:, :4]), ValueError, r"x_unlabeled must have .* got \(4,\)"),
     (lambda: ssl(X, Y, None, None, X.astype("uint8")), ValueError, "x_unlabeled must .*uint8"),
     (lambda: ssl(X, Y, None, None, spoiled(np.inf)), ValueError, "x_unlabeled must be finite"),
-    (lambda: uda(target=None), TypeError, "x of the target must hold numbers"),
-    (lambda: uda(target=spoiled(np.nan)), ValueError, "x of the target must be finite"),
+    (lambda: uda(target=None), TypeError, "x_target must hold numbers"),
+    (lambda: uda(target=spoiled(np.nan)), ValueError, "x_target must be finite"),
     (lambda: uda(X, Y, X, X, Y + 1), ValueError, r"labels of y_test must be in 0\.\.2, got 3"),
     (lambda: uda(X, Y, X, X, Y[:1]), ValueError, "y_test must have one label for each of 60"),
 ]
