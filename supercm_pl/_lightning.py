@@ -22,8 +22,10 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
+from lightning_utilities.core.inheritance import get_all_subclasses
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import BatchSampler, DataLoader
 
 # `load_from_checkpoint` is a class method that must not be called on an object.
 restricted_classmethod = _restricted_classmethod
@@ -86,6 +88,20 @@ def hyperparameters_given(
         yield
     finally:
         hparams_mixin._given_hyperparameters.reset(token)
+
+
+def restore_loaders() -> None:
+    """Undo Lightning's changes of loader classes, which remain if a ``*_dataloader`` has failed.
+
+    With them, the next trainer can't take a plain ``DataLoader``.
+    """
+    for base in (DataLoader, BatchSampler):
+        for kind in (base, *get_all_subclasses(base)):
+            for name in ("__init__", "__setattr__", "__delattr__"):
+                original = vars(kind).get(f"__old{name}")
+                if original is not None:
+                    setattr(kind, name, original)
+                    delattr(kind, f"__old{name}")
 
 
 class StepSignals(_SignalConnector):

@@ -22,7 +22,6 @@ from supercm_pl.names import nearest
 T = TypeVar("T")
 MISSING_AS_TEXT = ("nan", "None", "<NA>", "NaT")
 """What ``str`` makes of missing values."""
-_NO_LABEL = ": leave out samples without a label, in update_centroids by mask=labels >= 0"
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
@@ -214,8 +213,12 @@ def check_labels(
     num_classes: int,
     mask: Tensor | None = None,
     name: str = "labels",
+    hint: str = "leave out samples without a label",
 ) -> None:
-    """Require integer labels, one for each sample, in 0..K-1 where reading them is free."""
+    """Require integer labels, one for each sample, in 0..K-1 where reading them is free.
+
+    ``hint`` says what to do about -1.
+    """
     labels = _check_vector(name, labels, num_samples, "integers")
     if mask is not None:
         _check_vector("mask", mask, num_samples, "bool")
@@ -225,7 +228,7 @@ def check_labels(
         if wrong.numel() > 0:
             raise ValueError(
                 f"{name} must be in 0..{num_classes - 1} for num_classes={num_classes}, "
-                f"got {wrong[0].item()}" + (_NO_LABEL if wrong[0] == -1 else "")
+                f"got {wrong[0].item()}" + (f": {hint}" if wrong[0] == -1 else "")
             )
 
 

@@ -20,7 +20,11 @@ _Class = TypeVar("_Class", bound=type)
 _OTHER_NAMES = {
     "lr learning_rate": ["optimizer=partial(torch.optim.AdamW, lr=...)", "learning_rate=..."],
     "weight_decay": ["optimizer=partial(torch.optim.AdamW, weight_decay=...)"],
-    "beta cm_lambda": ["cm_weight=...", "the weight as a factor of head.loss(...).total"],
+    "beta cm_lambda": [
+        "cm_weight=...",
+        "weight=...",
+        "the weight as a factor of head.loss(...).total",
+    ],
     "lambda_ lambda_u loss_weight coef": ["weight=..."],
     "class_weights class_weight": ["alpha=[...], a prior for the sizes of the classes"],
     "label_smoothing criterion loss loss_fn": [

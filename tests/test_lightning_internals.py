@@ -11,9 +11,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
+from torch.utils.data import DataLoader
 
-from supercm_pl import _lightning
+from supercm_pl import SSLDataModule, SSLModule, _lightning
+from supercm_pl.backbones import MLP
 from tests.support.trainers import quiet_trainer
+
+X, Y = torch.randn(24, 4), torch.arange(24) % 3
 
 
 def test_hyperparameters_given_are_what_a_module_saves():
@@ -42,6 +46,14 @@ def test_the_loaders_given_to_fit_are_known_before_they_are_set_up():
     module, loaders = Module(), {"labeled": [1]}
     quiet_trainer(max_steps=1).fit(module, loaders)
     assert module.seen is loaders
+
+
+def test_an_error_in_a_loader_hook_leaves_other_loaders_as_they_are():
+    module, data = SSLModule(MLP(4, (8,)), 3), SSLDataModule.from_arrays(X, Y, labels_per_class=2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="predict needs predict_path"):
+            quiet_trainer().predict(module, data)
+    assert len(quiet_trainer().predict(module, DataLoader(X, 8))) == 3
 
 
 def test_a_trainer_tells_its_progress():

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 
+_NO_LABEL = "leave out samples without a label, in update_centroids by mask=labels >= 0"
+
+
 class ClusteringLoss(NamedTuple):
     """The clustering loss and its four terms, each a scalar tensor."""
 
@@ -47,6 +50,16 @@ class ClusteringLoss(NamedTuple):
     sparsity: Tensor
     overlap: Tensor
     prior: Tensor
+
+    # A tuple would repeat itself.
+    def __mul__(self, other: object) -> NoReturn:
+        raise TypeError("a clustering loss is a tuple of terms: write head.loss(...).total")
+
+    def __rmul__(self, other: object) -> NoReturn:
+        self.__mul__(other)
+
+    def __radd__(self, other: object) -> NoReturn:
+        self.__mul__(other)
 
 
 class ClassSums(NamedTuple):
@@ -213,7 +226,7 @@ def class_sums(
     for name, given in (("labels", labels), ("mask", mask)):
         if isinstance(given, Tensor):
             check_device(name, given, "features", features)
-    check_labels(labels, num_samples, num_classes, mask)
+    check_labels(labels, num_samples, num_classes, mask, hint=_NO_LABEL)
     # Masked samples go to an extra class: multiplying them by 0 would keep NaN.
     classes = labels.long() if mask is None else torch.where(mask, labels.long(), num_classes)
     features = features.to(math_dtype(features))

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supercm_pl._lightning import restricted_classmethod
+from supercm_pl._lightning import restore_loaders, restricted_classmethod
 from supercm_pl.checkpoints.data_state import is_fitted, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
 from supercm_pl.checks import check_at_least, check_flag, check_object, check_optional, check_size
@@ -294,8 +294,9 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             self._restore_trainer()
 
     def on_exception(self, exception: BaseException) -> None:
-        """Restore the trainer."""
+        """Restore the trainer, and what Lightning changes while loaders are made."""
         self._restore_trainer()
+        restore_loaders()
 
     def _restore_trainer(self) -> None:
         if self.trainer is not None and self._val_limit is not None:
@@ -375,8 +376,13 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         if fitting and state_dict["fingerprint"] != self.fingerprint():
             raise ValueError(
                 f"the checkpoint was trained on another split, with seed {state_dict['seed']}, and "
-                f"this run has seed {self.run_seed}: resume with the same data, seed and split"
+                f"this run has {self._differs_by(state_dict['seed'])}: resume with the same data, "
+                "seed and split"
             )
+
+    def _differs_by(self, seed: int) -> str:
+        same = seed == self.run_seed
+        return "the same seed but other data or labels" if same else f"seed {self.run_seed}"
 
     @torch.no_grad()
     def _augmented(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -198,7 +198,10 @@ def read_labels(
     """
     name = f"the {name} data"
     if not has_labels(dataset):
-        raise ValueError(f"{name} have no labels: items must be (input, label)")
+        hint = "items must be (input, label)"
+        if not isinstance(dataset, JoinedData):  # arrays, images or rows: label some of them
+            hint = "at least two classes need a labeled sample"
+        raise ValueError(f"{name} have no labels: {hint}")
     labels = labels_of(dataset if rows is None else Subset(dataset, rows.tolist()), name)
     check_class_range(labels, num_classes, name)
     return labels

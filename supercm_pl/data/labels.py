@@ -70,10 +70,13 @@ def held_labels(dataset: Any) -> Indices | None:
         return None  # not the labels of the items: read those
 
 
-def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
+def as_labels(
+    values: ArrayLike | Tensor, name: str, size: int, unlabeled: str = _UNLABELED
+) -> Indices:
     """Labels ``(N,)`` or ``(N, 1)`` as int64 ``(N,)``.
 
-    A ``TypeError`` if not integers, a ``ValueError`` if negative or not ``size`` of them.
+    A ``TypeError`` if not integers, a ``ValueError`` if negative or not ``size`` of them;
+    ``unlabeled`` says what to do about samples without a label.
     """
     labels = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -90,8 +93,7 @@ def as_labels(values: ArrayLike | Tensor, name: str, size: int) -> Indices:
     labels = labels.astype(np.int64)
     if size and labels.min() < 0:
         raise ValueError(
-            f"{name} must be 0 or more, got {labels.min()} at sample {labels.argmin()}: "
-            f"{_UNLABELED}"
+            f"{name} must be 0 or more, got {labels.min()} at sample {labels.argmin()}: {unlabeled}"
         )
     return labels
 
@@ -154,7 +156,8 @@ def named_labels(
 def _numbers_or_none(values: Any, name: str, size: int) -> Indices:
     signed = values.dtype.kind == "i" and values.size == size
     none = signed & (np.asarray(values) == -1).ravel() if signed else np.zeros(size, dtype=bool)
-    labels = as_labels(np.where(none, 0, values.ravel()) if signed else values, name, size)
+    known = np.where(none, 0, values.ravel()) if signed else values
+    labels = as_labels(known, name, size, "write -1 where a sample has no label")
     return np.where(none, -1, labels)
 
 
@@ -162,14 +165,13 @@ def _checked_numbers(labels: Indices, name: str, classes: Sequence[str] | None) 
     known = labels[labels >= 0]
     if classes is None and not len(known):
         return ()
-    names = checked_classes(numbered_classes(known) if classes is None else classes)
+    numbered = f"number them from 0 on, classes, {name} = np.unique({name}, return_inverse=True)"
+    hint = f"name all classes by classes=[...], or {numbered}"
+    names = checked_classes(numbered_classes(known, name, hint) if classes is None else classes)
     check_class_range(known, len(names), name, np.flatnonzero(labels >= 0))
     skipped = np.setdiff1d(np.arange(len(names)), known)
     if classes is None and len(skipped):
-        raise ValueError(
-            f"{name} has no sample of class {skipped[0]}: name all classes by classes=[...], or "
-            f"number them from 0 on, classes, {name} = np.unique({name}, return_inverse=True)"
-        )
+        raise ValueError(f"{name} has no sample of class {skipped[0]}: {hint}")
     return names
 
 
@@ -186,14 +188,23 @@ def check_class_range(
         )
 
 
-def numbered_classes(labels: Indices) -> list[str]:
-    """Names ``"0", "1", ...`` up to the largest label; a ``ValueError`` if too large for them."""
+def numbered_classes(
+    labels: Indices,
+    name: str,
+    hint: str = "name all classes by classes=[...], or number them from 0 on",
+) -> list[str]:
+    """Names ``"0", "1", ...`` up to the largest label.
+
+    A ``ValueError`` if it is too large, or if class 0 has no sample: ``hint`` says what to do.
+    """
     largest = int(labels.max(initial=-1))
     if largest >= max(len(labels), 2):
         raise ValueError(
             f"labels must number the classes from 0 on, got {largest} among {len(labels)} "
             "labels: np.unique(y, return_inverse=True) numbers them, or name the classes"
         )
+    if largest > 0 and not (labels == 0).any():  # mostly, numbers that start at 1
+        raise ValueError(f"{name} has no sample of class 0: {hint}")
     return [str(k) for k in range(largest + 1)]
 
 
@@ -222,7 +233,7 @@ def checked_classes(names: Sequence[str]) -> tuple[str, ...]:
     classes = tuple(unicodedata.normalize("NFC", str(name)) for name in names)
     if len(classes) < 2:
         raise ValueError(f"at least two classes are needed, got {list(classes)}")
-    if len(set(classes)) < len(classes):
+    if len({name.strip() for name in classes}) < len(classes):
         raise ValueError(f"classes must have different names, got {list(classes)}")
     return classes
 

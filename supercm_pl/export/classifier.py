@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supercm_pl.checks import check_sizes, shown
-from supercm_pl.data.datasets import as_float
+from supercm_pl.data.datasets import as_float, check_finite
 from supercm_pl.data.inspection import check_scale
 from supercm_pl.export.predictions import Predictions, inputs_by_row
 from supercm_pl.training.module import SuperCMModule
@@ -102,13 +102,16 @@ class Classifier(nn.Module):
             batch_size: Inputs per forward pass.
 
         Raises:
-            ValueError: If there is no image, a file is unreadable, or inputs have another shape.
+            ValueError: If there is no image, a file is unreadable, or inputs have another shape or
+                are not finite.
         """
         parameter = next(self.module.parameters())
         ids, fetch = inputs_by_row(inputs, self.input_shape)
         parts = [torch.empty(0, len(self.classes))]
         for start in range(0, len(ids), batch_size):
-            batch = fetch(np.arange(start, min(start + batch_size, len(ids))))
+            rows = np.arange(start, min(start + batch_size, len(ids)))
+            batch = fetch(rows)
+            check_finite(batch, "inputs", rows)
             check_scale("inputs", batch, warn=start == 0)
             batch = as_float(batch)
             parts.append(self._outputs(batch.to(parameter.device, parameter.dtype))[0].cpu())

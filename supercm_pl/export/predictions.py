@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -53,6 +54,8 @@ def inputs_by_row(
     array. A folder without images, or an array of another shape, is a ``ValueError``.
     """
     images: Any = [inputs] if isinstance(inputs, Image.Image) else inputs
+    if hasattr(inputs, "columns"):  # a table of pandas
+        images = np.asarray(inputs)
     if getattr(getattr(inputs, "dtype", None), "kind", "") in ("O", "U"):  # a column of files
         images = inputs.tolist()
     if isinstance(inputs, str | PathLike):

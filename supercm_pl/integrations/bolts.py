@@ -152,7 +152,7 @@ class BoltsSource(Source):
         names = getattr(getattr(train, "dataset", train), "classes", None)
         if names is None:
             count = getattr(self.datamodule, "num_classes", None)
-            names = map(str, range(count)) if count else numbered_classes(labels_of(train))
+            names = map(str, range(count)) if count else numbered_classes(labels_of(train), "train")
         return SourceData(train, checked_classes(list(names)), test=test, val=val)
 
 

@@ -32,6 +32,8 @@ from supercm_pl.data.splits.split import Split
 from supercm_pl.data.splits.stratified import is_saved_split, make_split, parse_fraction
 from supercm_pl.options import hands_options_to
 
+_OTHERS = "x_unlabeled=... of from_arrays, or unlabeled=... of from_folder and DatasetSource"
+
 
 class SSLDataOptions(DataOptions, total=False):
     """The options of :class:`SSLDataModule`, with its defaults."""
@@ -195,8 +197,8 @@ class SSLDataModule(SuperCMDataModule):
         if data.unlabeled is None and not self._labeled:
             raise ValueError(
                 "choose the labeled samples by one of labels_per_class, num_labels, "
-                "labeled_fraction, labeled_indices, such as labels_per_class=4; or pass the others "
-                "by name, as in DatasetSource(labeled, unlabeled=...)"
+                "labeled_fraction, labeled_indices, such as labels_per_class=4; or pass samples "
+                f"without a label by name, {_OTHERS}"
             )
         split = make_split(
             labels,
@@ -208,7 +210,11 @@ class SSLDataModule(SuperCMDataModule):
             seed=self.run_seed,
         )
         known = (split.distortion or Distortion()).known_classes(data.classes)
-        _warn_of_absent(np.setdiff1d(known, labels[split.labeled]), data.classes)
+        absent = np.setdiff1d(known, labels[split.labeled])
+        _warn_of_absent("no samples are labeled in", absent, data.classes)
+        if len(split.val) >= len(known):
+            absent = np.setdiff1d(known, labels[split.val])
+            _warn_of_absent("no samples are left to validate", absent, data.classes)
         numbers = new_numbers(known, len(data.classes))
         return (Domain(data, split, numbers[labels], numbers),)
 
@@ -217,8 +223,8 @@ class SSLDataModule(SuperCMDataModule):
         (domain,) = self.domains
         if domain.num_unlabeled == 0:
             raise ValueError(
-                "no unlabeled samples are left: label fewer, pass others by unlabeled=... of the "
-                "source, or set unlabeled_includes_labeled=True"
+                "no unlabeled samples are left: label fewer, set unlabeled_includes_labeled=True, "
+                f"or pass others by name, {_OTHERS}"
             )
         return {
             "labeled": Part(domain.labeled, self.labeled_batch_size),
@@ -252,8 +258,8 @@ def _known_classes(names: tuple[str, ...], distortion: Distortion | None) -> tup
     return tuple(names[k] for k in known)
 
 
-def _warn_of_absent(classes: Indices, names: Sequence[str]) -> None:
+def _warn_of_absent(what: str, classes: Indices, names: Sequence[str]) -> None:
     if len(classes):
         told = ", ".join(repr(names[k]) for k in classes[:10])
         more = " and more" if len(classes) > 10 else ""
-        rank_zero_warn(f"no samples are labeled in classes {told}{more}", category=RuntimeWarning)
+        rank_zero_warn(f"{what} classes {told}{more}", category=RuntimeWarning)

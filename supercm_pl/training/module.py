@@ -65,6 +65,8 @@ from supercm_pl.training.ramps import Ramp
 from supercm_pl.training.randomness import StepRandomness
 from supercm_pl.training.step import Outputs, Step, TrainingFeatures
 
+_NUMBERING = "pass num_classes=... to the module, or number the classes from 0 on"
+
 
 class NetworkOptions(HeadOptions, total=False):
     """The options of :class:`~supercm_pl.training.network.ClusteringNetwork`, with its defaults."""
@@ -268,7 +270,8 @@ class SuperCMModule(ClusteringNetwork):
         if self.num_classes is None and contract.num_classes is None:
             labels = self._labels_at_hand(loaders_given(self.trainer))
             if labels is not None:
-                self.take_num_classes(len(checked_classes(numbered_classes(labels))))
+                names = numbered_classes(labels, "the labeled loader", _NUMBERING)
+                self.take_num_classes(len(checked_classes(names)))
         contract.agree_on_classes()
         if stage == "fit":
             hide_unknown_epochs(self.trainer)

@@ -30,7 +30,7 @@ from supercm_pl.checks import (
     is_readable,
 )
 from supercm_pl.clustering import CentroidMode, ClusteringHead
-from supercm_pl.data.datasets import as_float
+from supercm_pl.data.datasets import as_float, check_finite
 from supercm_pl.data.inspection import check_scale
 from supercm_pl.data.labels import check_same_classes, known_names
 from supercm_pl.options import check_options, hands_options_to
@@ -256,7 +256,11 @@ class ClusteringNetwork(L.LightningModule):
     def _prepared(self, inputs: Tensor) -> Tensor:
         # The data modules of this package prepare batches on the device.
         data = data_module_of(self._trainer)
-        return inputs if getattr(data, "prepares_inputs", False) else self.prepare(inputs)
+        if getattr(data, "prepares_inputs", False):
+            return inputs
+        if not self.training and is_readable(inputs):  # else NaN would be of some class
+            check_finite(inputs, "inputs")
+        return self.prepare(inputs)
 
     @property
     def feature_extractor(self) -> nn.Module:

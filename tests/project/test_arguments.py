@@ -41,7 +41,7 @@ from supercm_pl.data import (
     SourceData,
 )
 from supercm_pl.export import Classifier, export_torch
-from supercm_pl.ssl.methods import VAT, FixMatch, MeanTeacher, PiModel
+from supercm_pl.ssl.methods import ICT, VAT, FixMatch, MeanTeacher, PiModel
 from supercm_pl.training.ramps import LinearRampUp
 from supercm_pl.uda.methods import DANN
 from tests.support.trainers import quiet_trainer
@@ -93,6 +93,7 @@ MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (partial(SSLModule, NET), "class_weights", "write alpha=[...], a prior for the sizes of the"),
     (partial(SSLModule, NET), "label_smoothing", "or override cross_entropy in a subclass"),
     (partial(SSLModule, NET), "max_epochs", "write Trainer (max_epochs=...)"),
+    (ICT, "beta", "write weight=..."),
     (partial(ClusteringHead, 4, 3), "beta", "the weight as a factor of head.loss(...).total"),
     (partial(ClusteringHead, num_classes=3), "feature_dim", "write in_features=..."),
     (FixMatch, "lambda_u", "write weight=..."),
@@ -164,6 +165,11 @@ PICTURE = Image.new("RGB", (8, 8))
 CLASSIFIER = Classifier(SSLModule(NET, 3), ["a", "b", "c"], (4,))
 
 
+def learned(head: ClusteringHead) -> ClusteringHead:
+    head.update_centroids(X, Y)
+    return head
+
+
 def resumed(*optimizers: Any) -> None:
     """Train a step with each optimizer, the second from the checkpoint of the first."""
     path = None
@@ -206,7 +212,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: SSLDataModule(DatasetSource(DATASET, DATASET)).load(),
         ValueError,
-        "or pass the others by name, as in DatasetSource(labeled, unlabeled=...)",
+        "x_unlabeled=... of from_arrays, or unlabeled=... of from_folder and DatasetSource",
     ),
     (lambda: MLP(4, 8), TypeError, "hidden_features must be a list of integers, got 8: write [8]"),
     (
@@ -255,6 +261,39 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: Classifier(SSLModule(NET), ["a", "b", "c"], (4,)), ValueError, "module must be train"),
     (lambda: Classifier("a.ckpt", ["a", "b", "c"], (4,)), TypeError, "load_classifier reads check"),
     (lambda: Classifier(SSLModule(NET, 3), 3, (4,)), TypeError, "names, as in data.classes, got 3"),
+    (lambda: CLASSIFIER.predict(X / 0), ValueError, "inputs must be finite, but 24 of 24 samples"),
+    (
+        lambda: quiet_trainer().predict(SSLModule(NET, 3), loader(X / 0)),
+        ValueError,
+        "inputs must be finite, but 8 of 8 samples hold NaN or infinity, the first is sample 0",
+    ),
+    (
+        lambda: quiet_trainer().test(SSLModule(NET, 3), loader(TensorDataset(X / 0, Y))),
+        ValueError,
+        "inputs must be finite",
+    ),
+    (
+        lambda: quiet_trainer().validate(UDAModule(NET, 3), loader(TensorDataset(X / 0, Y))),
+        ValueError,
+        "inputs must be finite",
+    ),
+    (
+        lambda: 0.5 * HEAD.loss(X, learned(HEAD)(X).assignments),
+        TypeError,
+        "write head.loss(...).to",
+    ),
+    (
+        lambda: X.sum() + HEAD.loss(X, learned(HEAD)(X).assignments),
+        TypeError,
+        "a clustering loss is a tuple of terms",
+    ),
+    (
+        lambda: quiet_trainer(max_steps=1).fit(
+            SSLModule(NET), {"labeled": loader(TensorDataset(X, Y + 1)), "unlabeled": loader(X)}
+        ),
+        ValueError,
+        "the labeled loader has no sample of class 0: pass num_classes=... to the module, or",
+    ),
     (lambda: CLASSIFIER.predict(X[0]), ValueError, "got (4,): write inputs[None] for one sample"),
     (lambda: CLASSIFIER.predict(loader(X)), TypeError, "a folder, files, PIL images or an array, "),
     (lambda: SuperCMClassifier().fit([PICTURE] * 2, [0, 1]), ValueError, "got images: write np.st"),

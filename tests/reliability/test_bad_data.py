@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from supercm_pl import SSLDataModule, UDADataModule
-from supercm_pl.data import DatasetSource, Digits, Resized
+from supercm_pl.data import ZCA, DatasetSource, Digits, Resized
 from supercm_pl.data.transforms.augment import GaussianNoise
 from tests.support.datasets import Listed
 from tests.support.images import image
@@ -71,7 +71,24 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ssl(spoiled(np.nan)), ValueError, "1 of 60 samples hold NaN .* is sample 7"),
     (lambda: ssl(spoiled(-np.inf)), ValueError, "1 of 60 samples hold NaN .* is sample 7"),
     (lambda: ssl(X.astype(float) * 1e300), ValueError, "x must be finite, but 60 of 60"),
-    (lambda: ssl(y=None), ValueError, "the training data have no labels"),
+    (lambda: ssl(y=None), ValueError, "the training data have no labels: at least two classes ne"),
+    (lambda: ssl(y=Y * 0 - 1), ValueError, "no labels: at least two classes need a labeled sample"),
+    (
+        lambda: ssl(y=np.where(Y, Y, -100)),
+        ValueError,
+        "got -100 at sample 0: write -1 where a sample has no label",
+    ),
+    (
+        lambda: ssl(y=np.where(np.arange(60) < 9, "a ", NAMES)),
+        ValueError,
+        "must have different names",
+    ),
+    (
+        lambda: ssl(labels_per_class=None),
+        ValueError,
+        "pass samples without a label by name, x_unl",
+    ),
+    (lambda: ZCA().fit(torch.rand(9, 4)), ValueError, "scale vectors before, as by scikit-learn"),
     (lambda: ssl(y=Y[:50]), ValueError, r"y must have one label for each .* got shape \(50,\)"),
     (lambda: ssl(y=np.eye(3)[Y]), ValueError, r"got shape \(60, 3\): y.argmax\(1\) turns one-hot"),
     (lambda: ssl(y=Y / 2), TypeError, "y must be integers from 0 on or names, got 0.5 of float64"),
@@ -147,7 +164,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"labels_per_class": None}, ValueError, "choose the labeled samples by one of labels_p"),
     ({"num_labels": 9, "labeled_fraction": 0.5}, ValueError, "only one of .* got num_labels and l"),
     ({"labels_per_class": 21}, ValueError, "asked for 21 labels .* class '0' has 20"),
-    ({"labels_per_class": 20}, ValueError, "no unlabeled samples are left: label fewer"),
+    ({"labels_per_class": 20}, ValueError, "no unlabeled samples are left: .* others by name, x_u"),
     ({"labeled_indices": [0.5, 1.5]}, TypeError, "labeled_indices must be row numbers, got float"),
     ({"labeled_indices": Y > 0}, TypeError, "labeled_indices must be row numbers, got bool"),
     ({"labeled_indices": {"a": 1}}, TypeError, "labeled_indices must be row numbers, got object"),
@@ -358,6 +375,9 @@ def test_memory_of_any_kind_is_right(kind: str, tmp_path: Any) -> None:
 def test_a_class_without_a_label_is_told() -> None:
     with pytest.warns(RuntimeWarning, match="no samples are labeled in classes '1', '2'"):
         ssl(labels_per_class=None, labeled_indices=[0, 3, 6])
+    rare = np.append(Y[Y > 0], [0] * 4)
+    with pytest.warns(RuntimeWarning, match="no samples are left to validate classes '0'"):
+        ssl(X[: len(rare)], rare, labels_per_class=4)
 
 
 def each(make: Callable[[int], Any]) -> Listed:
@@ -372,6 +392,11 @@ V = torch.zeros(3)
     [
         (Listed([]), ValueError, r"at least two classes are needed, got \[\]"),
         (Listed([V] * 12), ValueError, r"no labels: items must be \(input, label\)"),
+        (
+            Listed([(V, 1 + i % 2) for i in range(12)]),
+            ValueError,
+            "train has no sample of class 0:",
+        ),
         (Listed([None] * 12), TypeError, r"must be \(input, label\) .* sample 0 is NoneType"),
         (Listed([{"x": V}] * 12), TypeError, r"must be \(input, label\) .* sample 0 is dict"),
         (Listed([(V, 0.5)] * 12), TypeError, "integer label, but sample 0 is labeled 0.5"),

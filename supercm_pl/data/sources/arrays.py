@@ -148,7 +148,7 @@ class DatasetSource(Source):
         if labeled and names is None:
             labels = labels_of(train)
             labeled = not len(labels) or bool((labels >= 0).any())
-            names = numbered_classes(labels)
+            names = numbered_classes(labels, "train")
         if labeled:
             self._data = replace(self._data, classes=checked_classes(names or ()))
         else:

@@ -21,13 +21,15 @@ from supercm_pl.optional import import_optional
 
 # Written by `Dataset.save_to_disk` and `DatasetDict.save_to_disk`.
 _SAVED = ("state.json", "dataset_dict.json")
+_UNLABELED = "put such rows into a split of their own, and name it as unlabeled=..."
 
 
 class HuggingFaceSource(Source):
     """Map-style data sets of the package ``datasets``, with an input and a label in each row.
 
-    Inputs are images, or vectors and images as lists of numbers, which become float32 without
-    scaling. Labels are a ``ClassLabel``, integers from 0 on, or names.
+    Inputs are images, or vectors ``(D,)`` and images ``(H, W)``, ``(C, H, W)`` or ``(H, W, C)`` as
+    lists of numbers, which become float32 without scaling. Labels are a ``ClassLabel``, integers
+    from 0 on, or names.
 
     Args:
         dataset: A ``Dataset``, or a mapping from names of splits to them such as a ``DatasetDict``.
@@ -54,6 +56,7 @@ class HuggingFaceSource(Source):
     def __init__(
         self,
         dataset: Any,
+        *,
         options: Mapping[str, Any] | None = None,
         train: str = "train",
         test: str | None = None,
@@ -138,11 +141,10 @@ class HuggingFaceSource(Source):
             labels = _column(rows, column)
             missing = [row for row, label in enumerate(labels.tolist()) if is_missing(label)]
             if missing:
-                raise ValueError(
-                    f"{column} has no label at sample {missing[0]}: put such rows into "
-                    "a split of their own, and name it as unlabeled=..."
-                )
-            names = np.unique(labels) if labels.dtype.kind in "UO" else numbered_classes(labels)
+                raise ValueError(f"{column} has no label at sample {missing[0]}: {_UNLABELED}")
+            hint = "number the classes from 0 on, or cast the column to a ClassLabel of all names"
+            named = labels.dtype.kind in "UO"
+            names = np.unique(labels) if named else numbered_classes(labels, column, hint)
         return checked_classes([str(name) for name in names])
 
     def _labels(self, rows: Any, column: str, classes: Sequence[str], part: str) -> Indices:
@@ -154,7 +156,7 @@ class HuggingFaceSource(Source):
                 raise ValueError(f"split {split!r} has labels that train lacks: {unknown[0]!r}")
             numbers = {name: number for number, name in enumerate(classes)}
             labels = np.array([numbers[str(label)] for label in labels])
-        labels = as_labels(labels, column, len(rows))
+        labels = as_labels(labels, column, len(rows), _UNLABELED)
         check_class_range(labels, len(classes), f"split {split!r}")
         return labels
 
@@ -193,7 +195,8 @@ class HuggingFaceRows(BatchedDataset):
     def _input(self, value: Any) -> Tensor:
         if isinstance(value, Image.Image):
             return converted(value, self.size, self.grayscale)
-        return torch.as_tensor(np.asarray(value), dtype=torch.float32)
+        inputs = torch.as_tensor(np.asarray(value), dtype=torch.float32)
+        return inputs[None] if inputs.ndim == 2 else inputs  # a grayscale image
 
 
 def _column(rows: Any, name: str) -> np.ndarray[Any, Any]:

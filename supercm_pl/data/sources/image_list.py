@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from supercm_pl.checks import check_path
-from supercm_pl.data.labels import checked_classes
+from supercm_pl.data.labels import checked_classes, numbered_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
 from supercm_pl.data.sources.image_folders import is_below
@@ -63,7 +65,8 @@ class ImageList(ImageSource):
     def load(self) -> SourceData:
         """Read the lists and check the files; an image is read again when it is used."""
         lines = _read(self.list_file)
-        classes = checked_classes(_names(lines)) if self.classes is None else self.classes
+        names = _names(lines, self.list_file) if self.classes is None else self.classes
+        classes = checked_classes(names)
         parts = {"training": self._images(self.list_file, lines, len(classes))}
         if self.test_list is not None:
             parts["test"] = self._images(self.test_list, _read(self.test_list), len(classes))
@@ -114,14 +117,14 @@ def _read(file: Path) -> list[_Line]:
     return lines
 
 
-def _names(lines: list[_Line]) -> list[str]:
+def _names(lines: list[_Line], file: Path) -> list[str]:
     """Folder names if each label has its own folder, else numbers."""
     size = max(label for _, _, label in lines) + 1
     folders = {(label, Path(path).parent.name) for _, path, label in lines}
     names = dict(sorted(folders))
     if len(folders) == len(names) == size == len(set(names.values())) and all(names.values()):
         return list(names.values())
-    return [str(k) for k in range(size)]
+    return numbered_classes(np.array([label for _, _, label in lines]), str(file))
 
 
 def _files_in(folder: Path) -> set[str]:

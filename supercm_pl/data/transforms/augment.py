@@ -160,12 +160,11 @@ class GaussianNoise(nn.Module):
         return inputs + self.std * torch.randn_like(inputs) if self.std else inputs
 
 
-def check_images(images: Tensor) -> None:
-    """Require a batch of images ``(B, C, H, W)``."""
+def check_images(images: Tensor, hint: str = "use GaussianNoise for vectors") -> None:
+    """Require a batch of images ``(B, C, H, W)``; ``hint`` says what to do with others."""
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a tensor (B, C, H, W), got {type(images).__name__}")
     if images.ndim != 4:
         raise ValueError(
-            f"this transform takes images (B, C, H, W), got shape {tuple(images.shape)}; "
-            "use GaussianNoise for vectors"
+            f"this transform takes images (B, C, H, W), got shape {tuple(images.shape)}; {hint}"
         )

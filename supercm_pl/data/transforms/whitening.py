@@ -19,6 +19,7 @@ from supercm_pl.data.datasets import as_float
 from supercm_pl.data.transforms.augment import check_images
 
 _CHUNK = 1024
+_HINT = "scale vectors before, as by scikit-learn's StandardScaler"
 
 
 class GlobalContrastNormalization(nn.Module):
@@ -48,7 +49,7 @@ class GlobalContrastNormalization(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalize images ``(B, C, H, W)``, floats in ``[0, 1]`` or ``uint8``, to floats."""
-        check_images(images)
+        check_images(images, _HINT)
         images = as_float(images)
         centered = images - images.mean((1, 2, 3), keepdim=True)
         squared_norm = centered.square().sum((1, 2, 3), keepdim=True)
@@ -131,7 +132,7 @@ class ZCA(nn.Module):
         count, total, products = 0, torch.empty(0), torch.empty(0)
         origin, shape = torch.empty(0), torch.Size()
         for batch in torch.split(images, _CHUNK) if isinstance(images, Tensor) else images:
-            check_images(batch)
+            check_images(batch, _HINT)
             rows = self.contrast(as_float(batch)).flatten(1)
             # MPS has no double precision.
             rows = (rows.cpu() if rows.device.type == "mps" else rows).double()
@@ -169,7 +170,7 @@ class ZCA(nn.Module):
         """Whiten images ``(B, C, H, W)``, floats in ``[0, 1]`` or ``uint8``, to floats."""
         if not self.fitted:
             raise RuntimeError("ZCA is not fitted: call fit(images), or ZCA.load(path)")
-        check_images(images)
+        check_images(images, _HINT)
         if images.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"ZCA was fitted on images of shape {tuple(self.mean.shape)}, "

@@ -98,6 +98,12 @@ def test_labels_are_names_or_numbers_too_and_inputs_vectors() -> None:
         HuggingFaceSource(other, input_column="x", label_column="y", test="test").load()
 
 
+def test_lists_of_rows_are_gray_images() -> None:
+    rows = {"x": torch.rand(12, 8, 6).tolist(), "y": [0, 1] * 6}
+    source = HuggingFaceSource(datasets.Dataset.from_dict(rows), input_column="x", label_column="y")
+    assert SSLDataModule(source, labels_per_class=1).input_shape == (1, 8, 6)
+
+
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_a_format_changes_nothing(kind: str) -> None:
     plain, formatted = (
@@ -121,6 +127,13 @@ def test_the_splits_of_a_data_set_are_parts() -> None:
             lambda: HuggingFaceSource(pictures(), test=pictures()),
             "test must be the name of a split",
         ),
+        (lambda: HuggingFaceSource(pictures(), pictures()), "takes 1 positional argument|by posit"),
+        (
+            lambda: HuggingFaceSource(
+                datasets.Dataset.from_dict({"image": [[0.0]] * 3, "label": [1, 2, 1]})
+            ),
+            "label has no sample of class 0: number the classes from 0 on, or cast",
+        ),
         (lambda: HuggingFaceSource(pictures().to_iterable_dataset()), "without streaming=True"),
         (
             lambda: HuggingFaceSource(pictures().with_transform(dict)),
@@ -141,7 +154,7 @@ def test_what_can_not_be_read(make: Any, message: str) -> None:
 
 @pytest.mark.bad_input
 def test_labels_that_are_missing_are_refused() -> None:
-    with pytest.raises(ValueError, match="label must be 0 or more, got -1 at sample 0"):
+    with pytest.raises(ValueError, match="got -1 at sample 0: put such rows into a"):
         HuggingFaceSource(pictures(label=[-1] * 12)).load()
 
 

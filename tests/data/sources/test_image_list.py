@@ -155,8 +155,10 @@ def test_numbers_name_the_classes_where_folders_do_not(tmp_path):
     paint(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")
     file = listed(tmp_path, "a/1.jpg 0\na/2.jpg 1\nb/1.jpg 1\n")
     assert ImageList(file).load().classes == ("0", "1")
-    gap = listed(tmp_path, "a/1.jpg 0\nb/1.jpg 2\n")
+    gap = listed(tmp_path, "a/1.jpg 0\na/2.jpg 0\nb/1.jpg 2\n")
     assert ImageList(gap).load().classes == ("0", "1", "2")
+    with pytest.raises(ValueError, match=r"list.txt has no sample of class 0: name all classes by"):
+        ImageList(listed(tmp_path, "a/1.jpg 1\na/2.jpg 2\nb/1.jpg 2\n")).load()
 
 
 @pytest.mark.bad_input
