@@ -129,12 +129,8 @@ def named_labels(
     absent = [is_missing(value) or str(value) in ("-1", "-1.0") for value in flat]
     known = [value for value, no in zip(flat, absent, strict=True) if not no]
     if all(isinstance(value, str) for value in known) and known:
-        doubtful = sorted(set(known).intersection(MISSING_AS_TEXT)) if classes is None else []
-        if doubtful:
-            raise ValueError(
-                f"{name} has the label {doubtful[0]!r}, the text of a missing value: write -1 "
-                "where a sample has no label, or name all classes by classes=[...]"
-            )
+        if classes is None:
+            check_no_missing(known, name, "write -1 where a sample has no label")
         names = checked_classes(sorted(set(known)) if classes is None else classes)
         foreign = sorted(set(known) - set(names))
         if foreign:
@@ -151,6 +147,30 @@ def named_labels(
     filled = [-1 if no else int(value) for value, no in zip(flat, absent, strict=True)]
     labels = _numbers_or_none(np.array(filled, dtype=np.int64), name, size)
     return labels, _checked_numbers(labels, name, classes)
+
+
+def check_no_missing(names: Iterable[str], source: str, advice: str) -> None:
+    """Reject names that are the text of missing values, with advice for the ``ValueError``."""
+    doubtful = sorted({*names}.intersection(MISSING_AS_TEXT))
+    if doubtful:
+        raise ValueError(
+            f"{source} has the label {doubtful[0]!r}, the text of a missing value: {advice}, or "
+            "name all classes by classes=[...]"
+        )
+
+
+def as_names(values: Any, like: Any) -> Any:
+    """Numbers as text where ``like`` has names: as positions they could mean other classes."""
+    texts = [] if isinstance(like, Tensor) else np.asarray(like).ravel().tolist()
+    if not any(isinstance(value, str) for value in texts):
+        return values
+    given = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    flat = [
+        str(int(value)) if isinstance(value, float) and value.is_integer() else value
+        for value in given.ravel().tolist()
+    ]
+    named = [value if is_missing(value) else str(value) for value in flat]
+    return np.array(named, dtype=object).reshape(given.shape)
 
 
 def _numbers_or_none(values: Any, name: str, size: int) -> Indices:

@@ -21,6 +21,7 @@ from supercm_pl.checks import (
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.datasets import Indices
 from supercm_pl.data.domain import Domain, read_labels
+from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.sources.arrays import Array, ArraySource
 from supercm_pl.data.sources.base import Source, load_source
@@ -210,6 +211,7 @@ class SSLDataModule(SuperCMDataModule):
             seed=self.run_seed,
         )
         known = (split.distortion or Distortion()).known_classes(data.classes)
+        checked_classes([data.classes[k] for k in known])
         absent = np.setdiff1d(known, labels[split.labeled])
         _warn_of_absent("no samples are labeled in", absent, data.classes)
         if len(split.val) >= len(known):

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from supercm_pl.checks import check_at_most_one, check_flag, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.domain import Domain, joined
+from supercm_pl.data.labels import as_names
 from supercm_pl.data.loading.steps import Part
 from supercm_pl.data.sources.arrays import Array, ArraySource, as_inputs
 from supercm_pl.data.sources.base import Source
@@ -189,6 +190,7 @@ class UDADataModule(SuperCMDataModule):
                 " without: leave these out"
             )
         names = source.class_names()
+        y_test = None if y_test is None else as_names(y_test, y)
         inputs = as_inputs(x_target, "x_target")
         target = ArraySource(inputs, x_test=x_test, y_test=y_test, classes=names)
         return cls(source, target, **options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch.utils.data import Dataset
 
 from supercm_pl.data.datasets import Indices, Samples, is_iterable
 from supercm_pl.data.domain import Domain, TargetDomain, has_labels, joined, read_labels
+from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import Source, SourceData, load_source
 from supercm_pl.data.sources.image_folders import check_separate
 from supercm_pl.data.sources.image_reading import ImageFiles
 from supercm_pl.data.sources.labels_csv import class_number
-from supercm_pl.data.sources.resized import Reshape, common_reshape, reshaped
+from supercm_pl.data.sources.resized import Reshape, ReshapedData, common_reshape, reshaped
 from supercm_pl.data.splits.shared_classes import check_same_classes, union_of_classes
 from supercm_pl.data.splits.stratified import make_split
 from supercm_pl.data.splits.target_split import Size, size_of, split_target
@@ -59,9 +61,10 @@ def open_domains(
             raise ValueError(f"the {name} data have no labels")
     data = load_source(target)
     classes = union_of_classes(source.classes for source in opened.values())
+    checked_classes(classes)
     if data.classes:  # without labels, it has no class names either
         check_same_classes(classes, data.classes)
-    _check_target_folder(data, opened.values())
+    _check_folders(opened, data)
     trains = {name: source.train for name, source in opened.items()}
     reshape = common_reshape(trains, data.train, resize)
     domains = []
@@ -149,12 +152,16 @@ def _fit(data: SourceData, reshape: Reshape) -> SourceData:
     return replace(data, train=reshaped(data.train, reshape), unlabeled=unlabeled)
 
 
-def _check_target_folder(target: SourceData, sources: Iterable[SourceData]) -> None:
-    """Reject the folder above the sources, given as an unlabeled target."""
-    if isinstance(target.train, ImageFiles) and not has_labels(target.train):
-        parts = [source.train for source in sources]
-        files = [path for part in parts if isinstance(part, ImageFiles) for path in part.paths]
-        check_separate({"source": files, "target": target.train.paths})
+def _check_folders(sources: Mapping[str, SourceData], target: SourceData) -> None:
+    """Require that no image is in two domains; a target may be tested on what trains."""
+    files = {name: _paths(source.train) for name, source in sources.items()}
+    check_separate({**files, "target": _paths(target.train, target.unlabeled)})
+    check_separate({**files, "test": _paths(target.test, target.val)})
+
+
+def _paths(*parts: Any) -> list[Path]:
+    inner = [part.dataset if isinstance(part, ReshapedData) else part for part in parts]
+    return [path for part in inner if isinstance(part, ImageFiles) for path in part.paths]
 
 
 def _check_every_class(sources: Sequence[Domain], classes: Sequence[str]) -> None:

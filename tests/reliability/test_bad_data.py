@@ -59,7 +59,8 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: ssl(objects()), TypeError, r"got an array of object: write np.stack\(x\)"),
     (lambda: ssl(X.astype("datetime64[s]")), TypeError, "x must hold numbers, got .* datetime64"),
-    (lambda: ssl(X + 1j), TypeError, "x must hold numbers, got an array of complex64"),
+    (lambda: ssl(X + 1j), TypeError, r"got an array of complex64: write np.abs\(x\), or np.hst"),
+    (lambda: ssl(X.astype(object)), TypeError, r"an array of object: write x.astype\(float\)"),
     (lambda: ssl(torch.from_numpy(X + 1j)), TypeError, "x must be a dense .* torch.complex64"),
     (lambda: ssl(torch.from_numpy(X).to_sparse()), TypeError, "x must be a dense .*sparse_coo"),
     (lambda: ssl(torch.from_numpy(X).to("meta")), TypeError, "x must be a dense .* on meta"),
@@ -110,6 +111,8 @@ ARRAYS: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "y_test has the class 'd', wh",
     ),
+    (lambda: ssl(X, NAMES, X, Y), ValueError, "y_test has the class '0', which is not one of"),
+    (lambda: uda(X, NAMES, X, X, Y), ValueError, "y_test has the class '0', which is not one of"),
     (lambda: uda(y=Y - 1), ValueError, "y must have a label for each sample of the source, got 20"),
     (
         lambda: ssl(labels_per_class=None, y=Y - 1, labeled_indices=[1, 2]),
@@ -328,6 +331,26 @@ def test_a_test_on_training_samples_is_said() -> None:
     assert note not in data.describe()
 
 
+@pytest.mark.parametrize("kind", [int, float, str, object, torch.as_tensor])
+def test_numbers_beside_names_are_names(kind: Any) -> None:
+    y = np.arange(60) % 12 + 1  # as text, 10 comes before 2
+    numbers = kind(y) if kind is torch.as_tensor else y.astype(kind)
+    for data in (
+        SSLDataModule.from_arrays(X, y.astype(str), X, numbers, labels_per_class=2),
+        UDADataModule.from_arrays(X, y.astype(str), X, X, numbers),
+    ):
+        found = data.domains[-1].test.targets.tolist()
+        assert [int(data.classes[k]) for k in found] == y.tolist()
+
+
+def test_the_classes_of_a_test_set_are_those_of_train() -> None:
+    train, test = TensorDataset(*DATASET.tensors), TensorDataset(*DATASET.tensors)
+    train.classes, test.classes = [*"abc"], [*"bca"]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="test must have the classes of train, a, b, c, in their"):
+        SSLDataModule(DatasetSource(train, test), labels_per_class=2).load()
+    assert SSLDataModule(DatasetSource(train, train), labels_per_class=2).classes == (*"abc",)
+
+
 def test_labels_of_pandas() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     missing = pandas.Series(Y).where(np.arange(60) < 12).astype("Int64")
@@ -341,6 +364,12 @@ def test_labels_of_pandas() -> None:
 def test_a_table_with_other_columns() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     table = pandas.DataFrame(X).assign(name=NAMES)
+    for numeric in (
+        pandas.get_dummies(table),
+        pandas.DataFrame(X).convert_dtypes().assign(b=Y > 0),
+    ):
+        data = SSLDataModule.from_arrays(numeric, Y, labels_per_class=2).domains[0].data
+        assert np.array_equal(data.train.inputs[:, :5], X)  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match=r"its columns name do not: write x.drop\(columns=\["):
         SSLDataModule.from_arrays(table, NAMES)
     with pytest.raises(TypeError, match=r"such as 'a': for files, write file and label of each"):

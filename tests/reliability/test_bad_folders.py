@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from supercm_pl.data import FolderSource
+from supercm_pl import SSLDataModule, UDADataModule
+from supercm_pl.data import DomainFolder, FolderSource, ImageList, Resized
 from tests.support.images import paint
 
 pytestmark = pytest.mark.bad_input
@@ -67,3 +68,70 @@ def test_names_that_are_no_text(labeled: Path) -> None:
     with pytest.warns(RuntimeWarning, match=r"1 image is damaged \(.*labeled/cat/c.*: left out"):
         data = FolderSource(labeled).load()
     assert len(data.train) == 8  # type: ignore[arg-type]
+
+
+SSL, UDA = SSLDataModule.from_folder, UDADataModule.from_folders
+LISTED = "a/0.png 0\nb/0.png 1\n"
+
+
+@pytest.mark.filterwarnings("ignore:4 images of the test folder are in")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UDA("one", "one"), "one/a/0.png is in the source and in the target part: keep"),
+        (lambda: UDA("one", "two", "one"), "one/a/0.png is in the source and in the test part"),
+        (lambda: UDA(["one", "one"], "two"), "is in the source 0 and in the source 1 part"),
+        (
+            lambda: UDADataModule(DomainFolder(".", "one"), DomainFolder(".", "one")),
+            "is in the source and in the target part",
+        ),
+        (
+            lambda: UDADataModule(*[Resized(FolderSource("one"), size=4)] * 2),
+            "is in the source and in the target part",
+        ),
+        (
+            lambda: SSLDataModule(ImageList("one/list", test_list="one/list"), num_labels=2),
+            "is in the training and in the test part",
+        ),
+        (lambda: SSL("one", "one"), "same folder one, and it has no images beside .* omit unlabe"),
+        (lambda: SSL("alone", "two"), r"at least two classes are needed, got \['a'\]"),
+        (lambda: UDA("alone", "two"), r"at least two classes are needed, got \['a'\]"),
+    ],
+)
+def test_folders_given_twice_or_of_one_class(
+    make: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paint(
+        tmp_path,
+        *(f"{part}/{name}/{i}.png" for part in ("one", "two") for name in "ab" for i in (0, 1)),
+    )
+    paint(tmp_path, "alone/a/0.png", "alone/a/1.png")
+    Path("one/list").write_text(LISTED)
+    with pytest.raises(ValueError, match=message):
+        make().load()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("cat/1.png,nan", "labels.csv has the label 'nan', the text of .* leave the label empty"),
+        ("cat/1.png,None", "labels.csv has the label 'None', the text of a missing value"),
+        ("./cat/0.png,dog", "line 4: ./cat/0.png is labeled dog, and cat before: keep one of"),
+        ("cat/1.png,-1", None),
+        ("cat/0.png,cat", None),
+        ("cat/0.png,", None),
+    ],
+)
+def test_labels_of_no_class_or_of_two(lines: str, message: str | None, labeled: Path) -> None:
+    table = labeled / "labels.csv"
+    table.write_text(f"file,label\ncat/0.png,cat\ndog/0.png,dog\n{lines}\n")
+    data = SSL(table, labeled)
+    if message is None:
+        assert (
+            data.describe()
+            == "2 labeled · 6 unlabeled · 0 validation · 0 test, 2 classes (cat, dog)"
+        )
+    else:
+        with pytest.raises(ValueError, match=message):
+            data.load()

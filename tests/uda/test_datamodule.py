@@ -377,7 +377,7 @@ def test_vectors_are_welcome_and_are_not_resized():
 
 
 def test_folders(tmp_path):
-    for name in ("amazon", "dslr"):
+    for name in ("amazon", "dslr", "webcam"):
         paint(tmp_path / name / "images", *(f"{('mug', 'pen')[i % 2]}/{i}.jpg" for i in range(12)))
     source, target = DomainFolder(tmp_path, "amazon"), DomainFolder(tmp_path, "dslr")
     data = UDADataModule(source, target, resize=8, source_val_size=2, target_val_size=2)
@@ -385,16 +385,16 @@ def test_folders(tmp_path):
     assert data.describe() == expected + "12 test (all target samples), 2 classes (mug, pen)"
     assert next(iter(data.train_dataloader()))["target"].shape == (64, 3, 8, 8)
 
-    one, other = (tmp_path / name / "images" for name in ("amazon", "dslr"))
+    one, other, third = (tmp_path / name / "images" for name in ("amazon", "dslr", "webcam"))
     named = UDADataModule.from_folders(one, other, image_size=8)
     assert (named.num_target, named.has_test_data) == (11, True)
-    flat = UDADataModule.from_folders([one, one], tmp_path / "dslr", test=other, grayscale=True)
+    flat = UDADataModule.from_folders([one, third], tmp_path / "dslr", test=other, grayscale=True)
     assert (flat.num_target, flat.input_shape) == (11, (1, 32, 32))
     assert "12 test, 2 classes (mug, pen)" in flat.describe()
     (other / "pen").rename(other / "pencil")
     with pytest.raises(ValueError, match=r"target lacks 'pen' and the source lacks 'pencil'"):
         UDADataModule.from_folders(one, other).load()
-    predicted = UDADataModule.from_folders(one, one, predict_path=other, image_size=8)
+    predicted = UDADataModule.from_folders(one, third, predict_path=other, image_size=8)
     (batch,) = predicted.predict_dataloader()
     assert batch["ids"][0] == "mug/0.jpg"
     assert batch["inputs"].shape == (12, 3, 8, 8)

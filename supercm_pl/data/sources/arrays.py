@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ from supercm_pl.data.datasets import (
     dataset_length,
     is_iterable,
 )
-from supercm_pl.data.labels import checked_classes, labels_of, named_labels, numbered_classes
+from supercm_pl.data.labels import (
+    as_names,
+    checked_classes,
+    labels_of,
+    named_labels,
+    numbered_classes,
+)
 from supercm_pl.data.sources.base import Source, SourceData
 from supercm_pl.names import first_of
 from supercm_pl.seeding import isolated_rng
@@ -45,7 +52,7 @@ class ArraySource(Source):
         y: Their labels ``(N,)``, integers from 0 on or names; ``None``, or no label at all, in a
             target of adaptation.
         x_test: Test inputs.
-        y_test: Their labels.
+        y_test: Their labels; if those of ``y`` are names, so are these, numbers too.
         x_unlabeled: More training inputs, without labels.
         classes: Names of the classes; ``None`` takes the names in ``y``, sorted, or its numbers.
         x_val: Validation inputs; ``None`` lets the data module hold out some of ``x``.
@@ -82,6 +89,7 @@ class ArraySource(Source):
         if not known.all() and known.any():
             inputs, labels = inputs[torch.from_numpy(known)], labels[known]
         train = TensorData(inputs, torch.from_numpy(labels))
+        y_test, y_val = (None if each is None else as_names(each, y) for each in (y_test, y_val))
         test, names = _labeled("test", x_test, y_test, names or None, inputs) or (None, names)
         val, names = _labeled("val", x_val, y_val, names or None, inputs) or (None, names)
         if test is not None:
@@ -150,7 +158,16 @@ class DatasetSource(Source):
             labeled = not len(labels) or bool((labels >= 0).any())
             names = numbered_classes(labels, "train")
         if labeled:
-            self._data = replace(self._data, classes=checked_classes(names or ()))
+            classes: Any = names or ()
+            self._data = replace(self._data, classes=checked_classes(classes))
+            for part in ("test", "val"):
+                own: Any = getattr(getattr(self._data, part), "classes", None)
+                theirs = isinstance(own, list) and classes is getattr(train, "classes", None)
+                if theirs and own != list(classes):
+                    raise ValueError(
+                        f"{part} must have the classes of train, {first_of(classes)}, in their "
+                        f"order, got {first_of(own)}"
+                    )
         else:
             self._data = replace(self._data, train=JoinedData([train]))
         return self._data
@@ -234,6 +251,8 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} must have rows of one length: {error}") from error
     if array.dtype.kind not in "biuf" and hasattr(values, "columns"):
         others = [str(column) for column, kind in values.dtypes.items() if kind.kind not in "biuf"]
+        if not others:  # types such as bool and float, or nullable ones
+            return np.asarray(values.astype("float32"))
         raise TypeError(
             f"{name} must hold numbers, but its columns {first_of(others)} do not: write "
             f"{name}.drop(columns=[...])"
@@ -247,6 +266,10 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
                 f" such as {str(first)!r:.40}: for files, write file and label of each into "
                 'labels.csv, and SSLDataModule.from_folder("labels.csv")'
             )
+        elif array.dtype.kind == "c":
+            hint = f": write np.abs({name}), or np.hstack([{name}.real, {name}.imag])"
+        elif isinstance(first, Real):
+            hint = f": write {name}.astype(float)"
         elif hasattr(first, "shape"):
             hint = f": write np.stack({name})"
         raise TypeError(f"{name} must hold numbers, got an array of {array.dtype}{hint}")

@@ -32,7 +32,12 @@ from supercm_pl.data.sources.image_reading import (
     damaged_files,
     warn_of_damaged,
 )
-from supercm_pl.data.sources.labels_csv import added_labels, class_number, labeled_files
+from supercm_pl.data.sources.labels_csv import (
+    added_labels,
+    class_number,
+    found_classes,
+    labeled_files,
+)
 
 PathLike = str | Path
 
@@ -50,7 +55,7 @@ class FolderSource(ImageSource):
 
     Args:
         labeled: Folder with one subfolder of images per class, or a CSV file like ``labels``, whose
-            rows with an empty label are unlabeled samples.
+            rows with an empty label or -1 are unlabeled samples.
         unlabeled: Folder of images, flat or nested. If it is ``labeled`` itself, the images beside
             the class folders; with a CSV file, the images of the folder that have no label.
         test: Folder like ``labeled``, for the test.
@@ -119,7 +124,7 @@ class FolderSource(ImageSource):
         if self.classes is not None:
             return self.classes
         if self.labeled.is_file():
-            return tuple(sorted({*labeled_files(self.labeled).values()} - {""}))
+            return found_classes(self.labeled)
         return tuple(class_folders(self.labeled, "labeled"))
 
     def _labeled_images(self, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
@@ -140,7 +145,12 @@ class FolderSource(ImageSource):
         if self.labeled.is_file():
             return [path for path in dict.fromkeys([*images, *named]) if path not in used]
         if folder == self.labeled:
-            return [path for path in images if path.parent == folder]
+            images = [path for path in images if path.parent == folder]
+            if not images:
+                raise ValueError(
+                    f"unlabeled and labeled are the same folder {folder}, and it has no images "
+                    "beside its class folders: omit unlabeled, and set labels_per_class=4"
+                )
         return images
 
     def _add_labels(self, parts: dict[str, ImageFiles], classes: Sequence[str]) -> None:

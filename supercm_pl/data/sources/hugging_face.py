@@ -16,6 +16,7 @@ from supercm_pl.checks import check_optional, check_size, is_missing
 from supercm_pl.data.datasets import BatchedDataset, Indices, stacked
 from supercm_pl.data.labels import as_labels, check_class_range, checked_classes, numbered_classes
 from supercm_pl.data.sources.base import Source, SourceData
+from supercm_pl.data.sources.image_folders import composed
 from supercm_pl.data.sources.image_reading import converted
 from supercm_pl.optional import import_optional
 
@@ -150,6 +151,9 @@ class HuggingFaceSource(Source):
     def _labels(self, rows: Any, column: str, classes: Sequence[str], part: str) -> Indices:
         split = self._parts[part]
         labels = _column(rows, column)
+        own = [composed(name) for name in getattr(rows.features[column], "names", None) or classes]
+        if own != [*classes]:  # each split numbers them by itself
+            labels = np.array([own[k] if k >= 0 else "-1" for k in labels])
         if labels.dtype.kind in "UO":
             unknown = sorted(set(map(str, labels)) - set(classes))
             if unknown:

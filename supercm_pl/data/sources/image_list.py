@@ -11,7 +11,7 @@ from supercm_pl.checks import check_path
 from supercm_pl.data.labels import checked_classes, numbered_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
-from supercm_pl.data.sources.image_folders import is_below
+from supercm_pl.data.sources.image_folders import check_separate, is_below
 from supercm_pl.data.sources.image_reading import Damaged, ImageFiles, ImageSource
 from supercm_pl.text_files import read_text
 
@@ -70,6 +70,7 @@ class ImageList(ImageSource):
         parts = {"training": self._images(self.list_file, lines, len(classes))}
         if self.test_list is not None:
             parts["test"] = self._images(self.test_list, _read(self.test_list), len(classes))
+        check_separate({name: images.paths for name, images in parts.items()})
         parts = self._checked(parts, [])
         return SourceData(parts["training"], classes, test=parts.get("test"))
 

@@ -124,7 +124,7 @@ class ImageFiles(BatchedDataset):
 
 def _without(images: ImageFiles, faults: Mapping[Path, str], name: str) -> ImageFiles:
     rows = [row for row, path in enumerate(images.paths) if path not in faults]
-    if not rows:
+    if images.paths and not rows:
         first = faults[images.paths[0]]
         raise ValueError(f"no image of the {name} folder can be read: {first}")
     targets = images.targets and [images.targets[row] for row in rows]

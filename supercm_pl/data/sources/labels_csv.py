@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from supercm_pl.data.labels import check_no_missing
 from supercm_pl.data.sources.image_folders import IMAGE_SUFFIXES, composed, is_below
 from supercm_pl.spreadsheet import from_text
 from supercm_pl.text_files import read_text
@@ -18,13 +19,13 @@ _LABEL = ("label", "class", "category")
 
 
 def read_labels_csv(path: Path) -> list[tuple[str, str]]:
-    """Files and labels of a CSV file, as written; an empty label is that of no class.
+    """Files and labels of a CSV file, as written; an empty label or -1 is that of no class.
 
     The columns are those named ``file`` and ``label``, among others; without such names in the
     first line, the first two columns. Commas, semicolons or tabs separate them.
 
     Raises:
-        ValueError: If the file can't be read, or a row has no second column.
+        ValueError: If the file can't be read, a row has no second column, or a file has two labels.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise ValueError(f"{path} is an image: pass a folder, or a CSV file with file and label")
@@ -41,15 +42,31 @@ def read_labels_csv(path: Path) -> list[tuple[str, str]]:
     label = next((names.index(name) for name in _LABEL if name in names), None)
     first = 0 if file is None or label is None else 1
     file, label = (0, 1) if file is None or label is None else (file, label)
-    found = []
+    found: list[tuple[str, str]] = []
+    labels: dict[str, str] = {}
     for number, row in enumerate(rows[first:], start=first + 1):
         if not any(map(str.strip, row)):
             continue
         if len(row) <= max(file, label):
             raise ValueError(f"{path}, line {number}: expected a file and a label, found {row}")
         name, given = (from_text(row[column].strip()) for column in (file, label))
-        found.append((name, composed(given)))
+        given = "" if given == "-1" else composed(given)
+        before = labels.get(os.path.normpath(name), "")
+        if given and before not in ("", given):
+            raise ValueError(
+                f"{path}, line {number}: {name} is labeled {given}, and {before} before: keep one "
+                "of the lines"
+            )
+        labels[os.path.normpath(name)] = given or before
+        found.append((name, given))
     return found
+
+
+def found_classes(path: Path) -> tuple[str, ...]:
+    """Class names of a CSV file, sorted; the text of a missing value is a ``ValueError``."""
+    names = sorted({*labeled_files(path).values()} - {""})
+    check_no_missing(names, f"{path}", "leave the label empty where an image has none")
+    return tuple(names)
 
 
 def labeled_files(path: Path) -> dict[Path, str]:

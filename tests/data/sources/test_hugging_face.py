@@ -75,6 +75,9 @@ def test_splits_have_their_parts_and_unlabeled_rows_have_no_label() -> None:
     assert [len(part) for part in (data.train, data.test, data.unlabeled)] == [12, 6, 9]  # type: ignore[arg-type]
     assert isinstance(data.unlabeled[0], torch.Tensor)  # type: ignore[index]
     assert data.val is None
+    renamed = splits["test"].cast_column("label", datasets.ClassLabel(names=[*NAMES[::-1]]))
+    data = HuggingFaceSource({**splits, "test": renamed}, test="test").load()
+    assert [label for _, label in (data.test[i] for i in range(3))] == [2, 1, 0]  # type: ignore[index]
     with pytest.raises(ValueError, match="no split 'valid', only train, test, extra"):
         HuggingFaceSource(splits, val="valid").load()
 
