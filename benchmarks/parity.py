@@ -89,7 +89,7 @@ def step_of(labeled: dict[str, Outputs], unlabeled: dict[str, Outputs], **known:
         "extra_forward": outputs,
         "forward_frozen_bn": outputs,
         "num_source": SAMPLES,
-        "index": torch.arange(SAMPLES),
+        "numbers": torch.arange(SAMPLES),
         "num_unlabeled": SAMPLES,
         **known,
     }

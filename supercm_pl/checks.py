@@ -7,6 +7,7 @@ The message is "<argument> must be <what is allowed>, got <value>".
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
 from numbers import Integral, Real
@@ -142,10 +143,13 @@ def shown(value: object) -> str:
 def check_path(name: str, value: object) -> Path:
     """Require a path and return it."""
     if not isinstance(value, str | PathLike):
-        raise TypeError(
-            f"{name} must be a path, got {shown(value)}: write file and label of each image into "
-            'labels.csv, and SSLDataModule.from_folder("labels.csv")'
-        )
+        hint = ""
+        if isinstance(value, list | tuple) and len(value) == 1:
+            hint = f": write {value[0]!r}"
+        elif name in ("labeled", "list_file"):
+            hint = ": write file and label of each image into labels.csv, and SSLDataModule."
+            hint += 'from_folder("labels.csv")'
+        raise TypeError(f"{name} must be a path, got {shown(value)}{hint}")
     return Path(value)
 
 
@@ -164,6 +168,11 @@ def check_maker(name: str, value: Any, home: Any, example: str) -> None:
     ``home`` is the module that has such classes, and ``example`` the name of one.
     """
     if value is None or callable(value):
+        for argument, text in getattr(value, "keywords", {}).items():  # of a partial
+            if isinstance(text, str) and re.fullmatch(r"[-+.\d]+(e[-+]?\d+)?", text):
+                raise TypeError(
+                    f"{argument} of {name} must be a number, got {text!r}: write {text}"
+                )
         return
     given = value if isinstance(value, str) else type(value).__name__
     classes = [each for each, kind in vars(home).items() if isinstance(kind, type)]

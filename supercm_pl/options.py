@@ -28,7 +28,7 @@ _OTHER_NAMES = {
     "lambda_ lambda_u loss_weight coef": ["weight=..."],
     "class_weights class_weight": ["alpha=[...], a prior for the sizes of the classes"],
     "label_smoothing criterion loss loss_fn": [
-        "methods=[...], or override cross_entropy in a subclass"
+        "methods=[...], or override cross_entropy(step, num_labeled) in a subclass"
     ],
     "feature_dim in_dim input_dim input_size": ["in_features=...", "feature_size=..."],
     "epochs n_epochs max_epochs max_iter": ["max_steps=...", "Trainer (max_epochs=...)"],

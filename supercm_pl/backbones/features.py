@@ -41,6 +41,11 @@ def feature_size(backbone: nn.Module) -> int:
 def check_fits(backbone: nn.Module, inputs: Tensor, error: Exception) -> None:
     """Explain an error that the shape of inputs ``(N, ...)`` causes, by a ``ValueError``."""
     text = str(error)
+    if text.startswith("Expected more than 1 value per channel"):
+        raise ValueError(
+            "batch norm needs two samples or more in a forward pass of training, got 1: pass "
+            "drop_last=True to your DataLoader"
+        ) from error
     if re.search(r"(?i)\b(height|width|size)\b", text) and isinstance(error, AssertionError):
         size = re.search(r"(?i)(?:expected|model) \(?(\d+)", text)
         raise ValueError(

@@ -13,7 +13,7 @@ from supercm_pl.backbones.pretrained import (
     load_weights,
     unknown_name,
 )
-from supercm_pl.checks import check_object
+from supercm_pl.checks import check_object, check_optional, check_path
 from supercm_pl.optional import import_optional
 
 
@@ -59,6 +59,7 @@ class TimmBackbone(PretrainedBackbone):
                 f"weights={fspath(weights)!r}"
             )
         loading = LOADING.get() is not None
+        check_optional(check_path, "weights", weights)
         if weights is not None and not loading and not Path(weights).is_file():
             raise ValueError(f"weights must be the path of a file, got {fspath(weights)!r}")
         model = _build(timm, name, pretrained and not loading)

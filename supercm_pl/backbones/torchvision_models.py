@@ -19,7 +19,7 @@ from supercm_pl.backbones.pretrained import (
     load_weights,
     unknown_name,
 )
-from supercm_pl.checks import check_object
+from supercm_pl.checks import check_object, shown
 
 _NUM_CLASSES = 1000
 
@@ -92,6 +92,11 @@ def _resolve(name: str, weights: Any, family: Any) -> tuple[Any, Path | None]:
         return None, None
     if isinstance(weights, bool):
         raise TypeError(f'weights must be a name or a path, got {weights}: write weights="DEFAULT"')
+    if not isinstance(weights, str | PathLike | Enum):
+        raise TypeError(
+            f"weights must be a name or a path, got {shown(weights)}: save a state dict by "
+            'torch.save(state, "weights.pt"), and write weights="weights.pt"'
+        )
     weights = str(weights) if isinstance(weights, Enum) else weights
     entry = fspath(weights).removeprefix(f"{family.__name__}.")
     if entry in family.__members__:

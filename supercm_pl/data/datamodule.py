@@ -18,7 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 from supercm_pl._lightning import restore_loaders, restricted_classmethod
 from supercm_pl.checkpoints.data_state import is_fitted, preprocess_state
 from supercm_pl.checkpoints.files import read_checkpoint
-from supercm_pl.checks import check_at_least, check_flag, check_object, check_optional, check_size
+from supercm_pl.checks import (
+    check_at_least,
+    check_flag,
+    check_object,
+    check_optional,
+    check_path,
+    check_size,
+)
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_tuple, first_input
 from supercm_pl.data.domain import Domain
@@ -125,7 +132,7 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.keep_on_device = check_optional(check_flag, "keep_on_device", keep_on_device)
         self.seed = check_optional(check_at_least, "seed", seed, 0)
-        self.predict_path = None if predict_path is None else Path(predict_path)
+        self.predict_path = check_optional(check_path, "predict_path", predict_path)
         self.contract = Contract()
         self._domains: tuple[Domain, ...] = ()
         self._resident: dict[str, ResidentSamples] = {}

@@ -31,7 +31,7 @@ def export_torch(classifier: Classifier, path: str | PathLike[str]) -> float:
     Its extra file ``supercm.json`` holds ``classes``, ``input_shape`` and ``input_dtype``.
 
     Args:
-        classifier: Classifier to export.
+        classifier: Classifier to export; its ``uint8`` decides whether the file takes ``uint8``.
         path: Path that ends in ``.pt2``; its folder is created if needed.
 
     Returns:
@@ -61,7 +61,7 @@ def export_onnx(classifier: Classifier, path: str | PathLike[str]) -> float | No
     ``input_shape`` and ``input_dtype``, each as JSON.
 
     Args:
-        classifier: Classifier to export.
+        classifier: Classifier to export; its ``uint8`` decides whether the file takes ``uint8``.
         path: Path that ends in ``.onnx``; its folder is created if needed.
 
     Returns:

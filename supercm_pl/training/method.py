@@ -81,6 +81,9 @@ class Method(nn.Module, ABC):
     joint_batch_norm: bool = False
     """Whether batch norm has to normalize labeled and unlabeled samples together."""
 
+    separate_batch_norm: bool = False
+    """Whether ``UDAModule`` normalizes source and target apart unless ``batch_norm`` is set."""
+
     step_type: ClassVar[type[Step]] = Step
     """The type that ``forward`` takes; ``UDAStep`` restricts the method to domain adaptation."""
 
@@ -174,6 +177,10 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
                 "forward(step)"
             )
     methods: list[Method] = as_objects("methods", given, Method, "VAT() or DANN()")  # type: ignore[type-abstract]
+    if len({id(method) for method in methods}) < len(methods):
+        raise ValueError(
+            "methods must be different objects, got one of them twice: raise its weight"
+        )
     for method in methods:
         kind = type(method).__name__
         if not {"weight", "ramp"} <= vars(method).keys():
@@ -181,6 +188,13 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
         if not issubclass(step_type, method.step_type):
             raise TypeError(f"{kind} is a method for domain adaptation: train it with UDAModule")
     return methods
+
+
+def names_in_logs(methods: Iterable[Method]) -> list[str]:
+    """The name of each method, numbered from the second of a name on: ``vat``, ``vat_2``."""
+    names = [method.name for method in methods]
+    before = (names[:place].count(name) for place, name in enumerate(names))
+    return [f"{name}_{n + 1}" if n else name for n, name in zip(before, names, strict=True)]
 
 
 def loss_of(method: Method, step: Step) -> MethodLoss:

@@ -29,6 +29,7 @@ from supercm_pl.checks import (
     check_not_negative,
     check_object,
     check_optional,
+    shown,
 )
 from supercm_pl.data.contract import Contract
 from supercm_pl.data.datasets import Indices, as_tuple
@@ -42,7 +43,13 @@ from supercm_pl.training.batch import (
     needed_views,
     unpack_labeled,
 )
-from supercm_pl.training.method import Method, as_methods, explained_views, loss_of
+from supercm_pl.training.method import (
+    Method,
+    as_methods,
+    explained_views,
+    loss_of,
+    names_in_logs,
+)
 from supercm_pl.training.modes import evaluation_mode
 from supercm_pl.training.network import ClusteringNetwork, CompileMode, HeadOptions, PartView
 from supercm_pl.training.optim import (
@@ -342,7 +349,10 @@ class SuperCMModule(ClusteringNetwork):
         if self.cm_weight > 0:
             self.update_centroids(step)
         with explained_views(f"{type(self).__name__}.objective"):
-            loss = self.objective(step)
+            loss: Any = self.objective(step)
+        if not isinstance(loss, Tensor):
+            kind = type(self).__name__
+            raise TypeError(f"{kind}.objective must return the loss, a scalar, got {shown(loss)}")
         self._log_step(batch_idx)
         return loss
 
@@ -369,7 +379,7 @@ class SuperCMModule(ClusteringNetwork):
             extra_forward=self.extra_forward,
             forward_frozen_bn=self.forward_frozen_bn,
             companions=self._companions,
-            index=batch.index,
+            numbers=batch.index,
             num_unlabeled=self._num_unlabeled,
             training_features=self.training_features,
         )
@@ -422,10 +432,10 @@ class SuperCMModule(ClusteringNetwork):
         num_labeled, num_samples = self._samples_per_rank(step)
         supervised = [self.cross_entropy(step, num_labeled)] if self._has_cross_entropy else []
         added = [self.cm_loss(step, num_samples)] if self.cm_weight > 0 else []
-        for method in self.methods:
+        for name, method in zip(names_in_logs(self.methods), self.methods, strict=True):
             value = loss_of(method, step)
-            logs = {f"{method.name}_{key}": log for key, log in value.logs.items()}
-            self.log_training({method.name: value.loss, **logs})
+            logs = {f"{name}_{key}": log for key, log in value.logs.items()}
+            self.log_training({name: value.loss, **logs})
             added.append(method.weight_at(step.progress) * value.loss)
             if value.supervised is not None:
                 supervised.append(value.supervised)
@@ -435,9 +445,11 @@ class SuperCMModule(ClusteringNetwork):
         return loss
 
     def cross_entropy(self, step: Step, num_labeled: float | Tensor) -> Tensor:
-        """Cross-entropy of the labeled samples, a scalar.
+        """Cross-entropy of the labeled samples, a scalar; override it for another loss of them.
 
-        ``num_labeled`` is the number of labeled samples per rank, averaged over the ranks.
+        Their logits ``(N_l, K)`` are ``step.labeled["weak"].logits``, their labels ``step.labels``
+        ``(N_l,)``. ``num_labeled`` is the number of labeled samples per rank, averaged over the
+        ranks: dividing a sum by it gives the mean over all ranks.
         """
         logits = step.labeled["weak"].logits
         return F.cross_entropy(logits, step.labels, reduction="sum") / num_labeled

@@ -67,6 +67,16 @@ class HeadOptions(TypedDict, total=False):
     bias: bool
 
 
+class _NoHead(nn.Module):
+    """Holds the place of the head, and that of its parameters in an optimizer."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"there is no head.{name} before num_classes is known: override build_head, where it "
+            "is; self.num_features is the size of the head's input"
+        )
+
+
 @hands_options_to(ClusteringHead)
 class ClusteringNetwork(L.LightningModule):
     """A backbone, an optional bottleneck and a :class:`~supercm_pl.ClusteringHead`.
@@ -88,6 +98,10 @@ class ClusteringNetwork(L.LightningModule):
             checkpoints do not change, and results differ only by rounding. Copies of the backbone
             in methods are not compiled.
         **options: Options of :class:`~supercm_pl.ClusteringHead`.
+
+    Attributes:
+        head: The head; it exists once the number of classes is known.
+        num_features: ``d``, the number of features that the head takes.
     """
 
     head: ClusteringHead
@@ -130,9 +144,9 @@ class ClusteringNetwork(L.LightningModule):
         size = find_feature_size(backbone) if feature_size is None else feature_size
         self._feature_size = size
         self.bottleneck = nn.Identity() if bottleneck is None else Bottleneck(size, bottleneck)
-        # The head's place among the modules, and so that of its parameters in an optimizer.
-        self.register_module("head", None)
-        self._head_options: dict[str, Any] = {"in_features": bottleneck or size, **options}
+        self.num_features = size if bottleneck is None else bottleneck
+        self.head = _NoHead()  # type: ignore[assignment]
+        self._head_options: dict[str, Any] = {"in_features": self.num_features, **options}
 
     def build_head(self, num_classes: int) -> None:
         """Create the head; a subclass also creates what depends on the number of classes.
@@ -294,14 +308,14 @@ class ClusteringNetwork(L.LightningModule):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         try:
             features = self.backbone(inputs)
-        except (RuntimeError, AssertionError) as error:
+            if self.compile_mode is not None:
+                # The next replay of a CUDA graph overwrites the memory of its outputs.
+                features = features.clone()
+            check_features(self.backbone, features, self._feature_size)
+            features = self.bottleneck(features)
+        except (RuntimeError, AssertionError, ValueError) as error:
             check_fits(self.backbone, inputs, error)
             raise
-        if self.compile_mode is not None:
-            # The next replay of a CUDA graph overwrites the memory of its outputs.
-            features = features.clone()
-        check_features(self.backbone, features, self._feature_size)
-        features = self.bottleneck(features)
         return Outputs(inputs, features, *self.head(features))
 
     def forward_joint(self, parts: Mapping[PartView, Tensor]) -> dict[PartView, Outputs]:

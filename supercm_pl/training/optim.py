@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from supercm_pl.checks import check_at_least, check_interval, check_not_negative
+from supercm_pl.checks import check_at_least, check_interval, check_not_negative, shown
 
 if TYPE_CHECKING:  # the estimator imports this file, and must not need Lightning
     from lightning.pytorch.utilities.types import LRSchedulerConfigType
@@ -37,6 +37,8 @@ def build_optimizer(
     """
     build = partial(_build, make, lr)
     parameters = [p for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("no parameter of the module is trainable: write module.unfreeze()")
     if backbone_lr_factor == 1.0:
         return build(parameters)
     slow = set(backbone.parameters())
@@ -50,6 +52,8 @@ def build_optimizer(
 
 def _build(make: OptimizerCallable, lr: float | None, parameters: Iterable[Any]) -> Optimizer:
     optimizer = make(parameters)
+    if not hasattr(optimizer, "param_groups"):
+        raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {shown(optimizer)}")
     for group in optimizer.param_groups:
         # NumPy's numbers would go into checkpoints, which `weights_only=True` then rejects.
         group |= {name: v.item() for name, v in group.items() if isinstance(v, np.generic)}
@@ -62,6 +66,8 @@ def schedule_settings(schedule: Any) -> LRSchedulerConfigType:
     if isinstance(schedule, dict):
         given: LRSchedulerConfigType = schedule  # type: ignore[assignment]
         return given
+    if not hasattr(schedule, "step"):
+        raise TypeError(f"lr_scheduler must return a schedule of the rate, got {shown(schedule)}")
     if not isinstance(schedule, ReduceLROnPlateau):
         return {"scheduler": schedule, "interval": "step"}
     monitor = getattr(schedule, "monitor", None)  # of Lightning's subclass

@@ -50,14 +50,20 @@ def check_state(optimizers: Sequence[Optimizer]) -> None:
 
 def check_monitors(trainer: Any) -> None:
     """Require validation if a callback or a schedule monitors one of its values."""
-    schedules = [(type(each.scheduler), each.monitor) for each in trainer.lr_scheduler_configs]
-    callbacks = [(type(each), getattr(each, "monitor", None)) for each in trainer.callbacks]
-    for kind, monitor in callbacks + schedules:
-        if str(monitor).startswith("val/") and not trainer.enable_validation:
+    for user, monitor in monitors_of(trainer):
+        if monitor.startswith("val/") and not trainer.enable_validation:
             raise ValueError(
-                f"{kind.__name__} monitors {monitor}, but there are no validation samples: hold "
+                f"{user} monitors {monitor}, but there are no validation samples: hold "
                 "some out, as by val_size=100, or omit the monitor"
             )
+
+
+def monitors_of(trainer: Any) -> list[tuple[str, str]]:
+    """The callbacks and schedules that monitor a value, by class name, and its name."""
+    schedules = [(each.scheduler, each.monitor) for each in trainer.lr_scheduler_configs]
+    callbacks = [(each, getattr(each, "monitor", None)) for each in trainer.callbacks]
+    found = callbacks + schedules
+    return [(type(user).__name__, str(monitor)) for user, monitor in found if monitor is not None]
 
 
 def warn_of_late_average(trainer: Any) -> None:

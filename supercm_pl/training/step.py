@@ -62,8 +62,8 @@ class Step:
         unlabeled_inputs: Inputs ``(N_u, ...)`` by view, whether they were forwarded or not.
         companions: Inputs of the other samples and views in the forward pass of the unlabeled weak
             view, which batch norm normalized together with it.
-        index: ``(N_u,)`` int64, the numbers of the unlabeled samples in their part of the data;
-            ``None`` unless a method has ``needs_index``.
+        numbers: ``(N_u,)`` int64, the numbers of the unlabeled samples in their part of the data,
+            which :attr:`index` gives; ``None`` unless a method has ``needs_index``.
         num_unlabeled: Number of samples in that part; ``None`` if the data module does not know.
         progress: Fraction of the run that is over, in ``[0, 1]``: of its optimizer steps, or of
             ``max_time``; NaN in a run without a limit.
@@ -83,6 +83,15 @@ class Step:
     extra_forward: Callable[[Tensor], Outputs]
     forward_frozen_bn: Callable[[Tensor], Outputs]
     companions: tuple[Tensor, ...] = ()
-    index: Tensor | None = None
+    numbers: Tensor | None = None
     num_unlabeled: int | None = None
     training_features: Callable[..., TrainingFeatures] | None = None
+
+    @property
+    def index(self) -> Tensor:
+        """``(N_u,)`` int64, the numbers of the unlabeled samples in their part of the data."""
+        if self.numbers is None:
+            raise ValueError(
+                "step.index is unknown: write needs_index = True in the method's class"
+            )
+        return self.numbers

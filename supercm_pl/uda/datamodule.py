@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from typing_extensions import Unpack
 
-from supercm_pl.checks import check_at_most_one, check_flag, check_size
+from supercm_pl.checks import check_at_most_one, check_flag, check_path, check_size
 from supercm_pl.data.datamodule import DataOptions, SuperCMDataModule, counted
 from supercm_pl.data.domain import Domain, joined
 from supercm_pl.data.labels import as_names
@@ -150,6 +150,7 @@ class UDADataModule(SuperCMDataModule):
         ``test`` uses. Otherwise it is a folder of unlabeled images, flat or nested. ``test`` is a
         folder like the source. ``options`` are those of the class.
         """
+        check_path("target", target)
         look: dict[str, Any] = {"image_size": image_size, "grayscale": grayscale}
         folders = [source] if isinstance(source, str | Path) else source
         sources = [FolderSource(folder, **look) for folder in folders]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import isabstract, isclass
 from typing import Any, get_args
 
 import torch
@@ -25,7 +26,9 @@ from supercm_pl.training.method import Method, check_joint_batch_norm
 from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
+from supercm_pl.training.pitfalls import monitors_of
 from supercm_pl.training.step import Outputs
+from supercm_pl.uda import validators as known_validators
 from supercm_pl.uda.domain_batch_norm import DomainBatchNorm, SourceStatistics
 from supercm_pl.uda.step import UDAStep
 from supercm_pl.uda.validators import Validator
@@ -67,7 +70,8 @@ class UDAModule(SuperCMModule):
         batch_norm: Treatment of two domains by batch norm. ``"mixed"``: one forward pass of both.
             ``"separate"``: one pass for each domain; both update the running statistics.
             ``"domain"``: as ``"separate"``, but each domain has its own running statistics;
-            evaluation of the target uses those of the target.
+            evaluation of the target uses those of the target. ``None``: ``"separate"`` if a method
+            has ``separate_batch_norm`` and none ``joint_batch_norm``, else ``"mixed"``.
         **options: Options of :class:`~supercm_pl.training.module.SuperCMModule`.
 
     Example:
@@ -89,13 +93,17 @@ class UDAModule(SuperCMModule):
         *,
         validators: Validator | Sequence[Validator] = (),
         cm_weight: float = 0.1,
-        batch_norm: DomainBatchNorm = "mixed",
+        batch_norm: DomainBatchNorm | None = None,
         **options: Unpack[ModuleOptions],
     ) -> None:
         super().__init__(backbone, num_classes, methods, cm_weight=cm_weight, **options)
-        check_choice("batch_norm", batch_norm, get_args(DomainBatchNorm))
+        check_choice("batch_norm", batch_norm, (*get_args(DomainBatchNorm), None))
+        if batch_norm is None:
+            joint = any(method.joint_batch_norm for method in self.methods)
+            separate = any(method.separate_batch_norm for method in self.methods)
+            batch_norm = "separate" if separate and not joint else "mixed"
         check_joint_batch_norm(self.methods, batch_norm, "mixed")
-        self.batch_norm = batch_norm
+        self.batch_norm: DomainBatchNorm = batch_norm
         self.source_statistics = (
             SourceStatistics(self.feature_extractor) if batch_norm == "domain" else None
         )
@@ -108,6 +116,22 @@ class UDAModule(SuperCMModule):
         self.source_metrics = EvaluationMetrics(num_classes, prefix="val/source_")
         self.oracle_metrics = EvaluationMetrics(num_classes, prefix="val/oracle_target_")
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")
+
+    def on_train_start(self) -> None:
+        """As in the base class; a ``ValueError`` too if a callback monitors an absent validator."""
+        super().on_train_start()
+        logged = {f"val/{validator.name}" for validator in self._validators()}
+        for user, monitor in monitors_of(self.trainer):
+            if not monitor.startswith("val/") or monitor in logged:
+                continue
+            names = known_validators.__all__
+            kinds: list[Any] = [*filter(isclass, (getattr(known_validators, n) for n in names))]
+            for kind in kinds:
+                if not isabstract(kind) and f"val/{kind().name}" == monitor:
+                    raise ValueError(
+                        f"{user} monitors {monitor}, which is not logged: write "
+                        f"UDAModule(..., validators={kind.__name__}())"
+                    )
 
     def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
         """Select labels and required views; labeled target samples follow those of the source."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from supercm_pl.checks import shown
 from supercm_pl.viz.axes import new_figure, plain
 
 if TYPE_CHECKING:
@@ -82,6 +84,11 @@ def plot_curves(
     Raises:
         ValueError: If no run has any of the metrics, or a file cannot be read.
     """
+    if not isinstance(runs, str | PathLike | Mapping):
+        raise TypeError(
+            f"runs must be a path, or several by name, got {shown(runs)}: write "
+            '{"mine": "runs/mine", "other": "runs/other"}'
+        )
     given = runs if isinstance(runs, Mapping) else {"": runs}
     read = {
         run: found if isinstance(found, Mapping) else read_curves(found)

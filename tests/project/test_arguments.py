@@ -40,10 +40,12 @@ from supercm_pl.data import (
     Source,
     SourceData,
 )
+from supercm_pl.data.transforms.augment import GaussianNoise
 from supercm_pl.export import Classifier, export_torch
-from supercm_pl.ssl.methods import ICT, VAT, FixMatch, MeanTeacher, PiModel
+from supercm_pl.ssl.methods import ICT, VAT, AdaMatch, FixMatch, MeanTeacher, PiModel
 from supercm_pl.training.ramps import LinearRampUp
-from supercm_pl.uda.methods import DANN
+from supercm_pl.uda.methods import DANN, MCD
+from supercm_pl.viz import plot_curves
 from tests.support.trainers import quiet_trainer
 
 pytestmark = pytest.mark.bad_input
@@ -91,7 +93,11 @@ MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (partial(SSLModule, NET), "lr", "write optimizer=partial(torch.optim.AdamW, lr=...)"),
     (partial(SSLModule, NET), "weight_decay", "write optimizer=partial(torch.optim.AdamW, weight_"),
     (partial(SSLModule, NET), "class_weights", "write alpha=[...], a prior for the sizes of the"),
-    (partial(SSLModule, NET), "label_smoothing", "or override cross_entropy in a subclass"),
+    (
+        partial(SSLModule, NET),
+        "label_smoothing",
+        "or override cross_entropy(step, num_labeled) in a subc",
+    ),
     (partial(SSLModule, NET), "max_epochs", "write Trainer (max_epochs=...)"),
     (ICT, "beta", "write weight=..."),
     (partial(ClusteringHead, 4, 3), "beta", "the weight as a factor of head.loss(...).total"),
@@ -128,7 +134,7 @@ MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (PiModel, "rate", "has no argument 'rate': it takes weight, ramp"),
     (MeanTeacher, "ema_decay", "write momentum=..."),
     (partial(SSLModule, NET), "ema_decay", "write methods=[MeanTeacher(momentum=...)]"),
-    (partial(SSLModule, NET), "criterion", "write methods=[...], or override cross_entropy in"),
+    (partial(SSLModule, NET), "criterion", "write methods=[...], or override cross_entropy("),
     (partial(SSLModule, NET), "freeze", 'write TorchvisionBackbone(..., finetune="none")'),
     (VAT, "eps", "write epsilon=..."),
     (DANN, "hidden_size", "write hidden_features=..., a list of widths"),
@@ -163,6 +169,27 @@ HEAD = ClusteringHead(4, 3)
 DATASET = TensorDataset(X, Y)
 PICTURE = Image.new("RGB", (8, 8))
 CLASSIFIER = Classifier(SSLModule(NET, 3), ["a", "b", "c"], (4,))
+
+
+class UsesIndex(SSLModule):
+    def objective(self, step: Any) -> Any:
+        return super().objective(step) + step.index.sum()
+
+
+class WithoutLoss(SSLModule):
+    def objective(self, step: Any) -> Any:
+        super().objective(step)
+
+
+PI = PiModel()
+
+
+def train(kind: type[SSLModule] = SSLModule, freeze: bool = False, **options: Any) -> SSLModule:
+    module = kind(MLP(4, (8,)), 3, **options)
+    if freeze:
+        module.freeze()
+    quiet_trainer(max_steps=2).fit(module, SSL_ARRAYS(val_size=0, weak=GaussianNoise()))
+    return module
 
 
 def learned(head: ClusteringHead) -> ClusteringHead:
@@ -294,6 +321,42 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "the labeled loader has no sample of class 0: pass num_classes=... to the module, or",
     ),
+    *[
+        (partial(SSLDataModule.from_folder, "a", **{name: ["b"]}), TypeError, f"{name} must be a ")
+        for name in ("unlabeled", "test", "val", "predict_path")
+    ],
+    (lambda: FolderSource("a", ["b"]), TypeError, "unlabeled must be a path, got ['b']: write 'b'"),
+    (lambda: UDADataModule.from_folders([], ["b"]), TypeError, "target must be a path, got ['b']"),
+    (lambda: UDADataModule.from_folders([], "b", ["c"]), TypeError, "test must be a path, got ['c"),
+    (lambda: TorchvisionBackbone("resnet18", {}), TypeError, "weights must be a name or a path, "),
+    (lambda: plot_curves(["run"]), TypeError, "runs must be a path, or several by name, got ['ru"),
+    (lambda: train(optimizer=lambda p: None), TypeError, "must return a torch.optim.Optimizer, go"),
+    (lambda: train(lr_scheduler=lambda o: None), TypeError, "lr_scheduler must return a schedule"),
+    (
+        lambda: train(optimizer=partial(AdamW, lr="1e-3")),
+        TypeError,
+        "lr of optimizer must be a number, got '1e-3': write 1e-3",
+    ),
+    (lambda: train(freeze=True), ValueError, "no parameter of the module is trainable: write modu"),
+    (lambda: train(methods=[PI] * 2), ValueError, "methods must be different objects, got one of "),
+    (lambda: train(UsesIndex), ValueError, "step.index is unknown: write needs_index = True in th"),
+    (lambda: train(WithoutLoss), TypeError, "WithoutLoss.objective must return the loss, a scalar"),
+    (lambda: SSLModule(NET).head.in_features, AttributeError, "self.num_features is the size of "),
+    (
+        lambda: quiet_trainer(max_steps=9).fit(
+            SSLModule(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8))),
+            {"labeled": loader(TensorDataset(X, Y)), "unlabeled": loader(X[:9])},
+        ),
+        ValueError,
+        "in a forward pass of training, got 1: pass drop_last=True to your DataLoader",
+    ),
+    (
+        lambda: quiet_trainer(max_steps=1, callbacks=[EarlyStopping("val/bnm", mode="max")]).fit(
+            UDAModule(MLP(4, (8,))), UDADataModule.from_arrays(X, Y, X)
+        ),
+        ValueError,
+        "EarlyStopping monitors val/bnm, which is not logged: write UDAModule(..., validators=Bat",
+    ),
     (lambda: CLASSIFIER.predict(X[0]), ValueError, "got (4,): write inputs[None] for one sample"),
     (lambda: CLASSIFIER.predict(loader(X)), TypeError, "a folder, files, PIL images or an array, "),
     (lambda: SuperCMClassifier().fit([PICTURE] * 2, [0, 1]), ValueError, "got images: write np.st"),
@@ -361,6 +424,21 @@ def test_what_is_taken(tmp_path: Path) -> None:
     torch.save(NET.state_dict(), tmp_path / "state.pt")
     with pytest.raises(ValueError, match=r"it is a state_dict: write module.load_state_dict\(to"):
         SSLModule.load_from_checkpoint(tmp_path / "state.pt", backbone=NET)
+
+
+def test_two_methods_of_a_name_are_logged_by_number() -> None:
+    module = train(methods=[PiModel(), PiModel(weight=0.0)])
+    assert {"pi_model", "pi_model_2"} <= module.step_values.keys()
+
+
+def test_batch_norm_follows_the_methods() -> None:
+    for methods, chosen in (
+        ([], "mixed"),
+        (MCD(), "separate"),
+        ([MCD(), AdaMatch()], "mixed"),  # which requires it
+    ):
+        assert UDAModule(NET, 3, methods).batch_norm == chosen
+    assert UDAModule(NET, 3, MCD(), batch_norm="mixed").batch_norm == "mixed"
 
 
 class OwnEvaluation(SSLModule):

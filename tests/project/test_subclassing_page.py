@@ -21,7 +21,7 @@ from tests.support.trainers import quiet_trainer
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/subclassing.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-EXPORT, BUILD, STEP, OWN_MODULE, OWN_OBJECTIVE, OWN_LOOP = PYTHON
+EXPORT, BUILD, STEP, OWN_MODULE, OWN_OBJECTIVE, OWN_CROSS_ENTROPY, OWN_LOOP = PYTHON
 YAML = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 X = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
 
@@ -94,6 +94,14 @@ def test_the_configuration_adds_the_method(tmp_path: Path) -> None:
     assert done.status == 0, done.err
     (saved,) = tmp_path.rglob("config.yaml")
     assert "my_method.ViewConsistency" in saved.read_text()
+
+
+def test_a_cross_entropy_of_ones_own_is_trained() -> None:
+    module = run(OWN_CROSS_ENTROPY)["Smoothed"](MLP(4, (8,)))
+    trainer = quiet_trainer(max_steps=1)
+    trainer.fit(module, data())
+    assert module.num_features == 8
+    assert 0 < trainer.callback_metrics["train/ce"] < 4
 
 
 def test_an_objective_of_ones_own_is_trained_and_logged() -> None:

@@ -73,7 +73,7 @@ def random_step(seed: int, *, classes: int = 4, **known: Any) -> Step:
     unlabeled, labeled = views(8), views(4)
     labels = torch.randint(0, classes, (4,), generator=generator)
     index = torch.randperm(10, generator=generator)[:8]
-    sampled = {"labeled_inputs": labeled, "index": index, "num_unlabeled": 10}
+    sampled = {"labeled_inputs": labeled, "numbers": index, "num_unlabeled": 10}
     return step_of_logits(unlabeled, labeled, labels, **{**sampled, **known})
 
 

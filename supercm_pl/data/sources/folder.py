@@ -11,7 +11,7 @@ from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from supercm_pl.checks import check_choice, check_path
+from supercm_pl.checks import check_choice, check_optional, check_path
 from supercm_pl.data.datasets import IdentifiedSamples, Samples
 from supercm_pl.data.labels import checked_classes
 from supercm_pl.data.sources.base import SourceData
@@ -89,9 +89,9 @@ class FolderSource(ImageSource):
         super().__init__(image_size, grayscale, damaged)
         self.labels = _paths(labels)
         self.labeled = check_path("labeled", labeled)
-        self.unlabeled = None if unlabeled is None else Path(unlabeled)
-        self.test = None if test is None else Path(test)
-        self.val = None if val is None else Path(val)
+        self.unlabeled = check_optional(check_path, "unlabeled", unlabeled)
+        self.test = check_optional(check_path, "test", test)
+        self.val = check_optional(check_path, "val", val)
         self.classes = None if classes is None else checked_classes(classes)
         self.duplicates = check_choice("duplicates", duplicates, ("warn", "error", "allow"))
 
@@ -266,8 +266,8 @@ class UnlabeledFolder(ImageSource):
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
         self.labels = _paths(labels)
-        self.folder = Path(folder)
-        self.test = None if test is None else Path(test)
+        self.folder = check_path("folder", folder)
+        self.test = check_optional(check_path, "test", test)
 
     def load(self) -> SourceData:
         """List the files; without ``test``, the classes are unknown: an empty tuple."""

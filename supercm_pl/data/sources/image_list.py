@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from supercm_pl.checks import check_path
+from supercm_pl.checks import check_optional, check_path
 from supercm_pl.data.labels import checked_classes, numbered_classes
 from supercm_pl.data.sources.base import SourceData
 from supercm_pl.data.sources.folder import PathLike
@@ -58,8 +58,8 @@ class ImageList(ImageSource):
     ) -> None:
         super().__init__(image_size, grayscale, damaged)
         self.list_file = check_path("list_file", list_file)
-        self.root = self.list_file.parent if root is None else Path(root)
-        self.test_list = None if test_list is None else Path(test_list)
+        self.root = self.list_file.parent if root is None else check_path("root", root)
+        self.test_list = check_optional(check_path, "test_list", test_list)
         self.classes = None if classes is None else checked_classes(classes)
 
     def load(self) -> SourceData:

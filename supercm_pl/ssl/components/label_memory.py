@@ -38,7 +38,7 @@ class LabelMemory(nn.Module):
         """``(K,)`` int64, the number of samples with each class."""
         return self._counts
 
-    def prepare(self, index: Tensor | None, num_samples: int | None) -> Tensor:
+    def prepare(self, index: Tensor, num_samples: int | None) -> Tensor:
         """Check the index ``(N,)``, int64, of a step, and return it.
 
         The memory starts anew if the unlabeled part has another number of samples. A missing
@@ -49,8 +49,6 @@ class LabelMemory(nn.Module):
                 "num_samples must be the size of the unlabeled part, as the data module has no "
                 "num_unlabeled; got None"
             )
-        if index is None:
-            raise ValueError("step.index must hold the numbers of the samples, got None")
         if len(self.latest) != num_samples:
             size = (num_samples + 1,)
             self._table = torch.full(size, NO_LABEL, dtype=torch.int32, device=index.device)

@@ -26,8 +26,8 @@ class MCD(AdversarialMethod):
     section 3. The paper alternates three steps, of which the last, on the features, is repeated up
     to four times. With one optimizer they take place at once, by a reversed gradient, as in the
     one-step training of the authors' code; ``max_reversal=4`` has the weight of four repetitions.
-    Their code passes each domain through the network by itself, so set the module's
-    ``batch_norm="separate"``: with mixed statistics the method can do harm.
+    Their code passes each domain through the network by itself, so the module's ``batch_norm`` is
+    ``"separate"`` unless you set it: with mixed statistics the method can do harm.
 
     The cross-entropy of the labeled samples is that of both classifiers, so ``train/ce`` is a sum
     of two, and ``weight`` applies to the discrepancy only. In the three steps, the classifiers
@@ -38,6 +38,7 @@ class MCD(AdversarialMethod):
     """
 
     replaces_supervised = True
+    separate_batch_norm = True
 
     head_weight: Tensor
     head_bias: Tensor | None

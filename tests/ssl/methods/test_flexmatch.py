@@ -63,7 +63,7 @@ def test_a_sample_that_is_twice_in_a_batch_counts_once_whatever_the_order(order)
     sure = torch.tensor([[9.0, 0.0, 0.0], [0.0, 0.0, 9.0], [0.1, 0.0, 0.0]])[order]
     views = {"weak": sure, "strong": sure}
     for _ in range(2):
-        method(step_of_logits(views, index=torch.full((3,), 7), num_unlabeled=8))
+        method(step_of_logits(views, numbers=torch.full((3,), 7), num_unlabeled=8))
         assert method.memory.latest.tolist() == [-1] * 7 + [2]
         assert method.memory.counts.tolist() == [0, 0, 1]
 
@@ -103,5 +103,5 @@ def test_a_size_that_nobody_knows_or_that_is_too_small_is_named():
     with pytest.raises(ValueError, match="got 3 and the sample 8"):
         build(num_samples=3)(random_step(0, classes=3))
     views = {"weak": torch.zeros(1, 3), "strong": torch.zeros(1, 3)}
-    with pytest.raises(ValueError, match="must hold the numbers of the samples, got None"):
+    with pytest.raises(ValueError, match="write needs_index = True in the method"):
         build()(step_of_logits(views, num_unlabeled=3))

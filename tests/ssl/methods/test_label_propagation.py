@@ -157,7 +157,7 @@ def step_with(features, labels, known, progress=0.0, described=None, predicted=N
     logits = torch.randn(8, 3, requires_grad=True)
     step = step_of_logits(
         {"weak": logits},
-        index=torch.arange(8),
+        numbers=torch.arange(8),
         progress=progress,
         training_features=lambda describe: given,
     )
@@ -267,10 +267,12 @@ def test_a_run_finds_labels_of_all_unlabeled_samples():
     assert torch.equal(restored.labels, method.labels)
 
 
-@pytest.mark.parametrize("missing", ["index", "training_features"])
-def test_says_what_is_missing(missing):
+@pytest.mark.parametrize(
+    ("missing", "message"), [("numbers", "step.index"), ("training_features", "training_features")]
+)
+def test_says_what_is_missing(missing, message):
     step, _ = step_with(*blobs((50, 50, 50)), known=1)
     method = LabelPropagation()
     object.__setattr__(step, missing, None)
-    with pytest.raises(ValueError, match=missing):
+    with pytest.raises(ValueError, match=message):
         method(step)

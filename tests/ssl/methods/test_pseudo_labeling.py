@@ -84,7 +84,7 @@ def test_whole_graph(name):
         labels, index = torch.tensor([0, 1, 2, 1]), torch.arange(6)
 
         def loss():
-            step = step_of_inputs(model, views, labeled, labels, index=index, num_unlabeled=6)
+            step = step_of_inputs(model, views, labeled, labels, numbers=index, num_unlabeled=6)
             return method(step).loss
 
         return loss

@@ -46,7 +46,7 @@ def train(name: str, ranks: list[int], world_size: int) -> dict[str, Any]:
             dict(zip(("weak", "strong"), unlabeled, strict=True)),
             dict(zip(("weak", "strong"), labeled, strict=True)),
             labels,
-            index=index[ranks].flatten(),
+            numbers=index[ranks].flatten(),
             num_unlabeled=12,
             progress=number / STEPS,
         )
