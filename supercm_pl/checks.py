@@ -201,6 +201,15 @@ def check_matrix(name: str, tensor: object, *sizes: tuple[str, int | None]) -> N
         raise ValueError(f"{name} must have shape ({wanted}), got {tuple(tensor.shape)}")
 
 
+def check_sums(assignments: Tensor) -> None:
+    """Require rows ``(N, K)`` that sum to 1, else a ``ValueError``; it reads their values."""
+    if bool(((assignments.detach().float().sum(dim=1) - 1).abs() > 0.05).any()):
+        raise ValueError(
+            "assignments must have rows that sum to 1: write head(features).assignments, not "
+            ".logits"
+        )
+
+
 def check_floats(tensor: object, name: str = "inputs") -> None:
     """Require a floating-point tensor, else a ``TypeError``."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():

@@ -17,6 +17,7 @@ from supercm_pl.checks import (
     check_matrix,
     check_not_negative,
     check_positive,
+    check_sums,
 )
 from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
 from supercm_pl.clustering.functional import ClusteringLoss, clustering_loss, dirichlet_prior
@@ -193,16 +194,11 @@ class ClusteringHead(ClassCentroids):
         if assignments.is_cuda and torch.cuda.is_current_stream_capturing():
             return
         try:
-            differs = bool(((assignments.detach().float().sum(dim=1) - 1).abs() > 0.05).any())
+            check_sums(assignments)
             known = self._has_centroids or self.centroid_updates.any() or self.centroids.any()
             self._has_centroids = bool(known)
         except RuntimeError:  # inside torch.func.vmap, there are no values to read
             return
-        if differs:
-            raise ValueError(
-                "assignments must have rows that sum to 1: write head(features).assignments, not "
-                ".logits"
-            )
         if not self._has_centroids:
             raise ValueError(
                 "all centroids are 0: before head.loss, call head.update_centroids(features, "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from supercm_pl._version import __version__
+from supercm_pl.checks import as_objects
 from supercm_pl.report.charts import (
     calibration_chart,
     confusion_chart,
@@ -40,9 +41,11 @@ def render_report(runs: Sequence[Run]) -> str:
     scripts except Plotly and the charts, identified by their digests.
 
     Raises:
+        TypeError: If one is not a :class:`Run`.
         ValueError: If ``runs`` is empty.
         ModuleNotFoundError: If Plotly is missing.
     """
+    runs = as_objects("runs", runs, Run, "read_run(folder)")
     if not runs:
         raise ValueError("runs must have at least one entry, got none")
     charts, curves = _Charts(), curves_chart(runs)

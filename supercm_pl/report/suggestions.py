@@ -10,6 +10,7 @@ from torch import Tensor
 
 from supercm_pl.checks import check_choice, check_size
 from supercm_pl.report.snapshot import Array
+from supercm_pl.viz.axes import Values, as_tensor, checked_assignments
 
 By = Literal["uncertain", "diverse", "both"]
 """How samples are chosen: ``"uncertain"`` by margin, ``"diverse"`` by clusters."""
@@ -26,9 +27,9 @@ class Suggestion(NamedTuple):
 
 
 def suggest(
-    assignments: Tensor,
-    features: Tensor,
-    labeled_features: Tensor,
+    assignments: Values,
+    features: Values,
+    labeled_features: Values,
     number: int,
     by: By = "both",
 ) -> list[Suggestion]:
@@ -48,6 +49,8 @@ def suggest(
     """
     check_size("number", number)
     check_choice("by", by, ("uncertain", "diverse", "both"))
+    assignments = checked_assignments(assignments)
+    features, labeled_features = as_tensor(features), as_tensor(labeled_features)
     number = min(number, len(assignments))
     orders: dict[str, list[int]] = {}
     if by != "diverse":

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from supercm_pl.checks import check_labels
+from supercm_pl.checks import check_labels, check_sums
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Values = Tensor | NDArray[np.generic]
+"""A tensor or an array."""
 WITHOUT_LABEL = "#bbbbbb"
 
 
@@ -57,11 +62,25 @@ def class_names(names: Sequence[str] | None, count: int) -> list[str]:
     return [plain(name) for name in names]
 
 
-def check_assignments(assignments: Tensor, labels: Tensor | None = None) -> None:
-    """Require assignments ``(N, K)``, and labels ``(N,)`` in ``0..K-1`` if given."""
+def as_tensor(values: Values) -> Tensor:
+    """Values as a tensor on the CPU, without gradients."""
+    return torch.as_tensor(values).detach().cpu()
+
+
+def checked_assignments(assignments: Values, *, probable: bool = True) -> Tensor:
+    """Require ``(N, K)``, if ``probable`` with rows that sum to 1, and return it as a tensor."""
+    assignments = as_tensor(assignments)
     if assignments.ndim != 2 or not len(assignments):
         raise ValueError(
             f"assignments must have shape (N, K) with N ≥ 1, got {tuple(assignments.shape)}"
         )
-    if labels is not None:
-        check_labels(labels.cpu(), len(assignments), assignments.shape[1])
+    if probable:
+        check_sums(assignments)
+    return assignments
+
+
+def checked_labels(labels: Values, assignments: Tensor) -> Tensor:
+    """Require labels ``(N,)`` in ``0..K-1`` of assignments ``(N, K)``; return them as a tensor."""
+    labels = as_tensor(labels)
+    check_labels(labels, *assignments.shape)
+    return labels

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from supercm_pl.checks import check_labels, check_size
-from supercm_pl.viz.axes import check_assignments, class_names, new_axes
+from supercm_pl.viz.axes import (
+    Values,
+    as_tensor,
+    checked_assignments,
+    checked_labels,
+    class_names,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +43,8 @@ def confusion_counts(predicted: Tensor, labels: Tensor, num_classes: int) -> Ten
 
 
 def plot_confusion_matrix(
-    predicted: Tensor,
-    labels: Tensor,
+    predicted: Values,
+    labels: Values,
     *,
     num_classes: int | None = None,
     names: Sequence[str] | None = None,
@@ -56,7 +63,7 @@ def plot_confusion_matrix(
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
     """
-    predicted, labels = predicted.detach().cpu(), labels.detach().cpu()
+    predicted, labels = as_tensor(predicted), as_tensor(labels)
     if predicted.ndim == 2:
         num_classes = predicted.shape[1] if num_classes is None else num_classes
         predicted = predicted.argmax(dim=1)
@@ -119,7 +126,7 @@ class Reliability(NamedTuple):
     error: Tensor
 
 
-def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliability:
+def reliability(assignments: Values, labels: Values, bins: int = 15) -> Reliability:
     """Compare confidence with accuracy (Guo et al., ICML 2017, section 2).
 
     Args:
@@ -132,10 +139,11 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
         >>> round(float(reliability(sure, torch.tensor([0, 1])).error), 4)
         0.4
     """
-    check_assignments(assignments, labels)
+    assignments = checked_assignments(assignments)
+    labels = checked_labels(labels, assignments)
     check_size("bins", bins)
-    confidence, predicted = assignments.detach().cpu().double().max(dim=1)
-    right = (predicted == labels.cpu()).double()
+    confidence, predicted = assignments.double().max(dim=1)
+    right = (predicted == labels).double()
     # Bins are open below and closed above, as in torchmetrics.
     found = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
     counts = torch.bincount(found, minlength=bins)
@@ -147,8 +155,8 @@ def reliability(assignments: Tensor, labels: Tensor, bins: int = 15) -> Reliabil
 
 
 def plot_reliability(
-    assignments: Tensor,
-    labels: Tensor,
+    assignments: Values,
+    labels: Values,
     *,
     bins: int = 15,
     title: str | None = None,
@@ -177,8 +185,8 @@ def plot_reliability(
 
 
 def plot_confidence(
-    assignments: Tensor,
-    labels: Tensor | None = None,
+    assignments: Values,
+    labels: Values | None = None,
     *,
     bins: int = 20,
     title: str | None = None,
@@ -193,12 +201,12 @@ def plot_confidence(
         title: Title of the axes.
         ax: Axes to draw on; ``None`` creates a new figure.
     """
-    check_assignments(assignments, labels)
+    assignments = checked_assignments(assignments)
     check_size("bins", bins)
-    confidence, predicted = assignments.detach().cpu().double().max(dim=1)
+    confidence, predicted = assignments.double().max(dim=1)
     names, colors, parts = ["samples"], ["C7"], [confidence]
     if labels is not None:
-        right = predicted == labels.cpu()
+        right = predicted == checked_labels(labels, assignments)
         names, colors = ["right", "wrong"], ["C0", "C3"]
         parts = [confidence[right], confidence[~right]]
     ax = new_axes() if ax is None else ax

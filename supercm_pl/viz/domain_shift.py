@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from supercm_pl.checks import check_at_least
-from supercm_pl.viz.axes import check_assignments, class_names, new_axes, plain
+from supercm_pl.viz.axes import (
+    Values,
+    as_tensor,
+    checked_assignments,
+    checked_labels,
+    class_names,
+    new_axes,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
 _BARS = 0.8
 
 
-def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: int = 0) -> float:
+def proxy_a_distance(source: Values, target: Values, *, folds: int = 5, seed: int = 0) -> float:
     r"""Return the proxy A-distance of two sets of features.
 
     .. math:: \hat d_A = 2\,(1 - 2 \epsilon)
@@ -50,6 +58,7 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    source, target = as_tensor(source), as_tensor(target)
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(
             f"source and target must have shapes (N_s, d) and (N_t, d), got {tuple(source.shape)} "
@@ -61,7 +70,7 @@ def proxy_a_distance(source: Tensor, target: Tensor, *, folds: int = 5, seed: in
             f"source and target must have at least {folds} rows, one for each fold, "
             f"got {len(source)} and {len(target)}"
         )
-    rows = torch.cat([source.detach().cpu().double(), target.detach().cpu().double()]).numpy()
+    rows = torch.cat([source.double(), target.double()]).numpy()
     if not np.isfinite(rows).all():
         raise ValueError("source and target must be finite, got NaN or Inf")
     domains = np.repeat([0, 1], [len(source), len(target)])
@@ -96,7 +105,7 @@ def plot_a_distance(
     return ax
 
 
-def class_accuracy(assignments: Tensor, labels: Tensor) -> Tensor:
+def class_accuracy(assignments: Values, labels: Values) -> Tensor:
     """Return the accuracy of each class.
 
     Args:
@@ -110,16 +119,16 @@ def class_accuracy(assignments: Tensor, labels: Tensor) -> Tensor:
         >>> class_accuracy(torch.eye(2)[[0, 1, 1]], torch.tensor([0, 0, 1]))
         tensor([0.5000, 1.0000])
     """
-    check_assignments(assignments, labels)
-    labels = labels.detach().cpu()
-    right = (assignments.detach().cpu().argmax(dim=1) == labels).float()
+    assignments = checked_assignments(assignments, probable=False)
+    labels = checked_labels(labels, assignments)
+    right = (assignments.argmax(dim=1) == labels).float()
     count = assignments.shape[1]
     found = torch.zeros(count).index_add_(0, labels, right)
     return found / torch.bincount(labels, minlength=count)
 
 
 def plot_class_accuracy(
-    accuracy: Tensor | Mapping[str, Tensor],
+    accuracy: Values | Mapping[str, Values],
     *,
     names: Sequence[str] | None = None,
     title: str | None = None,
@@ -143,7 +152,7 @@ def plot_class_accuracy(
     width = _BARS / len(given)
     for number, (name, values) in enumerate(given.items()):
         across = np.arange(count) - _BARS / 2 + (number + 0.5) * width
-        ax.bar(across, values.detach().cpu().numpy(), width=width, label=plain(name))
+        ax.bar(across, as_tensor(values).numpy(), width=width, label=plain(name))
     ax.set_xticks(range(count), known, rotation=90 if max(map(len, known)) > 2 else 0)
     ax.set(ylim=(0, 1.02), ylabel="accuracy", title=title or "accuracy of each class")
     if len(given) > 1:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from supercm_pl.viz.axes import color, new_axes, new_figure, plain
+from supercm_pl.viz.axes import Values, as_tensor, color, new_axes, new_figure, plain
 from supercm_pl.viz.projection import Points, Projection, project
 
 if TYPE_CHECKING:
@@ -20,17 +19,17 @@ if TYPE_CHECKING:
 class Embedding(NamedTuple):
     """One panel of :func:`plot_embeddings`; arguments as in :func:`plot_embedding`."""
 
-    features: Tensor
-    groups: Tensor
-    centroids: Tensor | None = None
+    features: Values
+    groups: Values
+    centroids: Values | None = None
     names: Sequence[str] | None = None
     centroids_are_groups: bool = True
 
 
 def plot_embedding(
-    features: Tensor,
-    groups: Tensor,
-    centroids: Tensor | None = None,
+    features: Values,
+    groups: Values,
+    centroids: Values | None = None,
     *,
     names: Sequence[str] | None = None,
     projection: Projection = "auto",
@@ -117,12 +116,12 @@ def _check(panel: Embedding) -> None:
 
 def _plane(panel: Embedding, projection: Projection, seed: int) -> Points:
     parts = [panel.features] if panel.centroids is None else [panel.features, panel.centroids]
-    stacked = torch.cat([part.detach().cpu().double() for part in parts])
+    stacked = torch.cat([as_tensor(part).double() for part in parts])
     return project(stacked.numpy(), projection, seed=seed)
 
 
 def _draw(panel: Embedding, points: Points, title: str | None, ax: Axes) -> None:
-    number = panel.groups.detach().cpu().numpy()
+    number = as_tensor(panel.groups).numpy()
     for group in np.unique(number):
         members = points[: len(number)][number == group]
         label, across, up = _label(int(group), panel.names), members[:, 0], members[:, 1]

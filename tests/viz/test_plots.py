@@ -8,6 +8,8 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from supercm_pl.report import render_report
+from supercm_pl.report.suggestions import suggest
 from supercm_pl.viz import (
     Curve,
     class_accuracy,
@@ -16,6 +18,7 @@ from supercm_pl.viz import (
     plot_confidence,
     plot_confusion_matrix,
     plot_curves,
+    plot_embedding,
     plot_reliability,
     proxy_a_distance,
     read_curves,
@@ -136,6 +139,36 @@ def test_curves_of_several_runs_share_a_panel(tmp_path):
     assert ax.get_title() == "train/loss"
     assert [line.get_ydata().tolist() for line in ax.lines] == [[1.5, 0.5], [3.0, 4.0]]
     assert len(plot_curves(tmp_path, ["train/loss", "val/acc", "gone"]).axes) == 2
+
+
+def test_arrays_are_taken_as_tensors_are(predictions):
+    assignments, labels = predictions
+    given = assignments.numpy(), labels.numpy()
+    assert reliability(*given).error == reliability(assignments, labels).error
+    assert torch.equal(class_accuracy(*given), class_accuracy(assignments, labels))
+    assert proxy_a_distance(given[0], given[0] + 20) == 2.0
+    for plot in (plot_reliability, plot_confidence, plot_confusion_matrix, plot_embedding):
+        plot(*given)
+    plot_class_accuracy(np.ones(3))
+    assert suggest(*given[:1], given[0], given[0][:5], 3) == suggest(
+        assignments, assignments, assignments[:5], 3
+    )
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("use", [reliability, plot_reliability, plot_confidence])
+def test_logits_are_not_assignments(predictions, use):
+    assignments, labels = predictions
+    with pytest.raises(ValueError, match=r"rows that sum to 1: write head\(features\).assignments"):
+        use(assignments.log(), labels)
+    with pytest.raises(ValueError, match="rows that sum to 1"):
+        suggest(assignments.log(), assignments, assignments[:5], 3)
+    with pytest.raises(
+        TypeError, match=r"runs must be an object such as read_run\(folder\), got 'a"
+    ):
+        render_report(["a"])
+    with pytest.raises(ValueError, match=r"got -1: leave out samples without a label$"):
+        use(assignments, torch.full_like(labels, -1))
 
 
 @pytest.mark.bad_input
