@@ -26,7 +26,9 @@ _OTHER_NAMES = {
         "the weight as a factor of head.loss(...).total",
     ],
     "lambda_ lambda_u loss_weight coef": ["weight=..."],
-    "class_weights class_weight": ["alpha=[...], a prior for the sizes of the classes"],
+    "class_weights class_weight": [
+        "alpha=[1 + 2 * p for p in proportions], a prior for the sizes of the classes"
+    ],
     "label_smoothing criterion loss loss_fn": [
         "methods=[...], or override cross_entropy(step, num_labeled) in a subclass"
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from supercm_pl.checks import (
     check_not_negative,
     check_positive,
     check_sums,
+    is_readable,
 )
 from supercm_pl.clustering.centroids import CentroidMode, ClassCentroids
 from supercm_pl.clustering.functional import ClusteringLoss, clustering_loss, dirichlet_prior
@@ -58,7 +60,9 @@ class ClusteringHead(ClassCentroids):
         alpha: Concentration of the Dirichlet prior on the mean assignment, greater than 0: one
             number, or K of them; 1 is no prior. `"balanced"` is a mild prior for classes of equal
             size: 1.2 for up to ten classes and 1 + 2/K for more, so that its strength (α - 1) K
-            does not grow with K.
+            does not grow with K. For classes of the proportions p, write 1 + 2 p. A value below 1
+            is a warning where labels give the centroids: the prior is then smallest without the
+            class.
         orthonormal: Use the variant of the clustering loss for orthonormal centroids.
         ortho_weight: λ ≥ 0 of that variant.
         normalize: Divide the clustering loss by N·d.
@@ -110,6 +114,17 @@ class ClusteringHead(ClassCentroids):
             check_choice("alpha", alpha, ("balanced",))
             alpha = 1 + 2 / max(num_classes, 10)
         alpha = check_alpha(alpha, num_classes)
+        if (
+            centroids != "learnable"
+            and is_readable(least := torch.as_tensor(alpha).min())
+            and least < 1
+        ):
+            warnings.warn(
+                f"alpha below 1, here {least:g}, empties classes: for classes of proportions p, "
+                'write alpha=[1 + 2 * share for share in p], for equal ones alpha="balanced"',
+                RuntimeWarning,
+                stacklevel=2,
+            )
         if isinstance(alpha, Tensor):
             self.register_buffer("alpha", alpha.detach().clone())
         else:

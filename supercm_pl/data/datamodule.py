@@ -29,7 +29,7 @@ from supercm_pl.checks import (
 from supercm_pl.data.contract import Contract, global_seed
 from supercm_pl.data.datasets import IdentifiedSamples, Samples, as_float, as_tuple, first_input
 from supercm_pl.data.domain import Domain
-from supercm_pl.data.inspection import inspect_parts
+from supercm_pl.data.inspection import begins_linear, inspect_parts, warn_of_equal_views
 from supercm_pl.data.loading.device_cache import PositionSamples, ResidentSamples, resident_parts
 from supercm_pl.data.loading.loader import PairedLoader, inputs_of
 from supercm_pl.data.loading.steps import NUMBERS, POSITION, Part
@@ -247,7 +247,11 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
             parts["test"] = self.domains[-1].test
         else:
             parts |= {f"{d.name} validation".strip(): d.val for d in self.domains}
-        inspect_parts(parts, views, self.transforms)
+        module: Any = self.contract.module
+        scaled = self.preprocess is not None or not begins_linear(getattr(module, "backbone", None))
+        inspect_parts(parts, views, self.transforms, scaled)
+        if stage == "fit":
+            warn_of_equal_views(module, self.transforms)
 
     def train_dataloader(self) -> PairedLoader:
         """Batches of all training parts; see :class:`~supercm_pl.data.PairedLoader`."""

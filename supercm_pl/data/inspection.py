@@ -20,6 +20,8 @@ _SAMPLES = 8
 _DRAWS = 6
 _TOLERANCE = 0.5  # beyond [0, 1]: noise and resizing leave it a little, normalization by far
 _DARKEST = 32  # of 255: photographs are brighter, digits from 0 to 16 are not
+_VECTORS = 64
+_WIDEST = 100.0  # of a column's standard deviation to the median: 390 in wine, 8,000 in cancer data
 _LARGEST_RATIO = 30.0  # of root mean squares; samples of one distribution differ much less
 
 
@@ -27,10 +29,12 @@ def inspect_parts(
     parts: Mapping[str, Dataset[Any]],
     views: Mapping[str, Iterable[str]],
     transforms: Mapping[str, nn.Module | None],
+    scaled: bool = True,
 ) -> None:
     """Look at eight samples of each part with a length, and at transforms of other packages.
 
     ``views`` are those that each training part requires, ``transforms`` those of the data module.
+    Unless the columns of vectors are ``scaled`` later, it is a warning if their scales differ.
 
     Raises:
         ValueError: If images are floats in the range of ``uint8``, parts differ in the shape of
@@ -58,6 +62,8 @@ def inspect_parts(
         largest = int(inputs.max()) if inputs.dtype == torch.uint8 else 255
         inputs = as_float(inputs)
         scales[name] = float(inputs.square().mean().sqrt())
+        if inputs.ndim == 2 and name in views:
+            scaled = scaled or _warn_of_columns(name, samples)
         if inputs.ndim != 4:
             continue
         if bool((inputs.flatten(1).std(dim=1) < 1 / 255).all()):
@@ -78,6 +84,53 @@ def inspect_parts(
                 _check_draws(kind, inputs[:1], transform)
             checked.add(kind)
     _compare_scales(scales)
+
+
+def _warn_of_columns(name: str, samples: Samples) -> bool:
+    """Warn if one column of vectors hides most of the others; return whether it does."""
+    positions = np.unique(np.linspace(0, len(samples) - 1, _VECTORS).astype(np.int64))
+    with isolated_rng() as reseed:
+        reseed(0)
+        vectors, *_ = as_tuple(samples.fetch(positions))
+    if len(vectors) < _SAMPLES or not vectors.is_floating_point():
+        return False
+    deviations = vectors.double().std(dim=0)
+    typical = float(deviations[deviations > 0].median()) if bool((deviations > 0).any()) else 1.0
+    largest, column = deviations.max(dim=0)
+    if float(largest) <= _WIDEST * typical:
+        return False
+    rank_zero_warn(
+        f"column {int(column)} of the {name} part has the standard deviation {float(largest):.3g}, "
+        f"a typical column {typical:.3g}, so that it hides the others: scale the columns, as by "
+        "StandardScaler of scikit-learn",
+        category=RuntimeWarning,
+    )
+    return True
+
+
+def begins_linear(backbone: object) -> bool:
+    """Whether a backbone's first layer with a state is linear: it takes columns as they are."""
+    layers = backbone.modules() if isinstance(backbone, nn.Module) else ()
+    first = next((m for m in layers if not [*m.children()] and m.state_dict()), None)
+    return isinstance(first, nn.Linear)
+
+
+def warn_of_equal_views(module: Any, transforms: Mapping[str, nn.Module | None]) -> None:
+    """Warn if a method compares views that are equal, unless dropout makes outputs differ."""
+    for method in getattr(module, "methods", ()):
+        equal = [view for view in method.views if _is_identity(transforms.get(kind_of(view)))]
+        if len(equal) > 1 and not any("Drop" in type(m).__name__ for m in module.modules()):
+            rank_zero_warn(
+                f"{method.name} compares the views {equal[0]} and {equal[1]}, which are equal: "
+                f"pass the data module a random {kind_of(equal[1])}=..., such as AffineNoise() for "
+                "images or GaussianNoise(0.3) for vectors",
+                category=RuntimeWarning,
+            )
+
+
+def _is_identity(transform: nn.Module | None) -> bool:
+    leaves = [] if transform is None else [m for m in transform.modules() if not [*m.children()]]
+    return all(isinstance(leaf, nn.Identity) for leaf in leaves)
 
 
 def _compare_scales(scales: Mapping[str, float]) -> None:

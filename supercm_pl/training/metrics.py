@@ -52,6 +52,12 @@ class EvaluationMetrics(nn.Module):
         return {**self.scores.compute(), **self.partitions.compute()}
 
     @property
+    def modes(self) -> dict[str, str]:
+        """Whether each metric, by its prefixed name, is best at its ``"max"`` or ``"min"``."""
+        metrics = {**dict(self.scores.items()), **dict(self.partitions.items())}
+        return {n: "min" if m.higher_is_better is False else "max" for n, m in metrics.items()}
+
+    @property
     def has_data(self) -> bool:
         """Whether there were batches since the last reset."""
         return any(metric.update_called for metric in self.partitions.values())

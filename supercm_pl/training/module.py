@@ -66,6 +66,7 @@ from supercm_pl.training.pitfalls import (
     warn_of_missing_classes,
     warn_of_non_finite_loss,
     warn_of_other_methods,
+    warn_of_untrained,
 )
 from supercm_pl.training.progress import number_of_steps, progress_by_steps, progress_by_time
 from supercm_pl.training.ramps import Ramp
@@ -292,7 +293,8 @@ class SuperCMModule(ClusteringNetwork):
         Raises:
             ValueError: If a ramp, a method or the learning rate depends on the progress of a run
                 without a limit of steps, epochs or time; or if a callback monitors a value of a
-                validation that does not run, or the optimizer is not that of the checkpoint.
+                validation that does not run, or with the wrong mode, or the optimizer is not that
+                of the checkpoint.
         """
         warn_of_other_methods(self._trained_with, [method.name for method in self.methods])
         self._time_share = progress_by_time(self.trainer)
@@ -542,6 +544,7 @@ class SuperCMModule(ClusteringNetwork):
         optimizer = build_optimizer(
             self, self.backbone, self._optimizer, self._backbone_lr_factor, self.lr
         )
+        warn_of_untrained(self, optimizer)
         if self._lr_scheduler is None:
             return optimizer
         try:

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 from torch.optim import Optimizer
 
 from supercm_pl.data.datasets import Indices
 from supercm_pl.names import first_of
+from supercm_pl.training.metrics import EvaluationMetrics
 
 
 def check_precision(optimizers: Sequence[Optimizer]) -> None:
@@ -49,21 +51,51 @@ def check_state(optimizers: Sequence[Optimizer]) -> None:
 
 
 def check_monitors(trainer: Any) -> None:
-    """Require validation if a callback or a schedule monitors one of its values."""
-    for user, monitor in monitors_of(trainer):
+    """Require validation, and the right mode, if a callback or a schedule monitors a value."""
+    best = _modes(trainer.lightning_module)
+    for user, monitor, mode in monitors_of(trainer):
         if monitor.startswith("val/") and not trainer.enable_validation:
             raise ValueError(
                 f"{user} monitors {monitor}, but there are no validation samples: hold "
                 "some out, as by val_size=100, or omit the monitor"
             )
+        right = best.get(monitor, mode)
+        if mode in ("min", "max") and mode != right:
+            raise ValueError(
+                f"{user} monitors {monitor}, whose {right}imum is best, with "
+                f'mode="{mode}": write mode="{right}"'
+            )
 
 
-def monitors_of(trainer: Any) -> list[tuple[str, str]]:
-    """The callbacks and schedules that monitor a value, by class name, and its name."""
+def monitors_of(trainer: Any) -> list[tuple[str, str, Any]]:
+    """The callbacks and schedules that monitor a value, by class name, its name, and the mode."""
     schedules = [(each.scheduler, each.monitor) for each in trainer.lr_scheduler_configs]
     callbacks = [(each, getattr(each, "monitor", None)) for each in trainer.callbacks]
-    found = callbacks + schedules
-    return [(type(user).__name__, str(monitor)) for user, monitor in found if monitor is not None]
+    return [
+        (type(user).__name__, str(monitor), getattr(user, "mode", None))
+        for user, monitor in callbacks + schedules
+        if monitor is not None
+    ]
+
+
+def _modes(module: nn.Module) -> dict[str, str]:
+    """Whether a value of training or validation is best at its ``"max"`` or ``"min"``."""
+    known = {"train/loss": "min", "train/ce": "min"}
+    for each in module.modules():
+        known |= each.modes if isinstance(each, EvaluationMetrics) else {}
+    return known | {f"val/{each.name}": "max" for each in getattr(module, "validators", ())}
+
+
+def warn_of_untrained(module: nn.Module, optimizer: Optimizer) -> None:
+    """Warn if parameters that could be trained are in no group of the optimizer."""
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    named = module.named_parameters()
+    left = [name for name, p in named if p.requires_grad and id(p) not in trained]
+    if left:
+        _warn(
+            f"the optimizer does not train {first_of(left)}: give it the parameters that it is "
+            "called with, as in optimizer=lambda parameters: torch.optim.AdamW(parameters)"
+        )
 
 
 def warn_of_late_average(trainer: Any) -> None:

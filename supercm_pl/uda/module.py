@@ -121,7 +121,7 @@ class UDAModule(SuperCMModule):
         """As in the base class; a ``ValueError`` too if a callback monitors an absent validator."""
         super().on_train_start()
         logged = {f"val/{validator.name}" for validator in self._validators()}
-        for user, monitor in monitors_of(self.trainer):
+        for user, monitor, _ in monitors_of(self.trainer):
             if not monitor.startswith("val/") or monitor in logged:
                 continue
             names = known_validators.__all__

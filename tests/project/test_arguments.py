@@ -92,7 +92,7 @@ MISSPELT: list[tuple[Callable[..., Any], str, str]] = [
     (partial(SSLModule, NET), "orthonomal", "did you mean orthonormal?"),
     (partial(SSLModule, NET), "lr", "write optimizer=partial(torch.optim.AdamW, lr=...)"),
     (partial(SSLModule, NET), "weight_decay", "write optimizer=partial(torch.optim.AdamW, weight_"),
-    (partial(SSLModule, NET), "class_weights", "write alpha=[...], a prior for the sizes of the"),
+    (partial(SSLModule, NET), "class_weights", "write alpha=[1 + 2 * p for p in proportions], a"),
     (
         partial(SSLModule, NET),
         "label_smoothing",

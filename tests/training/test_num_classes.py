@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from supercm_pl import SSLDataModule, SSLModule, UDADataModule, UDAModule
 from supercm_pl.backbones import MLP
+from supercm_pl.data import GaussianNoise
 from supercm_pl.ssl.methods import FreeMatch, MeanTeacher
 from supercm_pl.uda.methods import DANN, MCD
 from tests.support.trainers import quiet_trainer
@@ -22,7 +23,7 @@ Y = np.arange(60) % 3
 
 
 def ssl_data() -> SSLDataModule:
-    noise = torch.nn.Identity()
+    noise = GaussianNoise(0.1)
     return SSLDataModule.from_arrays(X, Y, X, Y, labels_per_class=4, strong=noise, seed=0)
 
 
