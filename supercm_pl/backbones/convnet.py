@@ -71,9 +71,11 @@ class ConvNet(nn.Module):
             or images.shape[1] != self.in_channels
             or min(images.shape[2:]) < self.min_size
         ):
+            last = images.ndim == 4 and images.shape[-1] == self.in_channels
+            hint = ": write images.permute(0, 3, 1, 2) for (N, H, W, C)" if last else ""
             raise ValueError(
                 f"images must have shape (N, {self.in_channels}, H, W) with H and W of "
-                f"{self.min_size} or more, got {tuple(images.shape)}"
+                f"{self.min_size} or more, got {tuple(images.shape)}{hint}"
             )
         features: Tensor = self.projection(self.layers(images).mean(dim=(2, 3)))
         return features

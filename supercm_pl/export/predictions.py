@@ -55,7 +55,7 @@ def inputs_by_row(
     """
     images: Any = [inputs] if isinstance(inputs, Image.Image) else inputs
     if hasattr(inputs, "columns"):  # a table of pandas
-        images = np.asarray(inputs)
+        images = np.array(inputs)
     if getattr(getattr(inputs, "dtype", None), "kind", "") in ("O", "U"):  # a column of files
         images = inputs.tolist()
     if isinstance(inputs, str | PathLike):

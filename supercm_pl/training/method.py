@@ -190,9 +190,9 @@ def as_methods(given: Method | Sequence[Method], step_type: type[Step]) -> list[
     return methods
 
 
-def names_in_logs(methods: Iterable[Method]) -> list[str]:
-    """The name of each method, numbered from the second of a name on: ``vat``, ``vat_2``."""
-    names = [method.name for method in methods]
+def names_in_logs(named: Iterable[Any]) -> list[str]:
+    """Names of methods or validators, numbered from the second of a name on: ``vat``, ``vat_2``."""
+    names = [each.name for each in named]
     before = (names[:place].count(name) for place, name in enumerate(names))
     return [f"{name}_{n + 1}" if n else name for n, name in zip(before, names, strict=True)]
 

@@ -22,7 +22,7 @@ from supercm_pl.training.batch import (
     class_labels,
     unpack_labeled,
 )
-from supercm_pl.training.method import Method, check_joint_batch_norm
+from supercm_pl.training.method import Method, check_joint_batch_norm, names_in_logs
 from supercm_pl.training.metrics import EvaluationMetrics
 from supercm_pl.training.module import ModuleOptions, SuperCMModule
 from supercm_pl.training.network import PartView
@@ -120,7 +120,7 @@ class UDAModule(SuperCMModule):
     def on_train_start(self) -> None:
         """As in the base class; a ``ValueError`` too if a callback monitors an absent validator."""
         super().on_train_start()
-        logged = {f"val/{validator.name}" for validator in self._validators()}
+        logged = {f"val/{name}" for name in names_in_logs(self._validators())}
         for user, monitor, _ in monitors_of(self.trainer):
             if not monitor.startswith("val/") or monitor in logged:
                 continue
@@ -215,11 +215,12 @@ class UDAModule(SuperCMModule):
         """
         begun = all(method.has_begun for method in self.methods)
         self._log_and_reset(self.source_metrics, prog_bar="val/source_acc")
-        for validator in self._validators():
+        used = self._validators()
+        for name, validator in zip(names_in_logs(used), used, strict=True):
             # All ranks have the same value; `sync_dist` avoids Lightning's warning.
             value = validator.compute()
             value = value if begun else torch.full_like(value, torch.nan)
-            self.log(f"val/{validator.name}", value, sync_dist=True)
+            self.log(f"val/{name}", value, sync_dist=True)
             validator.reset()
         self._log_and_reset(self.oracle_metrics)
 

@@ -357,6 +357,11 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         ValueError,
         "EarlyStopping monitors val/bnm, which is not logged: write UDAModule(..., validators=Bat",
     ),
+    (
+        lambda: SSLModule(ConvNet(12, (8,)), 2)(torch.rand(2, 8, 8, 12)),
+        ValueError,
+        "got (2, 8, 8, 12): write images.permute(0, 3, 1, 2) for (N, H, W, C)",
+    ),
     (lambda: CLASSIFIER.predict(X[0]), ValueError, "got (4,): write inputs[None] for one sample"),
     (lambda: CLASSIFIER.predict(loader(X)), TypeError, "a folder, files, PIL images or an array, "),
     (lambda: SuperCMClassifier().fit([PICTURE] * 2, [0, 1]), ValueError, "got images: write np.st"),
@@ -424,6 +429,12 @@ def test_what_is_taken(tmp_path: Path) -> None:
     torch.save(NET.state_dict(), tmp_path / "state.pt")
     with pytest.raises(ValueError, match=r"it is a state_dict: write module.load_state_dict\(to"):
         SSLModule.load_from_checkpoint(tmp_path / "state.pt", backbone=NET)
+
+
+def test_a_table_is_an_array() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    table = pandas.DataFrame(X.numpy())
+    assert CLASSIFIER.predict(table).classes == CLASSIFIER.predict(X).classes
 
 
 def test_two_methods_of_a_name_are_logged_by_number() -> None:

@@ -41,6 +41,15 @@ def test_an_empty_class(labeled: Path) -> None:
         FolderSource(labeled).load()
 
 
+def test_classes_that_differ_in_blanks(labeled: Path) -> None:
+    try:
+        (labeled / "cat ").mkdir()
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    with pytest.raises(ValueError, match=r"labeled has several folders 'cat' that differ in blank"):
+        FolderSource(labeled).load()
+
+
 @pytest.mark.parametrize("to", [".", "..", "../.."])
 def test_a_class_that_is_a_link_to_all_classes(to: str, labeled: Path) -> None:
     (labeled / "loop").symlink_to(labeled / to)

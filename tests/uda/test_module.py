@@ -169,12 +169,12 @@ def test_validation_logs_source_accuracy_and_validators_and_no_oracle():
 
 @pytest.mark.filterwarnings("ignore:Total length of")  # Lightning asks whether it is meant
 def test_without_held_out_source_rows_the_validators_of_the_target_are_logged_alone():
-    data, module = Domains(), build(validators=[Entropy()])
+    data, module = Domains(), build(validators=[Entropy(), Entropy()])
     loaders = [DataLoader([], batch_size=None), data.validation()[1]]
     fitted = trainer(max_epochs=1)
     fitted.fit(module, data, loaders)
     logged = {name for name in fitted.callback_metrics if name.startswith("val/")}
-    assert logged == {"val/entropy"}
+    assert logged == {"val/entropy", "val/entropy_2"}
 
 
 def test_the_oracle_is_reported_under_its_name_where_the_loader_gives_labels():

@@ -200,6 +200,12 @@ def class_folders(folder: Path, name: str) -> dict[str, list[Path]]:
                 "contains the other classes too"
             )
         folders.setdefault(composed(path.name), []).append(path)
+    twice = [each for each, count in Counter(map(str.strip, folders)).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{name} folder {folder} has several folders {twice[0]!r} that differ in blanks only: "
+            "rename or merge them"
+        )
     return folders
 
 

@@ -105,6 +105,10 @@ def test_lists_of_rows_are_gray_images() -> None:
     rows = {"x": torch.rand(12, 8, 6).tolist(), "y": [0, 1] * 6}
     source = HuggingFaceSource(datasets.Dataset.from_dict(rows), input_column="x", label_column="y")
     assert SSLDataModule(source, labels_per_class=1).input_shape == (1, 8, 6)
+    rows = {"x": torch.randint(256, (12, 8, 6)).tolist(), "y": [0, 1] * 6}
+    source = HuggingFaceSource(datasets.Dataset.from_dict(rows), input_column="x", label_column="y")
+    with pytest.raises(ValueError, match=r"floats from 0 to \d+, .* divide by 255"):
+        SSLDataModule(source, labels_per_class=1).setup("fit")
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
