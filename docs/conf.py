@@ -63,7 +63,7 @@ add_module_names = False
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(Tensor|abc|argparse|collections|contextlib|dataclasses|lightning|matplotlib|numpy|onnxruntime|os|pathlib|pickle"
+        r"(Tensor|Values|abc|argparse|collections|contextlib|dataclasses|lightning|matplotlib|numpy|onnxruntime|os|pathlib|pickle"
         r"|sklearn|torch|torchmetrics|torchvision|typing)(\..*)?",
     ),
 ]

@@ -35,7 +35,7 @@ def write_stand_ins(data: Path, patch: pytest.MonkeyPatch) -> None:
         listed(data / f"visda-2017/{part}", "", "image_list.txt")
     for domain in ("clipart", "real"):
         for part in ("train", "test"):
-            listed(data / "domainnet", domain, f"{domain}_{part}.txt")
+            listed(data / "domainnet", f"{domain}/{part}", f"{domain}_{part}.txt")
     for part in ("train", "test"):
         lines = []
         for digit in range(10):
