@@ -243,6 +243,8 @@ class SuperCMDataModule(L.LightningDataModule, ABC):
         self._inspected.add(stage)
         parts = {name: part.samples for name, part in self.parts().items()}
         views = {name: self.contract.required_views(name) for name in parts if stage == "fit"}
+        for required in views.values():
+            check_views(required, self.transforms)
         if stage == "test":
             parts["test"] = self.domains[-1].test
         else:

@@ -359,6 +359,8 @@ def test_a_resumed_run_must_have_the_same_split(tmp_path):
     fit(tmp_path, digits(), callbacks=[every_step(tmp_path / "all")], max_epochs=1)
     with pytest.raises(ValueError, match=r"another split, with seed 1, and this run has seed 2"):
         fit(tmp_path, digits(seed=2), ckpt_path=tmp_path / "all/step=2.ckpt")
+    with pytest.raises(ValueError, match="this run has the same seed but other data or labels: re"):
+        fit(tmp_path, digits(labels_per_class=3), ckpt_path=tmp_path / "all/step=2.ckpt")
 
 
 def test_workers_are_gone_after_training(tmp_path):
