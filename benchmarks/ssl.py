@@ -6,13 +6,13 @@ weights of the last step are tested. Without SuperCM, the run has ``--model.cm_w
 methods use the pixels of the same splits. Runs are appended to a CSV file, and existing runs are
 not repeated; the table is rendered from the file.
 
-With ``--tune`` both arms of a method first get the same number of choices (`candidates`), by the
-accuracy on a quarter of the training images, which is held out, and with seeds that are not in the
-table. The trials are appended to ``ssl_choices.csv``.
+With ``--tune DATA LABELS`` both arms of a method first get the same number of choices
+(`candidates`) on these data, by the accuracy on a quarter of the training images, which is held
+out, and with seeds that are not in the table. The trials are appended to ``ssl_choices.csv``.
 
-    python -m benchmarks.ssl --data digits --labels 1 2 4 --seeds 0 1 2 3 4 --tune
-    python -m benchmarks.ssl --data mnist5k --labels 4 --methods none fixmatch
-    python -m benchmarks.ssl --tune --csv benchmarks/results/ssl_tuned.csv --render
+    python -m benchmarks.ssl --tune digits 1 --data digits --labels 1 2 4 --seeds 0 1 2 3 4
+    python -m benchmarks.ssl --tune digits 1 --data mnist5k fashion --labels 4
+    python -m benchmarks.ssl --tune digits 1 --render
 """
 
 from __future__ import annotations
@@ -150,25 +150,15 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
     }
 
 
-def render(results: Results, trials: Results | None = None) -> str:
-    """Return Markdown: a table per data set and number of labels; with trials, what was chosen."""
+def render(results: Results, chosen: Callable[[str, str], str] | None = None) -> str:
+    """Return Markdown: a table per data set and number of labels, with what the arms chose."""
     text = []
     order = [*CLASSICAL, *WITHOUT_FILE, *methods()]
     for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
         rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
-        chosen = _chosen(trials, data, labels) if trials else None
         table = comparison(rows, order, "acc", [*CLASSICAL, *WITHOUT_FILE], chosen)
         text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", table, ""]
     return "\n".join(text)
-
-
-def _chosen(trials: Results, data: str, labels: int) -> Callable[[str, str], str]:
-    def chosen(method: str, supercm: str) -> str:
-        if method not in ("none", *methods()):
-            return ""
-        return choices.text_of(choose(trials, data, labels, method, supercm == "1"))
-
-    return chosen
 
 
 def _vectors(x: Tensor) -> np.ndarray:
@@ -198,12 +188,28 @@ def main() -> None:
         "--arms", nargs="+", type=int, default=[0, 1], help="1 with SuperCM, 0 without"
     )
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/ssl.csv"))
-    parser.add_argument("--tune", action="store_true", help="choose settings for each arm first")
+    parser.add_argument(
+        "--tune",
+        nargs=2,
+        metavar=("DATA", "LABELS"),
+        help="choose the settings of each arm on these data first",
+    )
     parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)
     trials = Results(CHOICES, (*KEYS, "settings"))
+
+    def settings_of(method: str, supercm: bool) -> list[Setting]:
+        if given.tune is None or method not in ("none", *methods()):
+            return []
+        data, labels = given.tune
+        return choose(trials, data, int(labels), method, supercm)
+
+    def chosen(method: str, supercm: str) -> str:
+        known = method in ("none", *methods())
+        return choices.text_of(settings_of(method, supercm == "1")) if known else ""
+
     runs = (
         dict(zip(KEYS, (data, labels, method, supercm, seed), strict=True))
         for data in given.data
@@ -221,13 +227,13 @@ def main() -> None:
             names = [name for name in KEYS if name != "supercm"]
             metrics = classify(*(key[name] for name in names))
         else:
-            tuned = given.tune and key["method"] in ("none", *methods())
             data, labels, method, supercm, seed = key.values()
-            settings = choose(trials, data, labels, method, supercm) if tuned else ()
+            settings = settings_of(method, supercm)
+            start = time.monotonic()  # of this run alone
             metrics = train(data, labels, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
-    print(render(results, trials if given.tune else None))
+    print(render(results, chosen if given.tune else None))
 
 
 if __name__ == "__main__":
