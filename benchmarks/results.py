@@ -90,7 +90,8 @@ def comparison(
         rows: Runs with ``method``, ``supercm`` (0 or 1), ``seed`` and the metric.
         order: The methods as they are listed.
         metric: The column that is compared; higher is better.
-        controls: Methods that do not count in the gains, because they are none.
+        controls: Methods that do not count in the gains, because they are none. The best of them
+            without SuperCM is bold.
         chosen: Returns the settings that an arm (method, ``supercm``) chose, as text.
     """
     found: dict[tuple[str, str], dict[int, float]] = {}
@@ -100,12 +101,15 @@ def comparison(
     arms = ["without SuperCM", "worst", *["chosen"][: chosen is not None]]
     heads = ["method", *arms, *(head.replace("without", "with") for head in arms), "gain", "seeds"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    simple = [arm for arm in found if arm[0] in controls and arm[1] == "0"]
+    strongest = max(simple, key=lambda arm: statistics.mean(found[arm].values()), default=None)
     pairs: dict[str, list[float]] = {}
     for method in sorted({method for method, _ in found}, key=order.index):
         cells = [method]
         for supercm in ("0", "1"):
             values = list(found.get((method, supercm), {}).values())
-            cells += [spread(values), f"{min(values):.3f}" if values else ""]
+            mean = f"**{spread(values)}**" if (method, supercm) == strongest else spread(values)
+            cells += [mean, f"{min(values):.3f}" if values else ""]
             if chosen is not None:
                 cells.append(chosen(method, supercm) if values else "")
         alone, joint = (found.get((method, supercm), {}) for supercm in ("0", "1"))
