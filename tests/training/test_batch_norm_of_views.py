@@ -72,18 +72,29 @@ def test_samples_of_vat_are_normalized_without_the_labeled_ones(kind, policy):
     assert seen == ([14] if joint else [6, 8]) + [8, 8, 8]
 
 
-@pytest.mark.parametrize(
-    ("policy", "moving"), [("labeled", "labeled"), ("all", "joint, then clean")]
-)
-def test_adversarial_samples_do_not_move_the_running_statistics(policy, moving):
-    module = module_of(SSLModule, policy, [VAT(epsilon=100.0), EntropyMinimization()])
+@pytest.mark.parametrize("cm_weight", [0.0, 0.3])
+@pytest.mark.parametrize(("kind", "policy"), [(SSLModule, "all"), (UDAModule, "mixed")])
+def test_views_of_a_guess_of_mixmatch_are_normalized_alike(kind, policy, cm_weight):
+    module = module_of(kind, policy, MixMatch(temperature=1.0), cm_weight=cm_weight).double()
+    batch = _double(batch_of(module))
+    step = module.forward_step(module.parse_batch(batch))
+    expected = module.forward_frozen_bn(batch[module.unlabeled_part]["weak"]).logits.softmax(1)
+    torch.testing.assert_close(module.methods[0].guess(step), expected)
+
+
+@pytest.mark.parametrize("beside", [[], [EntropyMinimization()]], ids=["SuperCM", "entropy"])
+@pytest.mark.parametrize(("kind", "policy"), POLICIES[:4])
+def test_samples_of_vat_do_not_move_the_statistics_beside_another_pass(kind, policy, beside):
+    cm_weight = 0.0 if beside else 0.3
+    module = module_of(kind, policy, [VAT(epsilon=100.0), *beside], cm_weight=cm_weight)
     batch = batch_of(module)
     linear = module.backbone[0]
-    labeled = linear(batch["labeled"][0]["weak"])
-    unlabeled = linear(batch["unlabeled"]["weak"])
-    expected = 0.1 * labeled.mean(0)
-    if moving != "labeled":
-        expected = 0.09 * torch.cat([labeled, unlabeled]).mean(0) + 0.1 * unlabeled.mean(0)
+    labeled = linear(batch[module.labeled_part][0]["weak"])
+    unlabeled = linear(batch[module.unlabeled_part]["weak"])
+    expected = {
+        "labeled": 0.1 * labeled.mean(0),
+        "separate": 0.09 * labeled.mean(0) + 0.1 * unlabeled.mean(0),
+    }.get(policy, 0.1 * torch.cat([labeled, unlabeled]).mean(0))
     module.training_step(batch)
     torch.testing.assert_close(module.backbone[1].running_mean, expected)
 

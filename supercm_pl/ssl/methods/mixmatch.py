@@ -37,7 +37,8 @@ class MixMatch(Method):
 
     All mixtures go through one forward pass, so batch norm normalizes labeled and unlabeled ones
     together, for which the reference code interleaves batches. The running statistics follow all
-    mixtures, there one batch of them. The module's ``batch_norm`` must be ``"all"``.
+    mixtures, there one batch of them; with SuperCM, also the samples of its pass. The module's
+    ``batch_norm`` must be ``"all"``.
 
     Args:
         temperature: ``T > 0`` of the sharpening.
@@ -87,11 +88,9 @@ class MixMatch(Method):
     @torch.no_grad()
     def guess(self, step: Step) -> Tensor:
         """Sharpened mean predictions ``(N_u, K)`` on the weak views."""
-        # A view that the step has forwarded already needs no second pass.
-        further = [view for view in self.input_views if view not in step.unlabeled]
-        logits = [step.unlabeled[view].logits for view in self.input_views if view not in further]
-        if further:
-            inputs = torch.cat([step.unlabeled_inputs[view] for view in further])
-            logits += step.forward_frozen_bn(inputs).logits.chunk(len(further))
+        # The views of a sample have to be normalized alike, so those of a pass with labeled
+        # samples, which SuperCM needs, can't serve.
+        inputs = torch.cat([step.unlabeled_inputs[view] for view in self.input_views])
+        logits = step.forward_frozen_bn(inputs).logits.chunk(len(self.input_views))
         mean = torch.stack([probabilities(part) for part in logits]).mean(dim=0)
         return sharpen(mean, self.temperature)

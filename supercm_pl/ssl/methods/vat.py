@@ -27,9 +27,11 @@ class VAT(Method):
     0.391 to 5.62. Both have ``ramp=0.4`` and the divergence from :math:`p(x_i + r_i)` to
     :math:`p(x_i)`.
 
-    As in the paper's code, clean samples have their own forward pass, and perturbed ones update no
-    running statistics. Batch norm in a pass with the labeled samples would hide the effect of a
-    small perturbation, and so would dropout: use a network without.
+    As in the paper's code, clean samples have their own forward pass. Neither they nor perturbed
+    ones update running statistics; only where no other pass of the step has unlabeled samples and
+    the module's ``batch_norm`` follows these, clean ones do. Batch norm in a pass with the labeled
+    samples would hide the effect of a small perturbation, and so would dropout: use a network
+    without.
 
     Args:
         epsilon: ``ε > 0``, the length of the perturbation of a sample.
@@ -63,7 +65,9 @@ class VAT(Method):
             return step.forward_frozen_bn(inputs).logits
 
         with torch.no_grad(), full_precision(inputs.device):
-            clean = step.extra_forward(inputs).logits
+            # Unlabeled samples move the statistics once in a step.
+            forward = step.forward_frozen_bn if step.unlabeled else step.extra_forward
+            clean = forward(inputs).logits
         perturbation = virtual_adversarial_perturbation(
             logits_of,
             inputs,
