@@ -7,6 +7,7 @@ tested there without them.
 
     git clone https://github.com/thuml/Transfer-Learning-Library DIR/Transfer-Learning-Library
     git clone https://github.com/microsoft/Semi-supervised-learning DIR/Semi-supervised-learning
+    pip install pot pytorch-metric-learning  # for validators of skada and pytorch-adapt
     python -m benchmarks.parity --references DIR [--write tests/files/parity.json]
 """
 
@@ -50,7 +51,7 @@ RECORDED = Path("tests/files/parity.json")
 SAMPLES, FEATURES, CLASSES, STEPS = 6, 4, 3, 5
 
 Result = list[float]
-"""The value of a loss and the norms of its gradients."""
+"""The value of a loss, and two numbers of each of its gradients."""
 
 
 def values(*shape: int, seed: int, scale: float = 2.0) -> Tensor:
@@ -60,10 +61,20 @@ def values(*shape: int, seed: int, scale: float = 2.0) -> Tensor:
 
 
 def result(loss: Tensor, inputs: Sequence[Tensor]) -> Result:
-    """Return the loss and the norm of its gradient with respect to each input."""
+    """Return the loss, and two numbers of its gradient with respect to each input."""
     gradients = torch.autograd.grad(loss, inputs, allow_unused=True, retain_graph=True)
-    norms = [0.0 if g is None else g.norm().item() for g in gradients]
-    return [loss.item(), *norms]
+    return [loss.item(), *(number for g in gradients for number in numbers_of(g))]
+
+
+def numbers_of(gradient: Tensor | None) -> Result:
+    """Return the norm of a gradient, and its distance to a vector of that norm.
+
+    The norm alone has neither sign nor direction.
+    """
+    if gradient is None:
+        return [0.0, 0.0]
+    norm, other = gradient.norm(), values(*gradient.shape, seed=90).to(gradient.dtype)
+    return [norm.item(), (gradient - norm * other / other.norm()).norm().item()]
 
 
 def leaves(count: int, columns: int = CLASSES, seed: int = 0, scale: float = 2.0) -> list[Tensor]:
@@ -140,6 +151,11 @@ def pi_model() -> Result:
     first, second = leaves(2)
     loss = PiModel()(step_of({}, {"weak": outputs(first), "weak_2": outputs(second)})).loss
     return result(loss, [first])
+
+
+def cutoff() -> float:
+    """The confidence of one of the samples, which a threshold must include."""
+    return leaves(1, scale=3.0)[0].softmax(1).amax(1).median().item()
 
 
 def pseudo_label(method: Method) -> Result:
@@ -233,17 +249,26 @@ def mixmatch() -> Result:
     return [*result(value.supervised, [weight]), *result(value.loss, [weight])]
 
 
+def interpolated(logits: Tensor) -> Tensor:
+    """Labeled logits of AdaMatch, if those of the pass without unlabeled samples are halves."""
+    return SHARE * logits + (1 - SHARE) * 0.5 * logits
+
+
 def adamatch() -> Result:
-    labeled, weak, strong = leaves(3, scale=3.0)
+    labeled, weak, strong, labeled_strong = leaves(4, scale=3.0)
     method = AdaMatch(window=1)
     method.build(nn.Identity(), head_of())
     method.double()
-    both = {"weak": outputs(labeled), "strong": outputs(labeled)}
-    inputs = {view: part.inputs for view, part in both.items()}
-    step = step_of(both, {"weak": outputs(weak), "strong": outputs(strong)}, labeled_inputs=inputs)
-    value = method(step)
+    step = step_of(
+        {"weak": outputs(labeled), "strong": outputs(labeled_strong)},
+        {"weak": outputs(weak), "strong": outputs(strong)},
+        forward_frozen_bn=lambda inputs: outputs(0.5 * inputs),
+    )
+    with patch("torch.rand_like", lambda tensor: torch.full_like(tensor, SHARE)):
+        value = method(step)
     assert value.supervised is not None
-    return [*result(value.supervised, [labeled]), *result(value.loss, [strong])]
+    parts = [labeled, labeled_strong]
+    return [*result(value.supervised, parts), *result(value.loss, [strong])]
 
 
 def mdd() -> Result:
@@ -337,7 +362,7 @@ CASES: dict[str, Callable[[], Result]] = {
     "ICT": ict,
     "MixMatch": mixmatch,
     "UDA": lambda: views_of(UDA()),
-    "FixMatch": lambda: views_of(FixMatch(threshold=0.8)),
+    "FixMatch": lambda: views_of(FixMatch(threshold=cutoff())),
     "FlexMatch": lambda: views_of(FlexMatch(threshold=0.8), STEPS),
     "FreeMatch": lambda: views_of(FreeMatch(momentum=0.9), STEPS),
     "SoftMatch": lambda: views_of(SoftMatch(momentum=0.9), STEPS),

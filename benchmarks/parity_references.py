@@ -29,10 +29,13 @@ from benchmarks.parity import (
     STEPS,
     Fixed,
     Result,
+    cutoff,
     domain_features,
     head_of,
     images,
+    interpolated,
     leaves,
+    numbers_of,
     result,
     set_parameters,
     values,
@@ -167,9 +170,17 @@ def pi_model(checkouts: Checkouts) -> Result:
     return result(loss, [first])
 
 
+def _confident(checkouts: Checkouts, logits: Tensor, threshold: float) -> Tensor:
+    kind = checkouts.load(USB, "semilearn/algorithms/hooks/masking.py").FixedThresholdingHook
+    algorithm = _Algorithm()
+    algorithm.p_cutoff = threshold
+    mask: Tensor = kind().masking(algorithm, logits.detach().softmax(1), softmax_x_ulb=False)
+    return mask
+
+
 def pseudo_label(checkouts: Checkouts) -> Result:
     (weak,) = leaves(1, scale=3.0)
-    mask = weak.detach().softmax(1).amax(1).ge(0.8).double()
+    mask = _confident(checkouts, weak, 0.8)
     return result(_hard(checkouts, weak, weak, mask), [weak])
 
 
@@ -248,7 +259,7 @@ def uda(checkouts: Checkouts) -> Result:
 
 def fixmatch(checkouts: Checkouts) -> Result:
     weak, strong = leaves(2, scale=3.0)
-    mask = weak.detach().softmax(1).amax(1).ge(0.8).double()
+    mask = _confident(checkouts, weak, cutoff())
     return result(_hard(checkouts, strong, weak, mask), [strong])
 
 
@@ -302,17 +313,19 @@ def _aligner(checkouts: Checkouts, target: str, momentum: float = 0.9) -> Any:
 
 
 def adamatch(checkouts: Checkouts) -> Result:
-    labeled, weak, strong = leaves(3, scale=3.0)
-    known = labeled.detach().softmax(1)
+    labeled, weak, strong, labeled_strong = leaves(4, scale=3.0)
+    known = interpolated(labeled.detach()).softmax(1)
     aligner = _aligner(checkouts, "model", 0.999)
     aligned = aligner.dist_align(_Algorithm(), weak.detach().softmax(1), known)
     kind = checkouts.load(USB, "semilearn/algorithms/adamatch/utils.py").AdaMatchThresholdingHook
     algorithm = _Algorithm()
     algorithm.p_cutoff = 0.9
     mask = kind().masking(algorithm, known, aligned, softmax_x_lb=False, softmax_x_ulb=False)
-    supervised = _consistency(checkouts)(labeled, torch.arange(SAMPLES) % CLASSES, "ce")
+    parts = [labeled, labeled_strong]
+    labels = torch.arange(SAMPLES) % CLASSES
+    each = [_consistency(checkouts)(interpolated(part), labels, "ce") for part in parts]
     loss = _hard(checkouts, strong, aligned, mask)
-    return [*result(supervised, [labeled]), *result(loss, [strong])]
+    return [*result(sum(each) / 2, parts), *result(loss, [strong])]
 
 
 def _domains() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -362,7 +375,7 @@ def adda(checkouts: Checkouts) -> Result:
     mapping = 0.5 * compare(network(target), "source")
     (at_target,) = torch.autograd.grad(mapping, target, retain_graph=True)
     others = result(adversary, list(network.parameters()))
-    return [others[0] + mapping.item(), at_target.norm().item(), *others[1:]]
+    return [others[0] + mapping.item(), *numbers_of(at_target), *others[1:]]
 
 
 def cdan(checkouts: Checkouts) -> Result:
@@ -602,10 +615,15 @@ class Reference:
 
 
 _LATER = "the reference stops the gradient at one view; ours flows through both"
-_CONSTANT = "without the constant 2 / (n - 1); bandwidths from pairs of distinct samples"
+_CONSTANT = (
+    "without the constant 2 / (n - 1); bandwidths from pairs of distinct samples; sums in float32 "
+    "there"
+)
 REFERENCES = {
     "PiModel": Reference(pi_model, REALISTIC, "lib/algs/pimodel.py", _LATER),
-    "PseudoLabel": Reference(pseudo_label, USB, CRITERIA),
+    "PseudoLabel": Reference(
+        pseudo_label, USB, CRITERIA, "the reference includes a confidence equal to the threshold"
+    ),
     "MeanTeacher": Reference(mean_teacher, TEACHER, "pytorch/mean_teacher/losses.py"),
     "VAT": Reference(vat, TORCHSSL, "models/vat/vat_utils.py"),
     "EntropyMinimization": Reference(entropy, TORCHSSL, "models/vat/vat_utils.py"),
@@ -618,13 +636,20 @@ REFERENCES = {
     "UDA": Reference(uda, TORCHSSL, "models/uda/uda_utils.py"),
     "FixMatch": Reference(fixmatch, USB, CRITERIA),
     "FlexMatch": Reference(flexmatch, USB, "semilearn/algorithms/flexmatch/utils.py"),
-    "FreeMatch": Reference(freematch, USB, "semilearn/algorithms/freematch/freematch.py"),
+    "FreeMatch": Reference(
+        freematch,
+        USB,
+        "semilearn/algorithms/freematch/freematch.py",
+        "1e-12 inside the logarithm there: where no sample of a class is used, the value differs, "
+        "and the gradient does not",
+    ),
     "SoftMatch": Reference(softmatch, USB, "semilearn/algorithms/softmatch/utils.py"),
     "AdaMatch": Reference(
         adamatch,
         USB,
         "semilearn/algorithms/adamatch/utils.py",
-        "the reference does not interpolate logits, and averages the unlabeled mean over all steps",
+        "two views and interpolated logits as in the authors' code; the reference has one view, "
+        "and averages the unlabeled mean over all steps",
     ),
     "DANN": Reference(dann, TLLIB, "tllib/alignment/dann.py"),
     "ADDA": Reference(adda, TLLIB, "tllib/alignment/adda.py"),

@@ -383,6 +383,7 @@ class SuperCMModule(ClusteringNetwork):
             companions=self._companions,
             numbers=batch.index,
             num_unlabeled=self._num_unlabeled,
+            steps_taken=0 if self._trainer is None else self.trainer.global_step,
             training_features=self.training_features,
         )
 

@@ -12,7 +12,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from supercm_pl.checks import check_at_least, check_interval, check_not_negative, shown
+from supercm_pl.checks import (
+    check_at_least,
+    check_interval,
+    check_not_negative,
+    check_optional,
+    shown,
+)
 
 if TYPE_CHECKING:  # the estimator imports this file, and must not need Lightning
     from lightning.pytorch.utilities.types import LRSchedulerConfigType
@@ -80,13 +86,17 @@ def schedule_settings(schedule: Any) -> LRSchedulerConfigType:
 
 
 class WarmupCosineLR(LRScheduler):
-    r"""Linear warm-up, then half a cosine down to ``final_factor``, by optimizer steps.
+    r"""Linear warm-up, then a cosine down to ``final_factor``, by optimizer steps.
 
-    At step :math:`t` of :math:`T`, with :math:`w` warm-up steps, the base rate is multiplied by
+    At step :math:`t` of :math:`T`, with :math:`w` warm-up steps and :math:`p = (t - w) / (T - w)`,
+    the base rate is multiplied by
 
     .. math::
         \frac{t + 1}{w} \quad (t < w), \qquad
-        f + (1 - f)\,\tfrac{1}{2}\left(1 + \cos \pi \tfrac{t - w}{T - w}\right) \quad (t \ge w).
+        f + (1 - f)\,\tfrac{1}{2}\left(1 + \cos \pi p\right) \quad (t \ge w),
+
+    or with ``periods`` :math:`c` by :math:`f + (1 - f) \cos 2 \pi c p`. FixMatch and the methods
+    that follow it have :math:`c = 7/32`, which falls to 0.195 (Sohn et al. 2020, section 2.3).
 
     Args:
         optimizer: The optimizer whose rates are scheduled.
@@ -94,7 +104,10 @@ class WarmupCosineLR(LRScheduler):
         total_steps: Length of the run in optimizer steps. ``None``: the modules of this package
             set it to that of the trainer, for any schedule with this attribute; under ``max_time``,
             to what remains at the present speed.
-        final_factor: Fraction of the base rate at the end, in ``[0, 1]``.
+        final_factor: Fraction of the base rate at the end, in ``[0, 1]``; with ``periods``, where
+            the cosine is 0.
+        periods: Periods of a cosine from its maximum on, in ``(0, 0.25]``; ``None``: half a period,
+            from its maximum to its minimum.
         last_epoch: The step to resume from, as in every PyTorch schedule.
 
     Raises:
@@ -119,9 +132,11 @@ class WarmupCosineLR(LRScheduler):
         warmup_steps: int = 0,
         total_steps: int | None = None,
         final_factor: float = 0.0,
+        periods: float | None = None,
         last_epoch: int = -1,
     ) -> None:
         check_at_least("warmup_steps", warmup_steps, 0)
+        self.periods = check_optional(check_interval, "periods", periods, "(0, 0.25]")
         if total_steps is not None:
             check_at_least("total_steps", total_steps, 1)
             if warmup_steps > total_steps:
@@ -142,7 +157,11 @@ class WarmupCosineLR(LRScheduler):
             return 1.0
         length = max(self.total_steps - self.warmup_steps, 1)
         passed = min((step - self.warmup_steps) / length, 1.0)
-        return self.final_factor + (1 - self.final_factor) * 0.5 * (1 + math.cos(math.pi * passed))
+        if self.periods is None:
+            cosine = 0.5 * (1 + math.cos(math.pi * passed))
+        else:
+            cosine = math.cos(2 * math.pi * self.periods * passed)
+        return self.final_factor + (1 - self.final_factor) * cosine
 
     def get_lr(self) -> list[float]:  # type: ignore[override]  # newer torch says float | Tensor
         """Learning rate of each parameter group at the current step."""

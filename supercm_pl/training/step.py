@@ -67,6 +67,7 @@ class Step:
         num_unlabeled: Number of samples in that part; ``None`` if the data module does not know.
         progress: Fraction of the run that is over, in ``[0, 1]``: of its optimizer steps, or of
             ``max_time``; NaN in a run without a limit.
+        steps_taken: Number of optimizer steps before this one.
         extra_forward: Runs a further forward pass of inputs ``(N, ...)``, with gradients unless
             the caller turns them off. Batch norm follows the module's ``batch_norm``.
         forward_frozen_bn: The same, but the running statistics of batch norm stay as they are.
@@ -85,6 +86,7 @@ class Step:
     companions: tuple[Tensor, ...] = ()
     numbers: Tensor | None = None
     num_unlabeled: int | None = None
+    steps_taken: int = 0
     training_features: Callable[..., TrainingFeatures] | None = None
 
     @property

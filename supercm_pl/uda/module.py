@@ -118,9 +118,14 @@ class UDAModule(SuperCMModule):
         self.test_metrics = EvaluationMetrics(num_classes, prefix="test/target_")
 
     def on_train_start(self) -> None:
-        """As in the base class; a ``ValueError`` too if a callback monitors an absent validator."""
+        """As in the base class; a ``ValueError`` too for a monitor that can't choose a model.
+
+        It is one if a callback monitors an absent validator, or a value of ``val/`` that prefers
+        models of before a method has begun.
+        """
         super().on_train_start()
         logged = {f"val/{name}" for name in names_in_logs(self._validators())}
+        late = [type(method).__name__ for method in self.methods if not method.has_begun]
         for user, monitor, _ in monitors_of(self.trainer):
             if not monitor.startswith("val/") or monitor in logged:
                 continue
@@ -132,6 +137,11 @@ class UDAModule(SuperCMModule):
                         f"{user} monitors {monitor}, which is not logged: write "
                         f"UDAModule(..., validators={kind.__name__}())"
                     )
+            if late:
+                raise ValueError(
+                    f"{user} monitors {monitor}, which may be best before {late[0]} begins: use a "
+                    'validator, as in UDAModule(..., validators=BatchNuclearNorm()) and "val/bnm"'
+                )
 
     def parse_batch(self, batch: Mapping[str, Any]) -> ParsedBatch:
         """Select labels and required views; labeled target samples follow those of the source."""

@@ -6,6 +6,7 @@ environment, every one.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from lightning.pytorch.cli import LightningCLI
 from supercm_pl.cli.command import SuperCMCLI
 from supercm_pl.cli.config_files import layers
 from supercm_pl.cli.main import main
+from supercm_pl.uda.methods import ADDA
 from tests.support.stand_ins import write_stand_ins
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -274,6 +276,80 @@ def test_a_cell_has_the_published_numbers(run: str, first: str, second: str, wit
             full = weight * SCALE[type(term).__name__]
             assert term.weight_at(0.4) == pytest.approx(full)  # 200,000 steps
             assert term.weight_at(0.2) == pytest.approx(full * np.exp(-5 * 0.25))
+
+
+# --- Settings of the references
+
+# Rate, weight decay, decay of the rate, factor of the backbone, bottleneck, steps, batch size and
+# batch norm (None: of the module) for Office-31, in tllib's scripts; BNM's in the authors' code.
+OFFICE = {
+    "dann": (0.01, 1e-3, 1e-3, 0.1, 256, 20_000, 32, None),
+    "cdan": (0.01, 1e-3, 1e-3, 0.1, 256, 20_000, 32, None),
+    "cdan_e": (0.01, 1e-3, 1e-3, 0.1, 256, 20_000, 32, None),
+    "adda": (0.001, 1e-3, 3e-4, 0.1, 256, 20_000, 32, "separate"),
+    "dan": (0.003, 5e-4, 3e-4, 0.1, 256, 10_000, 32, "separate"),
+    "jan": (0.003, 5e-4, 3e-4, 0.1, 256, 10_000, 32, None),
+    "mcd": (0.001, 5e-4, None, 1.0, 1024, 10_000, 32, "separate"),
+    "mdd": (0.004, 5e-4, 2e-4, 0.1, 1024, 20_000, 32, None),
+    "mcc": (0.005, 1e-3, 1e-3, 0.1, 1024, 10_000, 36, None),
+    "afn": (0.001, 5e-4, None, 1.0, 1000, 10_000, 32, "separate"),
+    "bnm": (0.01, 1e-3, 1e-3, 0.1, None, 6_000, 36, "separate"),
+}
+# Arguments of the methods, there and in the short runs of other files.
+ARGUMENTS = {
+    "uda/office/dann": {"reversal": 1000},
+    "uda/office/cdan": {"reversal": 1000, "randomized": False},
+    "uda/office/cdan_e": {"reversal": 1000, "randomized": False, "entropy": True},
+    "uda/office/adda": {"learning_rate": None, "hidden_features": [1024, 1024], "pretrain": 0.13},
+    "uda/office/dan": {"estimator": "linear"},
+    "uda/office/jan": {"probability_bandwidth": 1.6928},
+    "uda/office/mcd": {"weight": 10.0, "max_reversal": 4.0},
+    "uda/office/mdd": {"margin": 4.0, "max_reversal": 0.1, "reversal": 1000},
+    "uda/office/mcc": {"temperature": 2.5},
+    "uda/office/afn": {"weight": 0.05, "step_size": 1.0},
+    "uda/office/bnm": {"weight": 1.161},
+    "uda/methods/mcd": {"weight": 3.2},
+    "ssl/methods/mean_teacher": {"weight": 10.0, "momentum": 0.95},
+    "ssl/methods/ict": {"weight": 10.0, "momentum": 0.95},
+    "ssl/methods/pi_model": {"weight": 10.0},
+    "ssl/methods/mixmatch": {"weight": 10.0, "ramp": 0.5},
+    "ssl/methods/freematch": {"momentum": 0.99},
+    "ssl/methods/softmatch": {"momentum": 0.99},
+    "ssl/methods/adamatch": {"momentum": 0.99},
+}
+
+
+@pytest.mark.parametrize("method", OFFICE)
+def test_office_31_has_the_settings_of_the_reference(method: str) -> None:
+    whole = merged(content("uda/office31"), content(f"uda/office/{method}"))
+    model, data = whole["model"]["init_args"], whole["data"]["init_args"]
+    optimizer, schedule = model["optimizer"]["init_args"], model["lr_scheduler"]
+    assert data["source_batch_size"] == data["target_batch_size"]
+    assert OFFICE[method] == (
+        optimizer["lr"],
+        optimizer["weight_decay"],
+        schedule and schedule["init_args"]["gamma"],
+        model["backbone_lr_factor"],
+        model["bottleneck"],
+        whole["trainer"]["max_steps"],
+        data["source_batch_size"],
+        model.get("batch_norm"),
+    )
+
+
+@pytest.mark.parametrize("file", ARGUMENTS)
+def test_a_method_has_these_arguments(file: str) -> None:
+    (method,) = content(file)["model"]["init_args"]["methods"]
+    assert method["init_args"].items() >= ARGUMENTS[file].items()
+
+
+def test_networks_and_rates_are_those_of_the_references() -> None:
+    paper = content("ssl/paper/cifar10")["model"]["init_args"]["backbone"]["init_args"]
+    assert (paper["batch_norm_momentum"], paper["batch_norm_eps"]) == (0.1, 1e-5)
+    recipe = content("ssl/cifar10")["model"]["init_args"]["lr_scheduler"]["init_args"]
+    assert recipe == {"periods": 7 / 32}
+    assert content("uda/methods/mcd")["model"]["init_args"]["batch_norm"] == "separate"
+    assert inspect.signature(ADDA).parameters["learning_rate"].default == 2e-4
 
 
 # --- Averaged weights

@@ -30,6 +30,14 @@ def test_warms_up_linearly_then_follows_half_a_cosine():
     assert seen == pytest.approx(warmup + cosine)
 
 
+def test_falls_along_seven_sixteenths_of_a_half_period_as_in_fixmatch():
+    seen = rates(WarmupCosineLR(optimizer(1.0), 0, 4, periods=7 / 32), 6)
+    expected = [math.cos(7 * math.pi * min(t, 4) / (16 * 4)) for t in range(6)]
+    assert seen == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"periods must be in \(0, 0.25\], got 0.5"):
+        WarmupCosineLR(optimizer(), periods=0.5)
+
+
 def test_one_warmup_step_is_enough_and_none_is_allowed():
     assert rates(WarmupCosineLR(optimizer(), 1, 10), 1) == [2.0]
     assert rates(WarmupCosineLR(optimizer(), 0, 10), 1) == [2.0]

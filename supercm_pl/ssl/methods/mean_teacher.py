@@ -19,7 +19,8 @@ class MeanTeacher(TeacherMethod):
     average of the model :math:`\theta`, without gradient: Tarvainen and Valpola, *Mean teachers
     are better role models* (2017), section 2, with their weight and ramp for CIFAR-10. As in their
     code, the teacher is in training mode with the model: dropout is drawn anew, and batch norm
-    normalizes by the batch, which holds the same other samples as the model's.
+    normalizes by the batch, which holds the same other samples as the model's. The mean is over the
+    unlabeled samples; that of their code includes the labeled ones.
 
     SuperCM's experiments have ``momentum=0.95``, ``weight=0.155`` and ``ramp=0.4``; Oliver et al.
     (2018) a weight of 8. The teacher averages about the last ``1 / (1 - momentum)`` steps, so use

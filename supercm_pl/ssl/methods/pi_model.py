@@ -19,7 +19,8 @@ class PiModel(Method):
     As in the paper, the gradient flows through both views. Oliver et al., *Realistic Evaluation of
     Deep Semi-Supervised Learning Algorithms* (2018), and SuperCM's experiments stop it at one of
     them, which is about half the gradient: their weights, 20 and 0.2 with ``ramp=0.4``, are 10 and
-    0.1 here. Both views are in one forward pass, so that batch norm treats them alike.
+    0.1 here. Both views are in one forward pass, so that batch norm treats them alike. The mean is
+    over the unlabeled samples; the paper's includes the labeled ones.
     """
 
     views = ("weak", "weak_2")

@@ -37,7 +37,7 @@ class DANN(AdversarialMethod):
         *,
         hidden_features: Sequence[int] = (1024, 1024),
         batch_norm: bool = True,
-        reversal: Ramp | None = None,
+        reversal: Ramp | int | None = None,
         max_reversal: float = 1.0,
         weight: float = 1.0,
         ramp: Ramp | float | None = None,

@@ -27,9 +27,9 @@ class MDD(AdversarialMethod):
     where :math:`\sigma` is softmax, and the features learn against it by a reversed gradient.
 
     Zhang et al., *Bridging Theory and Algorithm for Domain Adaptation* (ICML 2019), section 5.
-    Their ``η`` is ``max_reversal``, which their code lets grow as
-    ``AdversarialRampUp(gamma=iterations / 1000)``. Their main classifier has a hidden layer too;
-    here it is the linear head. Labeled target samples are left out.
+    Their ``η`` is ``max_reversal``, which in their code grows as with ``reversal=1000``. Their main
+    classifier has a hidden layer too; here it is the linear head. Labeled target samples are left
+    out.
 
     Args:
         margin: ``γ``, the exponential of the margin, ``>= 1``: 4 for Office-31 and 2 for
@@ -44,7 +44,7 @@ class MDD(AdversarialMethod):
         margin: float = 4.0,
         hidden_features: int = 1024,
         dropout: float = 0.5,
-        reversal: Ramp | None = None,
+        reversal: Ramp | int | None = None,
         max_reversal: float = 0.1,
         weight: float = 1.0,
         ramp: Ramp | float | None = None,

@@ -213,6 +213,13 @@ def test_no_checkpoint_of_the_first_stage_is_chosen(tmp_path):
     assert chosen.best_model_score.item() == max(seen[2:])
 
 
+def test_a_monitor_that_prefers_the_first_stage_is_rejected(tmp_path):
+    chosen = ModelCheckpoint(tmp_path, monitor="val/source_acc", mode="max")
+    trainer = quiet_trainer(callbacks=[chosen], enable_checkpointing=True, num_sanity_val_steps=0)
+    with pytest.raises(ValueError, match="val/source_acc, which may be best before ADDA begins"):
+        trainer.fit(module_of(small()), Domains(4), Domains().validation())
+
+
 def test_another_fit_begins_with_the_first_stage_again():
     module = module_of(small(), cm_weight=0.0)
     assert fit(module)[-1]["train/ce"] == 0.0

@@ -1,5 +1,8 @@
 """DANN: the discriminator's loss, the reversed gradient, and what a checkpoint brings back."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,7 +37,17 @@ def test_features_get_the_gradient_times_minus_lambda_and_the_discriminator_gets
 
 def test_lambda_follows_the_given_ramp_up_to_its_maximum():
     method = DANN(reversal=LinearRampUp(end=0.5), max_reversal=0.2)
-    assert [method.reversal_at(p) for p in (0.0, 0.25, 1.0)] == pytest.approx([0.0, 0.1, 0.2])
+    steps = [replace(case().step, progress=p) for p in (0.0, 0.25, 1.0)]
+    assert [method.reversal_at(step) for step in steps] == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_lambda_in_steps_does_not_depend_on_the_length_of_the_run():
+    method = DANN(reversal=1000, max_reversal=0.2)
+    steps = [replace(case().step, progress=p, steps_taken=1000) for p in (0.1, math.nan)]
+    # tllib's WarmStartGradientReverseLayer with max_iters=1000 and hi=0.2, at its step 1000.
+    assert [method.reversal_at(step) for step in steps] == pytest.approx([0.0924234] * 2)
+    assert not method.needs_progress
+    assert DANN().needs_progress
 
 
 def test_labeled_target_rows_get_no_gradient():
