@@ -25,7 +25,8 @@ class MeanTeacher(TeacherMethod):
     SuperCM's experiments have ``momentum=0.95``, ``weight=0.155`` and ``ramp=0.4``; Oliver et al.
     (2018) a weight of 8. The teacher averages about the last ``1 / (1 - momentum)`` steps, so use
     a momentum like SuperCM's in a run of a few hundred steps. The model is tested, not the teacher;
-    for the average, add Lightning's callback ``EMAWeightAveraging`` with the same decay.
+    for the average, add Lightning's callback ``EMAWeightAveraging`` with the same decay, which,
+    unlike the teacher, remembers the first weights for about ``1 / (1 - decay)`` steps.
 
     Args:
         momentum: Of the moving average, in ``[0, 1)``.
