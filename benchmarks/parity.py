@@ -348,7 +348,20 @@ def dev() -> Result:
     return [validators.DEV()._risk(weights, losses)]
 
 
-ADVERSARIAL = {"hidden_features": (5,), "batch_norm": False, "max_reversal": 1.0}
+def cdan_randomized() -> Result:
+    with patch("torch.randn", projection):
+        return domains_of(CDAN(randomized=True, random_features=RANDOM, **ADVERSARIAL))
+
+
+RANDOM = 7
+
+
+def projection(*shape: int) -> Tensor:
+    """Stands in for the normal numbers of a random projection."""
+    return values(*shape, seed=80)
+
+
+ADVERSARIAL: dict[str, Any] = {"hidden_features": (5,), "batch_norm": False, "max_reversal": 1.0}
 # Their bandwidth is a mean over all pairs, of a sample with itself too; ours over distinct ones.
 PAIRS = (2 * SAMPLES - 1) / (2 * SAMPLES)
 MULTIPLES = [2.0**k * PAIRS for k in range(-2, 3)]
@@ -370,6 +383,7 @@ CASES: dict[str, Callable[[], Result]] = {
     "DANN": lambda: domains_of(DANN(**ADVERSARIAL)),
     "ADDA": adda,
     "CDAN": lambda: domains_of(CDAN(randomized=False, **ADVERSARIAL)),
+    "CDAN, randomized": cdan_randomized,
     "CDAN+E": lambda: domains_of(CDAN(randomized=False, entropy=True, **ADVERSARIAL)),
     "DAN": lambda: domains_of(DAN(multiples=MULTIPLES)),
     "DAN, linear": lambda: domains_of(DAN(multiples=MULTIPLES, estimator="linear")),

@@ -24,6 +24,7 @@ from benchmarks.parity import (
     CLASSES,
     FEATURES,
     ORDER,
+    RANDOM,
     SAMPLES,
     SHARE,
     STEPS,
@@ -36,6 +37,7 @@ from benchmarks.parity import (
     interpolated,
     leaves,
     numbers_of,
+    projection,
     result,
     set_parameters,
     values,
@@ -378,10 +380,15 @@ def adda(checkouts: Checkouts) -> Result:
     return [others[0] + mapping.item(), *numbers_of(at_target), *others[1:]]
 
 
-def cdan(checkouts: Checkouts) -> Result:
+def cdan(checkouts: Checkouts, randomized: bool = False) -> Result:
     source, target, one, other = _domains()
-    module = checkouts.tllib("alignment.cdan")
-    loss = module.ConditionalDomainAdversarialLoss(_discriminator(FEATURES * CLASSES))
+    kind = checkouts.tllib("alignment.cdan").ConditionalDomainAdversarialLoss
+    if randomized:
+        sizes = {"features_dim": FEATURES, "num_classes": CLASSES, "randomized_dim": RANDOM}
+        with patch("torch.randn", projection):
+            loss = kind(_discriminator(RANDOM), randomized=True, **sizes)
+    else:
+        loss = kind(_discriminator(FEATURES * CLASSES))
     loss.grl = Reversed(checkouts)
     ones = torch.ones(SAMPLES, 1, dtype=torch.float64)
     with patch("torch.ones", lambda *a, **k: ones), patch("torch.zeros", lambda *a, **k: 0 * ones):
@@ -654,6 +661,9 @@ REFERENCES = {
     "DANN": Reference(dann, TLLIB, "tllib/alignment/dann.py"),
     "ADDA": Reference(adda, TLLIB, "tllib/alignment/adda.py"),
     "CDAN": Reference(cdan, TLLIB, "tllib/alignment/cdan.py"),
+    "CDAN, randomized": Reference(
+        lambda checkouts: cdan(checkouts, randomized=True), TLLIB, "tllib/alignment/cdan.py"
+    ),
     "CDAN+E": Reference(cdan_entropy, CDAN_CODE, "pytorch/loss.py", "entropy plus 1e-5 there"),
     "DAN": Reference(dan, TLLIB, "tllib/alignment/dan.py", _CONSTANT),
     "DAN, linear": Reference(
