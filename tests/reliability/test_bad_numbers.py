@@ -124,7 +124,7 @@ METHOD_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "radius": ("x", -25.0),
     "random_features": ("x", 0, NAN),
     "randomized": ("x", 1),
-    "reversal": ("x", 1.0, AdversarialRampUp),
+    "reversal": ("x", 1.0, 0, True, AdversarialRampUp),
     "step_size": ("x", 0.0),
     "temperature": ("x", 0, -1.0, NAN, INF),
     "threshold": ("0.9", None, 0.0, 1.0, 95, NAN),
