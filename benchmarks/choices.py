@@ -55,7 +55,7 @@ def choose(
     trials: Results,
     key: Row,
     candidates: Sequence[Sequence[Setting]],
-    score: Callable[[int, Sequence[Setting]], float],
+    score: Callable[[int, Sequence[Setting]], float] | None = None,
 ) -> list[Setting]:
     """Choose one setting after the other by the mean score over ``SEEDS``, higher is better.
 
@@ -63,10 +63,13 @@ def choose(
         trials: Runs that exist; missing ones are made and appended.
         key: What identifies the arm in ``trials``, without seed and settings.
         candidates: For each setting its values, the shipped one first.
-        score: Trains with a seed and settings.
+        score: Trains with a seed and settings. Without it, all runs must exist.
 
     Returns:
         The best settings without shipped ones, which also win where scores are equal.
+
+    Raises:
+        LookupError: If a run is missing, and there is no ``score``.
     """
     chosen: list[Setting] = []
     for options in candidates:
@@ -79,6 +82,8 @@ def choose(
                 text = " ".join("=".join(setting) for setting in trial)
                 row = {**key, "seed": seed, "settings": text}
                 if row not in trials:
+                    if score is None:
+                        raise LookupError(f"{trials.path} has no run {row}. Choose with --tune.")
                     trials.append({**row, "score": score(seed, trial)})
                     print("choice", *trials[row].values(), flush=True)
                 found.append(float(trials[row]["score"]))
@@ -95,4 +100,5 @@ def text_of(settings: Sequence[Setting]) -> str:
         "model.batch_norm": "batch norm",
         "model.optimizer.init_args.lr": "learning rate",
     }
-    return ", ".join(f"{names[name]} {value}" for name, value in settings) or "as shipped"
+    shown = (f"{names[name]} {value.removesuffix('.0')}" for name, value in settings)
+    return ", ".join(shown) or "as shipped"

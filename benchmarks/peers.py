@@ -177,23 +177,28 @@ def metrics(seconds: Sequence[float], seen: Sequence[tuple[int, float]]) -> dict
 
 def render(results: Results) -> str:
     """Return a table for each data set."""
-    lines = []
+    text = []
     for data in dict.fromkeys(row["data"] for row in results):
-        lines += [f"### {data}", "", f"| method | library | accuracy | worst | ms | to {MARK}, s "]
-        lines[-1] += "| seeds |"
-        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-        of_data = [row for row in results if row["data"] == data]
-        for method in dict.fromkeys(row["method"] for row in of_data):
-            for library in dict.fromkeys(r["library"] for r in of_data if r["method"] == method):
-                rows = [r for r in of_data if (r["method"], r["library"]) == (method, library)]
-                found = [float(row["accuracy"]) for row in rows]
-                ms = statistics.median(float(row["ms"]) for row in rows)
-                times = [float(row["to_mark"]) for row in rows if row["to_mark"] != "nan"]
-                to = f"{statistics.median(times):.1f}" if times else "never"
-                to += f" ({len(times)} of {len(rows)})" if 0 < len(times) < len(rows) else ""
-                cells = [spread(found), f"{min(found):.3f}", f"{ms:.1f}", to, str(len(rows))]
-                lines.append(f"| {method} | {library} | {' | '.join(cells)} |")
-        lines.append("")
+        text += [f"### {data}", "", table([row for row in results if row["data"] == data]), ""]
+    return "\n".join(text)
+
+
+def table(results: Sequence[dict[str, str]]) -> str:
+    """Return a table of the runs of a data set."""
+    lines = [
+        f"| method | library | accuracy | worst | ms | to {MARK}, s | seeds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for method in dict.fromkeys(row["method"] for row in results):
+        for library in dict.fromkeys(r["library"] for r in results if r["method"] == method):
+            rows = [r for r in results if (r["method"], r["library"]) == (method, library)]
+            found = [float(row["accuracy"]) for row in rows]
+            ms = statistics.median(float(row["ms"]) for row in rows)
+            times = [float(row["to_mark"]) for row in rows if row["to_mark"] != "nan"]
+            to = f"{statistics.median(times):.1f}" if times else "never"
+            to += f" ({len(times)} of {len(rows)})" if 0 < len(times) < len(rows) else ""
+            cells = [spread(found), f"{min(found):.3f}", f"{ms:.1f}", to, str(len(rows))]
+            lines.append(f"| {method} | {library} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -4,14 +4,15 @@ Each run is ``supercm fit --config configs/ssl/DATA.yaml`` with the method's fil
 ``configs/ssl/methods`` as second configuration. The seed draws labels, weights and batches; the
 weights of the last step are tested. Without SuperCM, the run has ``--model.cm_weight=0``. Classical
 methods use the pixels of the same splits. Runs are appended to a CSV file, and existing runs are
-not repeated; the table is rendered from the file.
+not repeated; the table is rendered from the file. ``--data NAME@STEPS`` trains for another number
+of steps than the configuration's.
 
 With ``--tune DATA LABELS`` both arms of a method first get the same number of choices
 (`candidates`) on these data, by the accuracy on a quarter of the training images, which is held
 out, and with seeds that are not in the table. The trials are appended to ``ssl_choices.csv``.
 
     python -m benchmarks.ssl --tune digits 1 --data digits --labels 1 2 4 --seeds 0 1 2 3 4
-    python -m benchmarks.ssl --tune digits 1 --data mnist5k fashion --labels 4
+    python -m benchmarks.ssl --tune digits 1 --data mnist5k fashion_mnist@600 --labels 4
     python -m benchmarks.ssl --tune digits 1 --render
 """
 
@@ -39,6 +40,7 @@ from benchmarks.results import Results, comparison
 
 CONFIGS = Path("configs/ssl")
 KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
+TRIALS = (*KEYS, "settings")
 METRICS = ("acc", "nmi", "ari")
 CHOICES = Path("benchmarks/results/ssl_choices.csv")
 
@@ -61,9 +63,8 @@ CLASSICAL: dict[str, Callable[[], Any]] = {
 }
 
 
-def methods() -> list[str]:
-    """Return the methods that have a configuration."""
-    return sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
+CONTROLS = [*CLASSICAL, *WITHOUT_FILE]
 
 
 def train(
@@ -76,7 +77,7 @@ def train(
     held_out: bool = False,
 ) -> dict[str, float]:
     """Run the shipped configurations as the command does; test or held-out metrics."""
-    files = [CONFIGS / f"{data}.yaml"]
+    files = [_file(data)]
     if method not in WITHOUT_FILE:
         files.append(CONFIGS / "methods" / f"{method}.yaml")
     words = [
@@ -86,6 +87,7 @@ def train(
         f"--data.labels_per_class={labels}",
         *WITHOUT_FILES,
         *WITHOUT_FILE.get(method, []),
+        *_steps(data),
         *([] if supercm else ["--model.cm_weight=0"]),
         *(["--data.val_size=0.25"] if held_out else []),
     ]
@@ -114,20 +116,27 @@ def candidates(method: str, supercm: bool) -> list[list[Setting]]:
     return [norms, weights if supercm else factors]
 
 
-def choose(trials: Results, data: str, labels: int, method: str, supercm: bool) -> list[Setting]:
-    """The best settings of an arm by the accuracy on held-out training images."""
+def choose(
+    trials: Results, data: str, labels: int, method: str, supercm: bool, rendering: bool = False
+) -> list[Setting]:
+    """The best settings of an arm by the accuracy on held-out training images.
+
+    Controls have none. For ``rendering``, all trials must exist.
+    """
+    if method not in ("none", *METHODS):
+        return []
 
     def score(seed: int, settings: Sequence[Setting]) -> float:
         return train(data, labels, method, supercm, seed, settings, held_out=True)["acc"]
 
     key: dict[str, str | int] = {"data": data, "labels_per_class": labels}
     key |= {"method": method, "supercm": int(supercm)}
-    return choices.choose(trials, key, candidates(method, supercm), score)
+    return choices.choose(trials, key, candidates(method, supercm), None if rendering else score)
 
 
 def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]:
     """Fit a classical method on the pixels of the same split."""
-    words = ["fit", f"--config={CONFIGS / data}.yaml", f"--seed_everything={seed}"]
+    words = ["fit", f"--config={_file(data)}", f"--seed_everything={seed}"]
     datamodule = built([*words, f"--data.labels_per_class={labels}", *WITHOUT_FILES]).datamodule
     datamodule.setup("test")
     parts = {name: part.samples for name, part in datamodule.parts().items()}
@@ -150,15 +159,34 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
     }
 
 
+def chosen(data: str, labels: int) -> Callable[[str, str], str]:
+    """Return a function of method and arm that says what it chose, as a table shows it."""
+    trials = Results(CHOICES, TRIALS)
+
+    def text(method: str, supercm: str) -> str:
+        settings = choose(trials, data, labels, method, supercm == "1", rendering=True)
+        return "" if method in CONTROLS and method != "none" else choices.text_of(settings)
+
+    return text
+
+
 def render(results: Results, chosen: Callable[[str, str], str] | None = None) -> str:
     """Return Markdown: a table per data set and number of labels, with what the arms chose."""
     text = []
-    order = [*CLASSICAL, *WITHOUT_FILE, *methods()]
     for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
         rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
-        table = comparison(rows, order, "acc", [*CLASSICAL, *WITHOUT_FILE], chosen)
+        table = comparison(rows, [*CONTROLS, *METHODS], "acc", CONTROLS, chosen)
         text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", table, ""]
     return "\n".join(text)
+
+
+def _file(data: str) -> Path:
+    return CONFIGS / f"{data.partition('@')[0]}.yaml"
+
+
+def _steps(data: str) -> list[str]:
+    steps = data.partition("@")[2]
+    return [f"--trainer.max_steps={steps}"] if steps else []
 
 
 def _vectors(x: Tensor) -> np.ndarray:
@@ -178,12 +206,8 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["digits"], help="files in configs/ssl")
     parser.add_argument("--labels", nargs="+", type=int, default=[1, 2, 4], help="per class")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        default=[*CLASSICAL, *WITHOUT_FILE, *methods()],
-        choices=[*CLASSICAL, *WITHOUT_FILE, *methods()],
-    )
+    every = [*CONTROLS, *METHODS]
+    parser.add_argument("--methods", nargs="+", default=every, choices=every)
     parser.add_argument(
         "--arms", nargs="+", type=int, default=[0, 1], help="1 with SuperCM, 0 without"
     )
@@ -198,17 +222,8 @@ def main() -> None:
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)
-    trials = Results(CHOICES, (*KEYS, "settings"))
-
-    def settings_of(method: str, supercm: bool) -> list[Setting]:
-        if given.tune is None or method not in ("none", *methods()):
-            return []
-        data, labels = given.tune
-        return choose(trials, data, int(labels), method, supercm)
-
-    def chosen(method: str, supercm: str) -> str:
-        known = method in ("none", *methods())
-        return choices.text_of(settings_of(method, supercm == "1")) if known else ""
+    trials = Results(CHOICES, TRIALS)
+    tuned = (given.tune[0], int(given.tune[1])) if given.tune else None
 
     runs = (
         dict(zip(KEYS, (data, labels, method, supercm, seed), strict=True))
@@ -228,12 +243,12 @@ def main() -> None:
             metrics = classify(*(key[name] for name in names))
         else:
             data, labels, method, supercm, seed = key.values()
-            settings = settings_of(method, supercm)
+            settings = choose(trials, *tuned, method, supercm) if tuned else []
             start = time.monotonic()  # of this run alone
             metrics = train(data, labels, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
-    print(render(results, chosen if given.tune else None))
+    print(render(results, chosen(*tuned) if tuned else None))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from supercm_pl.uda import validators
 
 CONFIGS = Path("configs/uda")
 KEYS = ("data", "method", "supercm", "seed")
+TRIALS = (*KEYS, "settings")
 CHOICES = Path("benchmarks/results/uda_choices.csv")
 KINDS = [getattr(validators, name) for name in validators.__all__]
 CLASSES = [kind for kind in KINDS if isinstance(kind, type) and not inspect.isabstract(kind)]
@@ -64,13 +65,9 @@ SHALLOW: dict[str, Callable[[], Any]] = {
 }
 
 
-def methods() -> list[str]:
-    """Return the methods that have a configuration; ``none`` trains without a method."""
-    return sorted((path.stem for path in (CONFIGS / "methods").glob("*.yaml")), key=_first)
-
-
-def _first(method: str) -> tuple[bool, str]:
-    return method != "none", method
+METHODS = ["none", *sorted({path.stem for path in (CONFIGS / "methods").glob("*.yaml")} - {"none"})]
+CONTROLS = [*SHALLOW, "none"]
+ORDER = [*SHALLOW, *METHODS]
 
 
 def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
@@ -99,14 +96,19 @@ def candidates(method: str, supercm: str) -> list[list[Setting]]:
     return [[(name, value) for value in values]]
 
 
-def choose(trials: Results, data: str, method: str, supercm: str) -> list[Setting]:
-    """The best settings of an arm by BNM, which needs no labels of the target."""
+def choose(
+    trials: Results, data: str, method: str, supercm: str, rendering: bool = False
+) -> list[Setting]:
+    """The best settings of an arm by BNM, which needs no labels of the target.
+
+    For ``rendering``, all trials must exist.
+    """
 
     def score(seed: int, settings: Sequence[Setting]) -> float:
         return train(data, method, supercm, seed, settings)["bnm"]
 
     key = {"data": data, "method": method, "supercm": supercm}
-    return choices.choose(trials, key, candidates(method, supercm), score)
+    return choices.choose(trials, key, candidates(method, supercm), None if rendering else score)
 
 
 def train(
@@ -147,29 +149,30 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
     return {"target_acc": accuracy, **dict.fromkeys(NAMES, float("nan"))}
 
 
-def render(results: Results, trials: Results | None = None) -> str:
+def render(results: Results, tuned: bool = False) -> str:
     """Return Markdown: for each pair of domains, a table of methods and one of validators."""
     text = []
-    order, controls = [*SHALLOW, *methods()], [*SHALLOW, "none"]
     for data in sorted({row["data"] for row in results}):
         rows = [row for row in results if row["data"] == data]
         arms = [row for row in rows if row["supercm"] in ("0", "1")]
-        chosen = _chosen(trials, data) if trials else None
-        table = comparison(arms, order, "target_acc", controls, chosen)
-        text += [f"### {data}", "", table, "", _choices(arms), "", *_weights(rows)]
+        table = comparison(arms, ORDER, "target_acc", CONTROLS, chosen(data) if tuned else None)
+        text += [f"### {data}", "", table, "", selected(arms), "", *weights(rows)]
     return "\n".join(text)
 
 
-def _chosen(trials: Results, data: str) -> Callable[[str, str], str]:
-    def chosen(method: str, supercm: str) -> str:
+def chosen(data: str) -> Callable[[str, str], str]:
+    """Return a function of method and arm that says what it chose, as a table shows it."""
+    trials = Results(CHOICES, TRIALS)
+
+    def text(method: str, supercm: str) -> str:
         if method in SHALLOW:
             return ""
-        return choices.text_of(choose(trials, data, method, supercm))
+        return choices.text_of(choose(trials, data, method, supercm, rendering=True))
 
-    return chosen
+    return text
 
 
-def _weights(rows: Sequence[dict[str, str]]) -> list[str]:
+def weights(rows: Sequence[dict[str, str]]) -> list[str]:
     """Tabulate accuracy and validators of methods that were run with other values of β."""
     lines = [
         "| method | β | target accuracy | BNM | information maximization | centroid agreement |",
@@ -186,7 +189,7 @@ def _weights(rows: Sequence[dict[str, str]]) -> list[str]:
     return [*lines, ""] if others else []
 
 
-def _choices(rows: Sequence[dict[str, str]]) -> str:
+def selected(rows: Sequence[dict[str, str]]) -> str:
     """Tabulate which run of a seed each validator selects."""
     trained = [row for row in rows if row["method"] not in SHALLOW]
     lines = [
@@ -229,8 +232,7 @@ def main() -> None:
     )
     parser.add_argument("--data", nargs="+", default=["digits"], help="files in configs/uda")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    every = [*SHALLOW, *methods()]
-    parser.add_argument("--methods", nargs="+", default=every, choices=every)
+    parser.add_argument("--methods", nargs="+", default=ORDER, choices=ORDER)
     parser.add_argument(
         "--arms",
         nargs="+",
@@ -243,7 +245,7 @@ def main() -> None:
     given = parser.parse_args()
 
     results = Results(given.csv, KEYS)
-    trials = Results(CHOICES, (*KEYS, "settings"))
+    trials = Results(CHOICES, TRIALS)
     runs = (
         dict(zip(KEYS, (data, method, supercm, seed), strict=True))
         for seed in given.seeds
@@ -265,7 +267,7 @@ def main() -> None:
             metrics = train(data, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
         print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
-    print(render(results, trials if given.tune else None))
+    print(render(results, given.tune))
 
 
 if __name__ == "__main__":
