@@ -23,9 +23,12 @@ class Results:
         self.path = path
         self.keys = tuple(keys)
         self.rows: list[dict[str, str]] = []
+        self.columns: list[str] = []
         if path.exists():
             with path.open(newline="") as file:
-                self.rows = list(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                self.columns = list(reader.fieldnames or ())
+                self.rows = list(reader)
 
     def __contains__(self, row: Row) -> bool:
         return any(self._same(old, row) for old in self.rows)
@@ -41,13 +44,22 @@ class Results:
         return iter(self.rows)
 
     def append(self, row: Row) -> None:
-        """Append a run to the file, floats with six decimals."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists()
+        """Append a run to the file, floats with six decimals.
+
+        Raises:
+            ValueError: If the file has other columns than the run.
+        """
         line = {k: str(round(v, 6) if isinstance(v, float) else v) for k, v in row.items()}
+        first = not self.columns
+        self.columns = self.columns or list(line)
+        if set(line) != set(self.columns):
+            raise ValueError(
+                f"{self.path} has the columns {self.columns}, the run has {list(line)}."
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(line))
-            if new:
+            writer = csv.DictWriter(file, self.columns)
+            if first:
                 writer.writeheader()
             writer.writerow(line)
         self.rows.append(line)

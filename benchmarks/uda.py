@@ -7,12 +7,12 @@ them uses target labels. Shallow methods are those of skada (``pip install skada
 Runs are appended to a CSV file, and existing runs are not repeated; the tables are rendered from
 the file.
 
-With ``--tune`` both arms of a method first get the same number of choices (`candidates`), by the
-validator of the configurations, BNM, at seeds that are not in the table. The trials are appended
-to ``uda_choices.csv``.
+With ``--tune DATA`` both arms of a method first get the same number of choices (`candidates`) on
+these domains, by the validator of the configurations, BNM, at seeds that are not in the table. The
+trials are appended to ``uda_choices.csv``, the runs to ``uda_tuned.csv``.
 
     python -m benchmarks.uda --data digits uci_mnist --seeds 0 1 2
-    python -m benchmarks.uda --data uci_mnist --tune --csv benchmarks/results/uda_tuned.csv
+    python -m benchmarks.uda --tune uci_mnist --data uci_mnist digits
     python -m benchmarks.uda --data digits --methods none dann --seeds 0
     python -m benchmarks.uda --render
 """
@@ -43,7 +43,8 @@ from supercm_pl.uda import validators
 CONFIGS = Path("configs/uda")
 KEYS = ("data", "method", "supercm", "seed")
 TRIALS = (*KEYS, "settings")
-CHOICES = Path("benchmarks/results/uda_choices.csv")
+RESULTS = Path("benchmarks/results")
+CHOICES = RESULTS / "uda_choices.csv"
 KINDS = [getattr(validators, name) for name in validators.__all__]
 CLASSES = [kind for kind in KINDS if isinstance(kind, type) and not inspect.isabstract(kind)]
 VALIDATORS = [kind.__name__ for kind in CLASSES]
@@ -149,13 +150,13 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
     return {"target_acc": accuracy, **dict.fromkeys(NAMES, float("nan"))}
 
 
-def render(results: Results, tuned: bool = False) -> str:
+def render(results: Results, tuned: str | None = None) -> str:
     """Return Markdown: for each pair of domains, a table of methods and one of validators."""
     text = []
     for data in sorted({row["data"] for row in results}):
         rows = [row for row in results if row["data"] == data]
         arms = [row for row in rows if row["supercm"] in ("0", "1")]
-        table = comparison(arms, ORDER, "target_acc", CONTROLS, chosen(data) if tuned else None)
+        table = comparison(arms, ORDER, "target_acc", CONTROLS, chosen(tuned) if tuned else None)
         text += [f"### {data}", "", table, "", selected(arms), "", *weights(rows)]
     return "\n".join(text)
 
@@ -239,12 +240,15 @@ def main() -> None:
         default=["0", "1"],
         help="0 without SuperCM, 1 with the configuration's cm_weight of 0.5, or other cm_weights",
     )
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/uda.csv"))
-    parser.add_argument("--tune", action="store_true", help="choose settings for each arm first")
+    parser.add_argument("--csv", type=Path, help="default: uda.csv, or uda_tuned.csv")
+    parser.add_argument(
+        "--tune", metavar="DATA", help="choose the settings of each arm on these domains first"
+    )
     parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
-    results = Results(given.csv, KEYS)
+    file = RESULTS / ("uda_tuned.csv" if given.tune else "uda.csv")
+    results = Results(given.csv or file, KEYS)
     trials = Results(CHOICES, TRIALS)
     runs = (
         dict(zip(KEYS, (data, method, supercm, seed), strict=True))
@@ -262,7 +266,7 @@ def main() -> None:
             metrics = adapt(key["data"], key["method"], key["seed"])
         else:
             data, method, supercm, seed = key.values()
-            settings = choose(trials, data, method, supercm) if given.tune else ()
+            settings = choose(trials, given.tune, method, supercm) if given.tune else ()
             start = time.monotonic()  # of this run alone
             metrics = train(data, method, supercm, seed, settings)
         results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
