@@ -92,6 +92,11 @@ def choose(
     return chosen
 
 
+def settings_of(words: Sequence[str]) -> list[Setting]:
+    """Settings from words ``NAME=VALUE`` of the command line."""
+    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
+
+
 def text_of(settings: Sequence[Setting]) -> str:
     """The settings as a table shows them."""
     names = {

@@ -45,7 +45,7 @@ DATA = {"digits": ("ssl", 1), "mnist5k": ("ssl", 4), "uci_mnist": ("uda", None)}
 OURS = ("supercm_pl, alone", "supercm_pl, with SuperCM")
 METHODS: dict[str, dict[str, dict[str, str]]] = {
     "ssl": {
-        method: {"semilearn": theirs}
+        method: {"semilearn": theirs, "semilearn, separate passes": theirs}
         for method, theirs in {
             "fixmatch": "fixmatch",
             "freematch": "freematch",
@@ -223,7 +223,8 @@ def main() -> None:
             for method in given.methods or names:
                 for library in (*names[method], *OURS):
                     key = dict(zip(KEYS, (data, method, library, seed), strict=True))
-                    python = (given.environments or Path()) / library / "bin" / "python"
+                    environment = library.partition(",")[0]
+                    python = (given.environments or Path()) / environment / "bin" / "python"
                     if key in results or (library not in OURS and not python.exists()):
                         continue
                     if library in OURS:

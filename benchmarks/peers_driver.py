@@ -9,6 +9,7 @@ what is compared. The optimizer is that of the configurations, Adam with warm-up
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -111,8 +112,13 @@ class _Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-def semilearn(method: str, model: nn.Module, steps: int) -> Callable[[Batch], None]:
-    """USB: an algorithm's ``train_step`` and its hooks that update weights and their average."""
+def semilearn(
+    method: str, model: nn.Module, steps: int, joint: bool = True
+) -> Callable[[Batch], None]:
+    """USB: an algorithm's ``train_step`` and its hooks that update weights and their average.
+
+    ``joint`` is its ``use_cat``: one pass for labeled and unlabeled samples.
+    """
     missing = _Missing()
     sys.meta_path.append(missing)  # only of what is not installed
     if importlib.util.find_spec("tensorboard") is None:
@@ -131,7 +137,7 @@ def semilearn(method: str, model: nn.Module, steps: int) -> Callable[[Batch], No
         "vat": {"unsup_warm_up": 0.4, "vat_eps": 2.0, "vat_embed": False, "ent_loss_ratio": 0.0},
     }  # fmt: skip
     common = {
-        "num_classes": 10, "ema_m": 0.999, "epoch": 1, "num_train_iter": steps, "use_cat": True,
+        "num_classes": 10, "ema_m": 0.999, "epoch": 1, "num_train_iter": steps, "use_cat": joint,
         "num_eval_iter": steps, "num_log_iter": steps, "ulb_loss_ratio": 1.0, "amp": False,
         "clip_grad": 0, "save_name": "", "save_dir": "", "resume": False, "algorithm": method,
         "gpu": None, "rank": 0, "distributed": False, "world_size": 1, "use_wandb": False,
@@ -282,7 +288,12 @@ def main() -> None:
     model = network([data.pop(name) for name in names])
     test, answers = data.pop("test"), data.pop("answers")
     steps = len(data["labels"])
-    make = {"semilearn": semilearn, "pytorch-adapt": pytorch_adapt, "skada": skada}[library]
+    make = {
+        "semilearn": semilearn,
+        "semilearn, separate passes": functools.partial(semilearn, joint=False),
+        "pytorch-adapt": pytorch_adapt,
+        "skada": skada,
+    }[library]
     step = make(method, model, steps)
     model = getattr(step, "model", model)
     seconds: list[float] = []

@@ -10,9 +10,12 @@ of steps than the configuration's.
 With ``--tune DATA LABELS`` both arms of a method first get the same number of choices
 (`candidates`) on these data, by the accuracy on a quarter of the training images, which is held
 out, and with seeds that are not in the table. The trials are appended to ``ssl_choices.csv``.
+With ``--set`` instead, runs have these settings (none: the shipped ones), and are appended to
+``ssl_variants.csv``.
 
     python -m benchmarks.ssl --tune digits 1 --data digits --labels 1 2 4 --seeds 0 1 2 3 4
     python -m benchmarks.ssl --tune digits 1 --data mnist5k fashion_mnist@600 --labels 4
+    python -m benchmarks.ssl --set model.batch_norm=all --data digits --labels 1 --arms 0
     python -m benchmarks.ssl --tune digits 1 --render
 """
 
@@ -37,12 +40,21 @@ from benchmarks import choices
 from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
 from benchmarks.results import Results, comparison
+from supercm_pl.clustering.functional import dirichlet_prior
+from supercm_pl.training.method import Method, MethodLoss, Step
 
 CONFIGS = Path("configs/ssl")
 KEYS = ("data", "labels_per_class", "method", "supercm", "seed")
 TRIALS = (*KEYS, "settings")
 METRICS = ("acc", "nmi", "ari")
-CHOICES = Path("benchmarks/results/ssl_choices.csv")
+RESULTS = Path("benchmarks/results")
+CHOICES = RESULTS / "ssl_choices.csv"
+
+CLASSICAL: dict[str, Callable[[], Any]] = {
+    "logistic regression": lambda: LogisticRegression(max_iter=2000),
+    "LabelSpreading (knn, 7)": lambda: LabelSpreading(kernel="knn", n_neighbors=7),
+    "SelfTraining (SVC)": lambda: SelfTrainingClassifier(SVC(probability=True, gamma="scale")),
+}
 
 # Runs without a file in configs/ssl/methods.
 WITHOUT_FILE: dict[str, list[str]] = {
@@ -55,16 +67,29 @@ WITHOUT_FILE: dict[str, list[str]] = {
         "--model.methods.weight=0",
         "--model.batch_norm=all",
     ],
+    # SuperCM's prior on the classes, on predictions instead of clusters, and with confidence.
+    "none, class prior": ["--model.methods=benchmarks.ssl.ClassPrior"],
+    "none, class prior and entropy": [
+        "--model.methods=[benchmarks.ssl.ClassPrior, supercm_pl.ssl.methods.EntropyMinimization]"
+    ],
 }
-CLASSICAL: dict[str, Callable[[], Any]] = {
-    "logistic regression": lambda: LogisticRegression(max_iter=2000),
-    "LabelSpreading (knn, 7)": lambda: LabelSpreading(kernel="knn", n_neighbors=7),
-    "SelfTraining (SVC)": lambda: SelfTrainingClassifier(SVC(probability=True, gamma="scale")),
-}
-
-
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
 CONTROLS = [*CLASSICAL, *WITHOUT_FILE]
+ORDER = [*CONTROLS, *METHODS]
+RATES = ("0.002", "0.0005", "0.001", "0.004")
+CHOOSING = ("none", "none, as many samples", *METHODS)
+
+
+class ClassPrior(Method):
+    """SuperCM's Dirichlet prior on the mean prediction of the unlabeled samples, with its β."""
+
+    def __init__(self, *, weight: float = 2.0) -> None:
+        super().__init__(weight=weight)
+
+    def forward(self, step: Step) -> MethodLoss:
+        """Return the prior of equal classes, with the α of ``alpha="balanced"``."""
+        proportions = step.unlabeled["weak"].logits.softmax(dim=1).mean(dim=0)
+        return MethodLoss(dirichlet_prior(proportions, 1 + 2 / max(len(proportions), 10)))
 
 
 def train(
@@ -105,9 +130,8 @@ def candidates(method: str, supercm: bool) -> list[list[Setting]]:
     With SuperCM: the batch norm and β. Without: the batch norm and the weight of the method; the
     network on the labels alone has no batch norm to choose, but the learning rate.
     """
-    if method == "none" and not supercm:
-        rates = ("0.002", "0.0005", "0.001", "0.004")
-        return [[("model.optimizer.init_args.lr", rate) for rate in rates]]
+    if method in CONTROLS and not supercm:
+        return [[("model.optimizer.init_args.lr", rate) for rate in RATES]]
     file = CONFIGS / "methods" / f"{method}.yaml"
     joint = method != "none" and any(kind.joint_batch_norm for kind, _ in choices.methods_of(file))
     norms = [] if joint else [("model.batch_norm", norm) for norm in ("labeled", "all")]
@@ -121,9 +145,9 @@ def choose(
 ) -> list[Setting]:
     """The best settings of an arm by the accuracy on held-out training images.
 
-    Controls have none. For ``rendering``, all trials must exist.
+    Other controls have none. For ``rendering``, all trials must exist.
     """
-    if method not in ("none", *METHODS):
+    if method not in CHOOSING:
         return []
 
     def score(seed: int, settings: Sequence[Setting]) -> float:
@@ -165,7 +189,7 @@ def chosen(data: str, labels: int) -> Callable[[str, str], str]:
 
     def text(method: str, supercm: str) -> str:
         settings = choose(trials, data, labels, method, supercm == "1", rendering=True)
-        return "" if method in CONTROLS and method != "none" else choices.text_of(settings)
+        return choices.text_of(settings) if method in CHOOSING else ""
 
     return text
 
@@ -175,7 +199,7 @@ def render(results: Results, chosen: Callable[[str, str], str] | None = None) ->
     text = []
     for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
         rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
-        table = comparison(rows, [*CONTROLS, *METHODS], "acc", CONTROLS, chosen)
+        table = comparison(rows, ORDER, "acc", CONTROLS, chosen)
         text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", table, ""]
     return "\n".join(text)
 
@@ -206,12 +230,12 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["digits"], help="files in configs/ssl")
     parser.add_argument("--labels", nargs="+", type=int, default=[1, 2, 4], help="per class")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    every = [*CONTROLS, *METHODS]
-    parser.add_argument("--methods", nargs="+", default=every, choices=every)
+    parser.add_argument("--methods", nargs="+", default=ORDER, choices=ORDER)
     parser.add_argument(
         "--arms", nargs="+", type=int, default=[0, 1], help="1 with SuperCM, 0 without"
     )
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/ssl.csv"))
+    parser.add_argument("--csv", type=Path, help="default: see above")
+    parser.add_argument("--set", nargs="*", metavar="NAME=VALUE", help="settings of all runs")
     parser.add_argument(
         "--tune",
         nargs=2,
@@ -221,7 +245,10 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
-    results = Results(given.csv, KEYS)
+    varied = given.set is not None
+    file = RESULTS / ("ssl_variants.csv" if varied else "ssl.csv")
+    results = Results(given.csv or file, TRIALS if varied else KEYS)
+    fixed = choices.settings_of(given.set or ())
     trials = Results(CHOICES, TRIALS)
     tuned = (given.tune[0], int(given.tune[1])) if given.tune else None
 
@@ -235,7 +262,8 @@ def main() -> None:
         if not (supercm and (method in CLASSICAL or method.startswith("none, ")))
     )
     for key in () if given.render else runs:
-        if key in results:
+        settings_key = {"settings": " ".join(given.set)} if varied else {}
+        if key | settings_key in results:
             continue
         start = time.monotonic()
         if key["method"] in CLASSICAL:
@@ -243,12 +271,15 @@ def main() -> None:
             metrics = classify(*(key[name] for name in names))
         else:
             data, labels, method, supercm, seed = key.values()
-            settings = choose(trials, *tuned, method, supercm) if tuned else []
+            settings = choose(trials, *tuned, method, supercm) if tuned else fixed
             start = time.monotonic()  # of this run alone
             metrics = train(data, labels, method, supercm, seed, settings)
-        results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
+        results.append(
+            {**key, **settings_key, **metrics, "seconds": round(time.monotonic() - start, 1)}
+        )
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
-    print(render(results, chosen(*tuned) if tuned else None))
+    if not varied:
+        print(render(results, chosen(*tuned) if tuned else None))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ the file.
 
 With ``--tune DATA`` both arms of a method first get the same number of choices (`candidates`) on
 these domains, by the validator of the configurations, BNM, at seeds that are not in the table. The
-trials are appended to ``uda_choices.csv``, the runs to ``uda_tuned.csv``.
+trials are appended to ``uda_choices.csv``, the runs to ``uda_tuned.csv``. With ``--set`` instead,
+runs have these settings, and are appended to ``uda_variants.csv``.
 
     python -m benchmarks.uda --data digits uci_mnist --seeds 0 1 2
     python -m benchmarks.uda --tune uci_mnist --data uci_mnist digits
     python -m benchmarks.uda --data digits --methods none dann --seeds 0
+    python -m benchmarks.uda --set model.batch_norm=mixed --data uci_mnist --methods mcc --arms 0
     python -m benchmarks.uda --render
 """
 
@@ -240,15 +242,18 @@ def main() -> None:
         default=["0", "1"],
         help="0 without SuperCM, 1 with the configuration's cm_weight of 0.5, or other cm_weights",
     )
-    parser.add_argument("--csv", type=Path, help="default: uda.csv, or uda_tuned.csv")
+    parser.add_argument("--csv", type=Path, help="default: see above")
     parser.add_argument(
         "--tune", metavar="DATA", help="choose the settings of each arm on these domains first"
     )
+    parser.add_argument("--set", nargs="*", metavar="NAME=VALUE", help="settings of all runs")
     parser.add_argument("--render", action="store_true", help="only render existing results")
     given = parser.parse_args()
 
-    file = RESULTS / ("uda_tuned.csv" if given.tune else "uda.csv")
-    results = Results(given.csv or file, KEYS)
+    varied = given.set is not None
+    file = "uda_variants.csv" if varied else "uda_tuned.csv" if given.tune else "uda.csv"
+    results = Results(given.csv or RESULTS / file, TRIALS if varied else KEYS)
+    fixed = choices.settings_of(given.set or ())
     trials = Results(CHOICES, TRIALS)
     runs = (
         dict(zip(KEYS, (data, method, supercm, seed), strict=True))
@@ -259,19 +264,23 @@ def main() -> None:
         if supercm == "0" or method not in SHALLOW
     )
     for key in () if given.render else runs:
-        if key in results:
+        settings_key = {"settings": " ".join(given.set)} if varied else {}
+        if key | settings_key in results:
             continue
         start = time.monotonic()
         if key["method"] in SHALLOW:
             metrics = adapt(key["data"], key["method"], key["seed"])
         else:
             data, method, supercm, seed = key.values()
-            settings = choose(trials, given.tune, method, supercm) if given.tune else ()
+            settings = choose(trials, given.tune, method, supercm) if given.tune else fixed
             start = time.monotonic()  # of this run alone
             metrics = train(data, method, supercm, seed, settings)
-        results.append({**key, **metrics, "seconds": round(time.monotonic() - start, 1)})
+        results.append(
+            {**key, **settings_key, **metrics, "seconds": round(time.monotonic() - start, 1)}
+        )
         print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
-    print(render(results, given.tune))
+    if not varied:
+        print(render(results, given.tune))
 
 
 if __name__ == "__main__":
