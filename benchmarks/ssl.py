@@ -56,6 +56,11 @@ CLASSICAL: dict[str, Callable[[], Any]] = {
     "SelfTraining (SVC)": lambda: SelfTrainingClassifier(SVC(probability=True, gamma="scale")),
 }
 
+# SuperCM's prior on the classes, on predictions instead of clusters, and with confidence.
+BALANCED_METHODS = [
+    "--model.methods=[benchmarks.ssl.ClassPrior, supercm_pl.ssl.methods.EntropyMinimization]"
+]
+
 # Runs without a file in configs/ssl/methods.
 WITHOUT_FILE: dict[str, list[str]] = {
     "none": [],
@@ -67,17 +72,16 @@ WITHOUT_FILE: dict[str, list[str]] = {
         "--model.methods.weight=0",
         "--model.batch_norm=all",
     ],
-    # SuperCM's prior on the classes, on predictions instead of clusters, and with confidence.
     "none, class prior": ["--model.methods=benchmarks.ssl.ClassPrior"],
-    "none, class prior and entropy": [
-        "--model.methods=[benchmarks.ssl.ClassPrior, supercm_pl.ssl.methods.EntropyMinimization]"
-    ],
+    "none, class prior and entropy": BALANCED_METHODS,
 }
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
 CONTROLS = [*CLASSICAL, *WITHOUT_FILE]
 ORDER = [*CONTROLS, *METHODS]
 RATES = ("0.002", "0.0005", "0.001", "0.004")
-CHOOSING = ("none", "none, as many samples", *METHODS)
+BALANCED = "none, class prior and entropy"
+CHOOSING = ("none", "none, as many samples", BALANCED, *METHODS)
+NORMS = [("model.batch_norm", norm) for norm in ("labeled", "all")]
 
 
 class ClassPrior(Method):
@@ -128,13 +132,16 @@ def candidates(method: str, supercm: bool) -> list[list[Setting]]:
     """What an arm chooses, one after the other; the first value of each is the shipped one.
 
     With SuperCM: the batch norm and β. Without: the batch norm and the weight of the method; the
-    network on the labels alone has no batch norm to choose, but the learning rate.
+    network on the labels alone has no batch norm to choose, but the learning rate. The class prior
+    with entropy minimization has no weight to choose.
     """
+    if method == BALANCED:
+        return [NORMS]
     if method in CONTROLS and not supercm:
         return [[("model.optimizer.init_args.lr", rate) for rate in RATES]]
     file = CONFIGS / "methods" / f"{method}.yaml"
     joint = method != "none" and any(kind.joint_batch_norm for kind, _ in choices.methods_of(file))
-    norms = [] if joint else [("model.batch_norm", norm) for norm in ("labeled", "all")]
+    norms = [] if joint else NORMS
     weights = [("model.cm_weight", value) for value in ("2.0", "1.0", "4.0")]
     factors = [(choices.FACTOR, value) for value in ("1.0", "0.3", "3.0")]
     return [norms, weights if supercm else factors]

@@ -40,6 +40,7 @@ from benchmarks import choices
 from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
 from benchmarks.results import Results, comparison, spread
+from benchmarks.ssl import BALANCED_METHODS
 from supercm_pl.uda import validators
 
 CONFIGS = Path("configs/uda")
@@ -69,8 +70,10 @@ SHALLOW: dict[str, Callable[[], Any]] = {
 
 
 METHODS = ["none", *sorted({path.stem for path in (CONFIGS / "methods").glob("*.yaml")} - {"none"})]
-CONTROLS = [*SHALLOW, "none"]
-ORDER = [*SHALLOW, *METHODS]
+# Without a file in configs/uda/methods: SuperCM's prior on the predictions, and confidence.
+BALANCED = "class prior and entropy"
+CONTROLS = [*SHALLOW, "none", BALANCED]
+ORDER = [*SHALLOW, BALANCED, *METHODS]
 
 
 def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
@@ -78,9 +81,10 @@ def words_of(data: str, method: str, supercm: str, seed: int) -> list[str]:
     return [
         "fit",
         f"--config={CONFIGS / data}.yaml",
-        f"--config={CONFIGS / 'methods' / method}.yaml",
+        f"--config={_file(method)}",
         f"--seed_everything={seed}",
         *WITHOUT_FILES,
+        *(BALANCED_METHODS if method == BALANCED else []),
         *([] if supercm == "1" else [f"--model.cm_weight={supercm}"]),
     ]
 
@@ -120,7 +124,7 @@ def train(
     """Run the shipped configurations as the command does, with all validators."""
     every = ",".join(f"supercm_pl.uda.validators.{name}" for name in VALIDATORS)
     words = [*words_of(data, method, supercm, seed), f"--model.validators=[{every}]"]
-    words += choices.words_of(settings, CONFIGS / "methods" / f"{method}.yaml")
+    words += choices.words_of(settings, _file(method))
     command = run([*words, "--test_after_fit=false"])
     # Values of the last weights, because the last epoch ends with a validation.
     found = {name: float(command.trainer.callback_metrics[f"val/{name}"]) for name in NAMES}
@@ -168,7 +172,7 @@ def chosen(data: str) -> Callable[[str, str], str]:
     trials = Results(CHOICES, TRIALS)
 
     def text(method: str, supercm: str) -> str:
-        if method in SHALLOW:
+        if method in (*SHALLOW, BALANCED):
             return ""
         return choices.text_of(choose(trials, data, method, supercm, rendering=True))
 
@@ -224,6 +228,10 @@ def _rank_correlation(rows: Sequence[dict[str, str]], name: str) -> float:
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
 
+def _file(method: str) -> Path:
+    return CONFIGS / "methods" / f"{'none' if method == BALANCED else method}.yaml"
+
+
 def _vectors(x: Tensor) -> np.ndarray:
     flat = x.flatten(1)
     return (flat.float() / 255 if flat.dtype == torch.uint8 else flat).numpy()
@@ -261,7 +269,7 @@ def main() -> None:
         for data in given.data
         for method in given.methods
         for supercm in given.arms
-        if supercm == "0" or method not in SHALLOW
+        if supercm == "0" or method not in (*SHALLOW, BALANCED)
     )
     for key in () if given.render else runs:
         settings_key = {"settings": " ".join(given.set)} if varied else {}
@@ -272,7 +280,11 @@ def main() -> None:
             metrics = adapt(key["data"], key["method"], key["seed"])
         else:
             data, method, supercm, seed = key.values()
-            settings = choose(trials, given.tune, method, supercm) if given.tune else fixed
+            settings = (
+                choose(trials, given.tune, method, supercm)
+                if given.tune and method != BALANCED
+                else fixed
+            )
             start = time.monotonic()  # of this run alone
             metrics = train(data, method, supercm, seed, settings)
         results.append(
