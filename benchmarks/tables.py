@@ -82,7 +82,13 @@ NAMES = {
 }
 """Methods and validators as papers write them, in the order of the README."""
 
-SSL = [("digits", "1"), ("digits", "2"), ("digits", "4"), ("mnist5k", "4")]
+SSL = [
+    ("digits", "1"),
+    ("digits", "2"),
+    ("digits", "4"),
+    ("mnist5k", "4"),
+    ("fashion_mnist@600", "4"),
+]
 DATA = {"digits": "digits", "mnist5k": "MNIST-5k", "fashion_mnist@600": "Fashion-MNIST"}
 ADAPTATION = {"uci_mnist": "UCI digits to MNIST", "digits": "digits to digits-M"}
 
