@@ -3,6 +3,7 @@
 ``semilearn`` (USB), ``pytorch-adapt`` and ``skada`` each run in an environment of their own, by
 ``benchmarks/peers_driver.py``, on batches that this package drew and augmented. Beside them are
 our method alone and with SuperCM, by the trainer on the same seed. The runs of a seed take turns.
+"Separate passes" is USB without ``use_cat``.
 Times are processor times of one thread, from the batch to the end of the optimizer's step; "to 0.9"
 is the training time until the test accuracy, measured every 25 steps, is first 0.9. Runs are
 appended to a CSV file, and existing runs are not repeated.

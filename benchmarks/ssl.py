@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", type=int, default=[0, 1], help="1 with SuperCM, 0 without"
     )
-    parser.add_argument("--csv", type=Path, help="default: see above")
+    parser.add_argument("--csv", type=Path, help="default: ssl.csv, with --set ssl_variants.csv")
     parser.add_argument("--set", nargs="*", metavar="NAME=VALUE", help="settings of all runs")
     parser.add_argument(
         "--tune",

@@ -80,7 +80,7 @@ NAMES = {
     "skada subspace alignment": "skada's subspace alignment",
     "skada OT mapping": "skada's optimal transport",
 }
-"""Methods and validators as papers write them, in the order of the README."""
+"""Methods, controls and validators as papers write them."""
 
 SSL = [
     ("digits", "1"),
@@ -123,11 +123,6 @@ def semi_supervised_better_alone(data: str, labels: str) -> str:
     return summary(gains(arms_of(_ssl_better(data, labels), "acc"), [*ssl.CONTROLS, *OURS]))
 
 
-def semi_supervised_in_short(data: str, labels: str) -> str:
-    """The means of both arms, without SuperCM those of the best setting."""
-    return _short(_ssl_better(data, labels), "acc", "test accuracy")
-
-
 def wrong_clusters(data: str, labels: str, bound: str) -> str:
     """Methods that were run with more seeds, and how many runs are below the bound."""
     more = _ssl(data, labels, "ssl_one_label")
@@ -163,11 +158,6 @@ def adaptation_as_shipped(data: str) -> str:
     table = comparison(_uda("uda", data), uda.ORDER, "target_acc", uda.CONTROLS)
     rows = [row for row in Results(RESULTS / "uda.csv", uda.KEYS) if row["data"] == data]
     return _named("\n".join([table, "", *uda.weights(rows)]).rstrip())
-
-
-def adaptation_in_short(data: str) -> str:
-    """The means of both arms, without SuperCM those of the better setting."""
-    return _short(_uda_better(data), "target_acc", "target accuracy")
 
 
 def side_by_side(data: str) -> str:
@@ -243,29 +233,16 @@ def _named(table: str) -> str:
     )
 
 
-def _short(rows: Rows, metric: str, head: str) -> str:
-    arms = arms_of(rows, metric)
-    order = list(NAMES)
-    methods = sorted({method for method, _ in arms}, key=order.index)
-    lines = [f"| {head} | without SuperCM | with SuperCM |", "| --- | --- | --- |"]
-    for method in methods:
-        cells = [spread(list(arms.get((method, arm), {}).values())) for arm in ("0", "1")]
-        lines.append(f"| {NAMES[method]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 FUNCTIONS: dict[str, Callable[..., str]] = {
     function.__name__.replace("_", " "): function
     for function in (
         overview,
         semi_supervised,
         semi_supervised_better_alone,
-        semi_supervised_in_short,
         wrong_clusters,
         adaptation,
         adaptation_as_shipped,
         adaptation_better_alone,
-        adaptation_in_short,
         side_by_side,
     )
 }

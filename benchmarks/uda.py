@@ -250,7 +250,7 @@ def main() -> None:
         default=["0", "1"],
         help="0 without SuperCM, 1 with the configuration's cm_weight of 0.5, or other cm_weights",
     )
-    parser.add_argument("--csv", type=Path, help="default: see above")
+    parser.add_argument("--csv", type=Path, help="default: uda.csv, or as above")
     parser.add_argument(
         "--tune", metavar="DATA", help="choose the settings of each arm on these domains first"
     )
