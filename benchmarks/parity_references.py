@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -24,6 +25,7 @@ from benchmarks.parity import (
     CLASSES,
     FEATURES,
     ORDER,
+    RADIUS,
     RANDOM,
     SAMPLES,
     SHARE,
@@ -109,6 +111,13 @@ class Checkouts:
         with _stubs(package, holder):
             return importlib.import_module(f"{package}.{path.stem}")
 
+    def function(self, repository: str, file: str, name: str, **known: Any) -> Any:
+        """Return one function of a script that cannot be imported; ``known`` are names it uses."""
+        tree = ast.parse((self.path(repository) / file).read_text())
+        found = [part for part in tree.body if getattr(part, "name", None) == name]
+        exec(compile(ast.Module(found, []), file, "exec"), known)
+        return known[name]
+
     def tllib(self, module: str) -> Any:
         """Import a module of Transfer-Learning-Library."""
         return self.package(TLLIB, f"tllib.{module}")
@@ -145,6 +154,7 @@ REALISTIC, ADAPT = "perrying/realistic-ssl-evaluation-pytorch", "KevinMusgrave/p
 TEACHER, ICT_CODE = "CuriousAI/mean-teacher", "vikasverma1077/ICT"
 DEV_CODE, SKADA = "thuml/Deep-Embedded-Validation", "scikit-adaptation/skada"
 SND_CODE, SUPERCM = "VisionLearningGroup/SND", "Durgesh93/SuperCM"
+AFN_CODE, HAFN = "jihanyang/AFN", "vanilla/Office31/HAFN/code/train.py"
 CRITERIA = "semilearn/core/criterions/consistency.py"
 
 
@@ -479,6 +489,13 @@ def afn(checkouts: Checkouts) -> Result:
     return result(module(source) + module(target), [source, target])
 
 
+def hafn(checkouts: Checkouts) -> Result:
+    source, target, *_ = _domains()
+    settings = types.SimpleNamespace(radius=RADIUS, weight_L2norm=1.0)
+    loss = checkouts.function(AFN_CODE, HAFN, "get_L2norm_loss_self_driven", args=settings)
+    return result(loss(source) + loss(target), [source, target])
+
+
 def bnm(checkouts: Checkouts) -> Result:
     (logits,) = leaves(1)
     module = checkouts.load(ADAPT, "src/pytorch_adapt/layers/bnm_loss.py")
@@ -682,6 +699,7 @@ REFERENCES = {
     ),
     "MCC": Reference(mcc, TLLIB, "tllib/self_training/mcc.py"),
     "AFN": Reference(afn, TLLIB, "tllib/normalization/afn.py"),
+    "AFN, hard": Reference(hafn, AFN_CODE, HAFN),
     "BNM": Reference(bnm, ADAPT, "src/pytorch_adapt/layers/bnm_loss.py"),
     "validator Entropy": Reference(validator_entropy, TORCHSSL, "models/vat/vat_utils.py"),
     "validator InformationMaximization": Reference(
