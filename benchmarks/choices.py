@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +107,12 @@ def text_of(settings: Sequence[Setting]) -> str:
     }
     shown = (f"{names[name]} {value.removesuffix('.0')}" for name, value in settings)
     return ", ".join(shown) or "as shipped"
+
+
+def table(chosen: Iterable[tuple[str, Sequence[Sequence[Setting]]]]) -> str:
+    """Markdown: what each method chose, without SuperCM and, if it has this arm, with it."""
+    lines = ["| method | without SuperCM | with SuperCM |", "| --- | --- | --- |"]
+    for method, arms in chosen:
+        cells = [*map(text_of, arms), ""][:2]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 Row = Mapping[str, str | int | float]
@@ -121,15 +121,20 @@ def over_seeds(found: Mapping[str, Mapping[int, float]]) -> list[float]:
     return [statistics.mean(gain[seed] for gain in found.values()) for seed in seeds]
 
 
+def of_common_seeds(arms: Arms) -> Arms:
+    """The arms with the seeds that all of them have."""
+    seeds = sorted(set.intersection(*(set(values) for values in arms.values())))
+    return {arm: {seed: values[seed] for seed in seeds} for arm, values in arms.items() if seeds}
+
+
 def comparison(
     rows: Iterable[Mapping[str, str]],
     order: Sequence[str],
     metric: str,
     controls: Sequence[str],
-    chosen: Callable[[str, str], str] | None = None,
     uncounted: Sequence[str] = (),
 ) -> str:
-    """Markdown: each method alone and with SuperCM, and the gain over all methods.
+    """Markdown: each method alone and with SuperCM, and the gain, over the seeds that all have.
 
     Args:
         rows: Runs with ``method``, ``supercm`` (0 or 1), ``seed`` and the metric.
@@ -137,12 +142,10 @@ def comparison(
         metric: The column that is compared; higher is better.
         controls: Methods that do not count in the gains, because they are none. The best of them
             without SuperCM is bold.
-        chosen: Returns the settings that an arm (method, ``supercm``) chose, as text.
         uncounted: Other methods that do not count in the gains.
     """
-    found = arms_of(rows, metric)
-    arms = ["without SuperCM", "worst", *["chosen"][: chosen is not None]]
-    heads = ["method", *arms, *(head.replace("without", "with") for head in arms), "gain", "seeds"]
+    found = of_common_seeds(arms_of(rows, metric))
+    heads = ["method", "without SuperCM", "worst", "with SuperCM", "worst", "gain"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     strongest = strongest_control(found, controls)
     for method in sorted({method for method, _ in found}, key=order.index):
@@ -152,11 +155,8 @@ def comparison(
             bold = method == strongest and supercm == "0"
             mean = f"**{spread(values)}**" if bold else spread(values)
             cells += [mean, f"{min(values):.3f}" if values else ""]
-            if chosen is not None:
-                cells.append(chosen(method, supercm) if values else "")
         alone, joint = (found.get((method, supercm), {}) for supercm in ("0", "1"))
-        cells += [interval(paired(joint, alone)), str(len(joint or alone))]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join([*cells, interval(paired(joint, alone))])} |")
     counted = gains(found, [*controls, *uncounted])
     return "\n".join([*lines, "", summary(counted)] if len(counted) > 1 else lines)
 
@@ -177,8 +177,8 @@ def summary(found: Mapping[str, Mapping[int, float]]) -> str:
     every = [value for gain in found.values() for value in gain.values()]
     better = sum(statistics.mean(gain.values()) > 0 for gain in found.values())
     return (
-        f"Better with SuperCM: {better} of {len(found)} methods. Mean gain {interval(by_seed)}, an "
-        f"interval over {len(by_seed)} seeds. All {len(every)} pairs of method and seed: "
-        f"{interval(every)}, {sum(value > 0 for value in every)} better and "
+        f"Over {len(by_seed)} seeds, better with SuperCM: {better} of {len(found)} methods. Mean "
+        f"gain {interval(by_seed)}, an interval over the seeds. All {len(every)} pairs of method "
+        f"and seed: {interval(every)}, {sum(value > 0 for value in every)} better and "
         f"{sum(value < 0 for value in every)} worse."
     )

@@ -175,13 +175,13 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
     x_unlabeled = parts["unlabeled"].fetch(np.arange(len(parts["unlabeled"])))
     x_test, y_test = _whole(datamodule.test_dataloader())
     model = CLASSICAL[method]()
-    inputs, targets = _vectors(x), y.numpy()
+    inputs, targets = vectors(x), y.numpy()
     if not isinstance(model, LogisticRegression):
-        inputs = np.concatenate([inputs, _vectors(x_unlabeled)])
+        inputs = np.concatenate([inputs, vectors(x_unlabeled)])
         targets = np.concatenate([targets, np.full(len(x_unlabeled), -1)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations, and samples that no neighbor reaches
-        found = model.fit(inputs, targets).predict(_vectors(x_test))
+        found = model.fit(inputs, targets).predict(vectors(x_test))
     true = y_test.numpy()
     return {
         "acc": float((found == true).mean()),
@@ -190,23 +190,27 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
     }
 
 
-def chosen(data: str, labels: int) -> Callable[[str, str], str]:
-    """Return a function of method and arm that says what it chose, as a table shows it."""
+def chosen(data: str, labels: int) -> str:
+    """Markdown: the settings that each arm chose on these data."""
     trials = Results(CHOICES, TRIALS)
+    return choices.table(
+        (
+            method,
+            [
+                choose(trials, data, labels, method, arm, rendering=True)
+                for arm in ((False,) if method.startswith("none, ") else (False, True))
+            ],
+        )
+        for method in CHOOSING
+    )
 
-    def text(method: str, supercm: str) -> str:
-        settings = choose(trials, data, labels, method, supercm == "1", rendering=True)
-        return choices.text_of(settings) if method in CHOOSING else ""
 
-    return text
-
-
-def render(results: Results, chosen: Callable[[str, str], str] | None = None) -> str:
-    """Return Markdown: a table per data set and number of labels, with what the arms chose."""
+def render(results: Results) -> str:
+    """Return Markdown: a table per data set and number of labels."""
     text = []
     for data, labels in sorted({(r["data"], int(r["labels_per_class"])) for r in results}):
         rows = [r for r in results if (r["data"], int(r["labels_per_class"])) == (data, labels)]
-        table = comparison(rows, ORDER, "acc", CONTROLS, chosen)
+        table = comparison(rows, ORDER, "acc", CONTROLS)
         text += [f"### {data}, {labels} label{'s' * (labels > 1)} per class", "", table, ""]
     return "\n".join(text)
 
@@ -220,7 +224,8 @@ def _steps(data: str) -> list[str]:
     return [f"--trainer.max_steps={steps}"] if steps else []
 
 
-def _vectors(x: Tensor) -> np.ndarray:
+def vectors(x: Tensor) -> np.ndarray:
+    """Images ``(N, C, H, W)`` as rows of pixels in ``[0, 1]``."""
     flat = x.flatten(1)
     return (flat.float() / 255 if flat.dtype == torch.uint8 else flat).numpy()
 
@@ -286,7 +291,9 @@ def main() -> None:
         )
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
     if not varied:
-        print(render(results, chosen(*tuned) if tuned else None))
+        print(render(results))
+    if tuned:
+        print(chosen(*tuned))
 
 
 if __name__ == "__main__":

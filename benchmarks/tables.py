@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/results.md, written from the result files.
+"""The tables of methods in README.md and docs/results*.md, written from the result files.
 
 A table is between ``<!-- table: NAME -->`` and ``<!-- /table -->``, where the words of ``NAME``
 are a function of this module and its arguments. The text around tables is written by hand.
@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import peers, ssl, uda
+from benchmarks import estimator, peers, ssl, uda
 from benchmarks.results import (
     Results,
     arms_of,
@@ -27,7 +27,7 @@ from benchmarks.results import (
     summary,
 )
 
-PAGES = (Path("README.md"), Path("docs/results.md"))
+PAGES = (Path("README.md"), Path("docs/results.md"), Path("docs/results_by_method.md"))
 RESULTS = Path("benchmarks/results")
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -38,7 +38,7 @@ NAMES = {
     "pseudo_label": "Pseudo-label",
     "mean_teacher": "Mean Teacher",
     "vat": "VAT",
-    "vat_entropy": "VAT + entropy minimization",
+    "vat_entropy": "VAT + entropy",
     "ict": "ICT",
     "mixmatch": "MixMatch",
     "uda": "UDA",
@@ -69,9 +69,9 @@ NAMES = {
     "target_clustering_loss": "clustering loss of the target",
     "none, as many samples": "as many labeled samples per step",
     "none, joint batch norm": "unlabeled samples in the pass, no loss",
-    "none, class prior": "prior of equal classes",
-    "none, class prior and entropy": "prior of equal classes, entropy minimization",
-    "class prior and entropy": "prior of equal classes, entropy minimization",
+    "none, class prior": "class prior",
+    "none, class prior and entropy": "class prior + entropy",
+    "class prior and entropy": "class prior + entropy",
     "logistic regression": "logistic regression",
     "LabelSpreading (knn, 7)": "`LabelSpreading`",
     "SelfTraining (SVC)": "`SelfTrainingClassifier`",
@@ -99,13 +99,12 @@ Rows = Sequence[dict[str, str]]
 
 
 def overview() -> str:
-    """A line for each of the tables below."""
-    heads = ["data", "strongest control", "other methods, mean", "best", "SuperCM"]
-    heads += ["SuperCM, label propagation", "other methods with SuperCM, mean"]
-    heads += ["better with SuperCM", "mean gain", "seeds"]
+    """A line for each of the tables of methods."""
+    heads = ["data", "control", "methods", "best", "SuperCM", "started", "methods + SuperCM"]
+    heads += ["gain", "seeds"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for name, labels in (pair for pair in SSL if _ssl(*pair)):
-        title = f"{DATA[name]}, {labels} label{'s' * (labels != '1')} per class"
+        title = f"{DATA[name]}, {labels} label{'s' * (labels != '1')}"
         lines.append(_line(title, _ssl_better(name, labels), "acc", ssl.CONTROLS))
     for name in (name for name in ADAPTATION if _uda("uda_tuned", name)):
         lines.append(_line(ADAPTATION[name], _uda_better(name), "target_acc", uda.CONTROLS))
@@ -114,8 +113,12 @@ def overview() -> str:
 
 def semi_supervised(data: str, labels: str) -> str:
     """All methods with the settings that each arm chose on digits with one label per class."""
-    rows, chosen = _ssl(data, labels), ssl.chosen("digits", 1)
-    return _named(comparison(rows, ssl.ORDER, "acc", ssl.CONTROLS, chosen, OURS))
+    return _named(comparison(_ssl(data, labels), ssl.ORDER, "acc", ssl.CONTROLS, OURS))
+
+
+def semi_supervised_choices() -> str:
+    """What each arm chose on digits with one label per class."""
+    return _named(ssl.chosen("digits", 1))
 
 
 def semi_supervised_better_alone(data: str, labels: str) -> str:
@@ -143,9 +146,14 @@ def wrong_clusters(data: str, labels: str, bound: str) -> str:
 
 def adaptation(data: str) -> str:
     """All methods with the settings that each arm chose on the first domains, and validators."""
-    rows, chosen = _uda("uda_tuned", data), uda.chosen(next(iter(ADAPTATION)))
-    table = comparison(rows, uda.ORDER, "target_acc", uda.CONTROLS, chosen)
+    rows = _uda("uda_tuned", data)
+    table = comparison(rows, uda.ORDER, "target_acc", uda.CONTROLS)
     return _named(f"{table}\n\n{uda.selected(rows)}")
+
+
+def adaptation_choices() -> str:
+    """What each arm chose on the first domains."""
+    return _named(uda.chosen(next(iter(ADAPTATION))))
 
 
 def adaptation_better_alone(data: str) -> str:
@@ -158,6 +166,32 @@ def adaptation_as_shipped(data: str) -> str:
     table = comparison(_uda("uda", data), uda.ORDER, "target_acc", uda.CONTROLS)
     rows = [row for row in Results(RESULTS / "uda.csv", uda.KEYS) if row["data"] == data]
     return _named("\n".join([table, "", *uda.weights(rows)]).rstrip())
+
+
+def vectors() -> str:
+    """The estimator beside the best of scikit-learn's, by data and labels."""
+    rows = list(Results(RESULTS / "estimator.csv", estimator.KEYS))
+    ours = ["SuperCMClassifier, cm_weight=0", estimator.OURS]
+    theirs = [method for method in estimator.METHODS if method not in ours]
+    heads = [
+        "data",
+        "labels",
+        "best of scikit-learn",
+        "labels alone",
+        "`SuperCMClassifier`",
+        "worst",
+    ]
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for data, labels in dict.fromkeys((row["data"], row["labels_per_class"]) for row in rows):
+        same = [r for r in rows if (r["data"], r["labels_per_class"]) == (data, labels)]
+        found = {
+            method: [float(row["acc"]) for row in same if row["method"] == method]
+            for method in estimator.METHODS
+        }
+        best = max(theirs, key=lambda method: statistics.mean(found[method]))
+        cells = [data, labels, f"{spread(found[best])} ({best})", *(spread(found[m]) for m in ours)]
+        lines.append(f"| {' | '.join([*cells, f'{min(found[estimator.OURS]):.3f}'])} |")
+    return "\n".join(lines)
 
 
 def side_by_side(data: str) -> str:
@@ -222,7 +256,8 @@ def _line(title: str, rows: Rows, metric: str, controls: Sequence[str]) -> str:
     cells = [title, f"{means[control, '0']:.3f} ({NAMES[control]})"]
     cells += [f"{alone:.3f}", f"{means[best, '0']:.3f} ({NAMES[best]})"]
     cells += [f"{means['none', '1']:.3f}", f"{propagated:.3f}" if propagated else ""]
-    cells += [f"{joint:.3f}", f"{better} of {len(counted)}", interval(over_seeds(counted))]
+    gain = f"{interval(over_seeds(counted))}, {better} of {len(counted)}"
+    cells += [f"{joint:.3f}", gain]
     return f"| {' | '.join([*cells, str(len(arms['none', '1']))])} |"
 
 
@@ -238,11 +273,14 @@ FUNCTIONS: dict[str, Callable[..., str]] = {
     for function in (
         overview,
         semi_supervised,
+        semi_supervised_choices,
         semi_supervised_better_alone,
         wrong_clusters,
         adaptation,
+        adaptation_choices,
         adaptation_as_shipped,
         adaptation_better_alone,
+        vectors,
         side_by_side,
     )
 }

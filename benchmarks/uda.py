@@ -34,13 +34,12 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
-from torch import Tensor
 
 from benchmarks import choices
 from benchmarks.choices import Setting
 from benchmarks.command import WITHOUT_FILES, built, run
 from benchmarks.results import Results, comparison, spread
-from benchmarks.ssl import BALANCED_METHODS
+from benchmarks.ssl import BALANCED_METHODS, vectors
 from supercm_pl.uda import validators
 
 CONFIGS = Path("configs/uda")
@@ -144,39 +143,36 @@ def adapt(data: str, method: str, seed: int) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if method.startswith("skada"):
-            inputs = np.concatenate([_vectors(x), _vectors(target)])
+            inputs = np.concatenate([vectors(x), vectors(target)])
             # skada's convention: domain 1 is the source, -2 the target; label -1 is unknown.
             labels = np.concatenate([y.numpy(), np.full(len(target), -1)])
             domains = np.concatenate([np.ones(len(x)), np.full(len(target), -2)])
             model.fit(inputs, labels, sample_domain=domains)
-            found = model.predict(_vectors(x_test), sample_domain=np.full(len(x_test), -2))
+            found = model.predict(vectors(x_test), sample_domain=np.full(len(x_test), -2))
         else:
-            found = model.fit(_vectors(x), y.numpy()).predict(_vectors(x_test))
+            found = model.fit(vectors(x), y.numpy()).predict(vectors(x_test))
     accuracy = float((found == y_test.numpy()).mean())
     return {"target_acc": accuracy, **dict.fromkeys(NAMES, float("nan"))}
 
 
-def render(results: Results, tuned: str | None = None) -> str:
+def render(results: Results) -> str:
     """Return Markdown: for each pair of domains, a table of methods and one of validators."""
     text = []
     for data in sorted({row["data"] for row in results}):
         rows = [row for row in results if row["data"] == data]
         arms = [row for row in rows if row["supercm"] in ("0", "1")]
-        table = comparison(arms, ORDER, "target_acc", CONTROLS, chosen(tuned) if tuned else None)
+        table = comparison(arms, ORDER, "target_acc", CONTROLS)
         text += [f"### {data}", "", table, "", selected(arms), "", *weights(rows)]
     return "\n".join(text)
 
 
-def chosen(data: str) -> Callable[[str, str], str]:
-    """Return a function of method and arm that says what it chose, as a table shows it."""
+def chosen(data: str) -> str:
+    """Markdown: the settings that each arm chose on these domains."""
     trials = Results(CHOICES, TRIALS)
-
-    def text(method: str, supercm: str) -> str:
-        if method in (*SHALLOW, BALANCED):
-            return ""
-        return choices.text_of(choose(trials, data, method, supercm, rendering=True))
-
-    return text
+    return choices.table(
+        (method, [choose(trials, data, method, arm, rendering=True) for arm in ("0", "1")])
+        for method in METHODS
+    )
 
 
 def weights(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -230,11 +226,6 @@ def _rank_correlation(rows: Sequence[dict[str, str]], name: str) -> float:
 
 def _file(method: str) -> Path:
     return CONFIGS / "methods" / f"{'none' if method == BALANCED else method}.yaml"
-
-
-def _vectors(x: Tensor) -> np.ndarray:
-    flat = x.flatten(1)
-    return (flat.float() / 255 if flat.dtype == torch.uint8 else flat).numpy()
 
 
 def main() -> None:
@@ -292,7 +283,9 @@ def main() -> None:
         )
         print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
     if not varied:
-        print(render(results, given.tune))
+        print(render(results))
+    if given.tune:
+        print(chosen(given.tune))
 
 
 if __name__ == "__main__":
