@@ -1,4 +1,4 @@
-"""The tables of methods in README.md and docs/results*.md, written from the result files.
+"""The tables of methods in README.md and docs/, written from the result files.
 
 A table is between ``<!-- table: NAME -->`` and ``<!-- /table -->``, where the words of ``NAME``
 are a function of this module and its arguments. The text around tables is written by hand.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import estimator, peers, ssl, uda
+from benchmarks.field import adaptation as field
 from benchmarks.results import (
     Results,
     arms_of,
@@ -27,7 +28,10 @@ from benchmarks.results import (
     summary,
 )
 
-PAGES = (Path("README.md"), Path("docs/results.md"), Path("docs/results_by_method.md"))
+PAGES = [
+    Path("README.md"),
+    *(Path(f"docs/{page}.md") for page in ("results", "results_by_method", "choosing")),
+]
 RESULTS = Path("benchmarks/results")
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -86,6 +90,7 @@ SSL = [
     ("digits", "1"),
     ("digits", "2"),
     ("digits", "4"),
+    ("mnist5k", "1"),
     ("mnist5k", "4"),
     ("fashion_mnist@600", "4"),
 ]
@@ -113,7 +118,7 @@ def overview() -> str:
 
 def semi_supervised(data: str, labels: str) -> str:
     """All methods with the settings that each arm chose on digits with one label per class."""
-    return _named(comparison(_ssl(data, labels), ssl.ORDER, "acc", ssl.CONTROLS, OURS))
+    return _named(comparison(_complete(_ssl(data, labels)), ssl.ORDER, "acc", ssl.CONTROLS, OURS))
 
 
 def semi_supervised_choices() -> str:
@@ -146,7 +151,7 @@ def wrong_clusters(data: str, labels: str, bound: str) -> str:
 
 def adaptation(data: str) -> str:
     """All methods with the settings that each arm chose on the first domains, and validators."""
-    rows = _uda("uda_tuned", data)
+    rows = _complete(_uda("uda_tuned", data))
     table = comparison(rows, uda.ORDER, "target_acc", uda.CONTROLS)
     return _named(f"{table}\n\n{uda.selected(rows)}")
 
@@ -162,10 +167,19 @@ def adaptation_better_alone(data: str) -> str:
 
 
 def adaptation_as_shipped(data: str) -> str:
-    """All methods with the shipped settings, and other β."""
-    table = comparison(_uda("uda", data), uda.ORDER, "target_acc", uda.CONTROLS)
+    """All methods with the shipped settings."""
+    return _named(comparison(_uda("uda", data), uda.ORDER, "target_acc", uda.CONTROLS))
+
+
+def adaptation_by_weight(data: str) -> str:
+    """Methods with several β."""
     rows = [row for row in Results(RESULTS / "uda.csv", uda.KEYS) if row["data"] == data]
-    return _named("\n".join([table, "", *uda.weights(rows)]).rstrip())
+    return _named("\n".join(uda.weights(rows)).rstrip())
+
+
+def two_folders() -> str:
+    """The default for adaptation, by pair of data sets."""
+    return field.render(Results(field.RESULTS, field.KEYS))
 
 
 def vectors() -> str:
@@ -203,6 +217,18 @@ def side_by_side(data: str) -> str:
 def _ssl(data: str, labels: str, file: str = "ssl") -> Rows:
     results = Results(RESULTS / f"{file}.csv", ssl.KEYS)
     return [r for r in results if (r["data"], r["labels_per_class"]) == (data, labels)]
+
+
+def _complete(rows: Rows) -> Rows:
+    """The same runs; a ``ValueError`` if an arm lacks seeds that another has."""
+    arms: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        arms.setdefault((row["method"], row["supercm"]), set()).add(row["seed"])
+    seeds = set().union(*arms.values())
+    lacking = [arm for arm in arms if arms[arm] < seeds]
+    if lacking:
+        raise ValueError(f"{lacking} lack seeds of {sorted(seeds)} on {rows[0]['data']}.")
+    return rows
 
 
 def _uda(file: str, data: str) -> Rows:
@@ -279,7 +305,9 @@ FUNCTIONS: dict[str, Callable[..., str]] = {
         adaptation,
         adaptation_choices,
         adaptation_as_shipped,
+        adaptation_by_weight,
         adaptation_better_alone,
+        two_folders,
         vectors,
         side_by_side,
     )

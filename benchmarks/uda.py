@@ -176,7 +176,7 @@ def chosen(data: str) -> str:
 
 
 def weights(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Tabulate accuracy and validators of methods that were run with other values of β."""
+    """Tabulate methods that were run with other values of β, over the seeds that all β have."""
     lines = [
         "| method | β | target accuracy | BNM | information maximization | centroid agreement |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -184,10 +184,17 @@ def weights(rows: Sequence[dict[str, str]]) -> list[str]:
     others = {(row["method"], row["supercm"]) for row in rows if row["supercm"] not in ("0", "1")}
     for method in sorted({method for method, _ in others}):
         arms = {"0": 0.0, "1": 0.5, **{arm: float(arm) for name, arm in others if name == method}}
+        same = {
+            arm: {
+                row["seed"]: row for row in rows if (row["method"], row["supercm"]) == (method, arm)
+            }
+            for arm in arms
+        }
+        seeds = set.intersection(*(set(runs) for runs in same.values()))
         for arm, weight in sorted(arms.items(), key=lambda item: item[1]):
-            same = [row for row in rows if (row["method"], row["supercm"]) == (method, arm)]
             names = ("target_acc", "bnm", "information_maximization", "centroid_agreement")
-            cells = [spread([float(row[name]) for row in same]) for name in names]
+            found = [same[arm][seed] for seed in sorted(seeds)]
+            cells = [spread([float(row[name]) for row in found]) for name in names]
             lines.append(f"| {method} | {weight:g} | {' | '.join(cells)} |")
     return [*lines, ""] if others else []
 

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(os.environ.get("FIELD_ROOT", "/"))
 CACHE = Path("data/field")
+Image.MAX_IMAGE_PIXELS = None  # pictures that are too large are left out, not an error
 CHOOSING = ("digits", "letters", "clipart", "themes")
 FINAL = ("mnist5k", "fashion", "font_digits", "stamps", "icons")
 # Sets with classes of sizes 10 : 1 and with unlabeled images of classes that have no label.
