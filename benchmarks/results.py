@@ -121,12 +121,6 @@ def over_seeds(found: Mapping[str, Mapping[int, float]]) -> list[float]:
     return [statistics.mean(gain[seed] for gain in found.values()) for seed in seeds]
 
 
-def of_common_seeds(arms: Arms) -> Arms:
-    """The arms with the seeds that all of them have."""
-    seeds = sorted(set.intersection(*(set(values) for values in arms.values())))
-    return {arm: {seed: values[seed] for seed in seeds} for arm, values in arms.items() if seeds}
-
-
 def comparison(
     rows: Iterable[Mapping[str, str]],
     order: Sequence[str],
@@ -134,7 +128,7 @@ def comparison(
     controls: Sequence[str],
     uncounted: Sequence[str] = (),
 ) -> str:
-    """Markdown: each method alone and with SuperCM, and the gain, over the seeds that all have.
+    """Markdown: each method alone and with SuperCM, and the gain over all methods.
 
     Args:
         rows: Runs with ``method``, ``supercm`` (0 or 1), ``seed`` and the metric.
@@ -144,7 +138,7 @@ def comparison(
             without SuperCM is bold.
         uncounted: Other methods that do not count in the gains.
     """
-    found = of_common_seeds(arms_of(rows, metric))
+    found = arms_of(rows, metric)
     heads = ["method", "without SuperCM", "worst", "with SuperCM", "worst", "gain"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     strongest = strongest_control(found, controls)

@@ -277,8 +277,8 @@ def main() -> None:
         settings_key = {"settings": " ".join(given.set)} if varied else {}
         if key | settings_key in results:
             continue
-        start = time.monotonic()
         if key["method"] in CLASSICAL:
+            start = time.monotonic()
             names = [name for name in KEYS if name != "supercm"]
             metrics = classify(*(key[name] for name in names))
         else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import estimator, peers, ssl, uda
 from benchmarks.field import adaptation as field
 from benchmarks.results import (
+    Arms,
     Results,
     arms_of,
     comparison,
@@ -105,8 +106,8 @@ Rows = Sequence[dict[str, str]]
 
 def overview() -> str:
     """A line for each of the tables of methods."""
-    heads = ["data", "control", "methods", "best", "SuperCM", "started", "methods + SuperCM"]
-    heads += ["gain", "seeds"]
+    heads = ["data", "best simple baseline", "other methods, mean", "best of them", "SuperCM"]
+    heads += ["SuperCM after label propagation", "others with SuperCM, mean", "gain", "seeds"]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for name, labels in (pair for pair in SSL if _ssl(*pair)):
         title = f"{DATA[name]}, {labels} label{'s' * (labels != '1')}"
@@ -118,7 +119,9 @@ def overview() -> str:
 
 def semi_supervised(data: str, labels: str) -> str:
     """All methods with the settings that each arm chose on digits with one label per class."""
-    return _named(comparison(_complete(_ssl(data, labels)), ssl.ORDER, "acc", ssl.CONTROLS, OURS))
+    rows = _ssl(data, labels)
+    _complete(arms_of(rows, "acc"))
+    return _named(comparison(rows, ssl.ORDER, "acc", ssl.CONTROLS, OURS))
 
 
 def semi_supervised_choices() -> str:
@@ -151,7 +154,8 @@ def wrong_clusters(data: str, labels: str, bound: str) -> str:
 
 def adaptation(data: str) -> str:
     """All methods with the settings that each arm chose on the first domains, and validators."""
-    rows = _complete(_uda("uda_tuned", data))
+    rows = _uda("uda_tuned", data)
+    _complete(arms_of(rows, "target_acc"))
     table = comparison(rows, uda.ORDER, "target_acc", uda.CONTROLS)
     return _named(f"{table}\n\n{uda.selected(rows)}")
 
@@ -167,14 +171,20 @@ def adaptation_better_alone(data: str) -> str:
 
 
 def adaptation_as_shipped(data: str) -> str:
-    """All methods with the shipped settings."""
-    return _named(comparison(_uda("uda", data), uda.ORDER, "target_acc", uda.CONTROLS))
+    """Methods without SuperCM with the shipped settings."""
+    rows = [row for row in _uda("uda", data) if row["supercm"] == "0"]
+    arms = arms_of([row for row in rows if row["method"] in uda.METHODS], "target_acc")
+    lines = ["| method | without SuperCM | worst |", "| --- | --- | --- |"]
+    for method, _ in sorted(_complete(arms), key=lambda arm: uda.ORDER.index(arm[0])):
+        values = list(arms[method, "0"].values())
+        lines.append(f"| {method} | {spread(values)} | {min(values):.3f} |")
+    return _named("\n".join([*lines, "", f"Over {len(values)} seeds."]))
 
 
 def adaptation_by_weight(data: str) -> str:
     """Methods with several β."""
     rows = [row for row in Results(RESULTS / "uda.csv", uda.KEYS) if row["data"] == data]
-    return _named("\n".join(uda.weights(rows)).rstrip())
+    return _named("\n".join(uda.weights(rows)))
 
 
 def two_folders() -> str:
@@ -219,16 +229,13 @@ def _ssl(data: str, labels: str, file: str = "ssl") -> Rows:
     return [r for r in results if (r["data"], r["labels_per_class"]) == (data, labels)]
 
 
-def _complete(rows: Rows) -> Rows:
-    """The same runs; a ``ValueError`` if an arm lacks seeds that another has."""
-    arms: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        arms.setdefault((row["method"], row["supercm"]), set()).add(row["seed"])
-    seeds = set().union(*arms.values())
-    lacking = [arm for arm in arms if arms[arm] < seeds]
+def _complete(arms: Arms) -> Arms:
+    """The same arms; a ``ValueError`` if one lacks seeds that another has."""
+    seeds = set[int]().union(*arms.values())
+    lacking = [arm for arm in arms if set(arms[arm]) < seeds]
     if lacking:
-        raise ValueError(f"{lacking} lack seeds of {sorted(seeds)} on {rows[0]['data']}.")
-    return rows
+        raise ValueError(f"{lacking} lack seeds of {sorted(seeds)}.")
+    return arms
 
 
 def _uda(file: str, data: str) -> Rows:
@@ -271,7 +278,7 @@ def _mean(rows: Rows, seeds: set[str], metric: str) -> float:
 
 
 def _line(title: str, rows: Rows, metric: str, controls: Sequence[str]) -> str:
-    arms = arms_of(rows, metric)
+    arms = _complete(arms_of(rows, metric))
     means = {arm: statistics.mean(found.values()) for arm, found in arms.items()}
     control = strongest_control(arms, controls) or ""
     counted = gains(arms, [*controls, *OURS])

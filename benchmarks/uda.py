@@ -162,7 +162,7 @@ def render(results: Results) -> str:
         rows = [row for row in results if row["data"] == data]
         arms = [row for row in rows if row["supercm"] in ("0", "1")]
         table = comparison(arms, ORDER, "target_acc", CONTROLS)
-        text += [f"### {data}", "", table, "", selected(arms), "", *weights(rows)]
+        text += [f"### {data}", "", table, "", selected(arms), "", *weights(rows), ""]
     return "\n".join(text)
 
 
@@ -196,11 +196,11 @@ def weights(rows: Sequence[dict[str, str]]) -> list[str]:
             found = [same[arm][seed] for seed in sorted(seeds)]
             cells = [spread([float(row[name]) for row in found]) for name in names]
             lines.append(f"| {method} | {weight:g} | {' | '.join(cells)} |")
-    return [*lines, ""] if others else []
+    return lines if others else []
 
 
 def selected(rows: Sequence[dict[str, str]]) -> str:
-    """Tabulate which run of a seed each validator selects."""
+    """Tabulate the runs that each validator selects; of runs with equal values, the mean."""
     trained = [row for row in rows if row["method"] not in SHALLOW]
     lines = [
         "| selected by | target accuracy | below the oracle's | rank correlation |",
@@ -214,7 +214,9 @@ def selected(rows: Sequence[dict[str, str]]) -> str:
         for same in runs:
             known = [row for row in same if row[name] != "nan"]
             if known:
-                chosen.append(float(max(known, key=lambda r: float(r[name]))["target_acc"]))
+                first = max(float(row[name]) for row in known)
+                tied = [float(r["target_acc"]) for r in known if float(r[name]) == first]
+                chosen.append(statistics.mean(tied))
                 correlations.append(_rank_correlation(known, name))
         if chosen:
             loss = statistics.mean(best) - statistics.mean(chosen)
@@ -273,8 +275,8 @@ def main() -> None:
         settings_key = {"settings": " ".join(given.set)} if varied else {}
         if key | settings_key in results:
             continue
-        start = time.monotonic()
         if key["method"] in SHALLOW:
+            start = time.monotonic()
             metrics = adapt(key["data"], key["method"], key["seed"])
         else:
             data, method, supercm, seed = key.values()

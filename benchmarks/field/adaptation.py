@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", default=[*CHOOSING_PAIRS, *FINAL_PAIRS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--config", nargs="+", default=[], help="further files of the default")
+    parser.add_argument(
+        "--config", nargs="+", default=[], help="further files, of the arm default only"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()
@@ -103,6 +105,8 @@ def render(results: Results) -> str:
     ]
     for pair in sorted({pair for pair, _ in found}):
         only, *arms = (found[pair, arm] for arm in ("source only", "default", "SuperCM, β 2"))
+        if any(len(values) != len(only) for values in arms):
+            raise ValueError(f"The arms of {pair} have different numbers of seeds.")
         cells = [f"{statistics.mean(values):.3f} | {min(values):.3f}" for values in arms]
         lines.append(
             f"| {pair} | {statistics.mean(only):.3f} | {' | '.join(cells)} | {len(only)} |"
