@@ -75,13 +75,18 @@ def spread(values: Sequence[float]) -> str:
 
 def interval(gains: Sequence[float]) -> str:
     """Format the mean of paired differences and its 95 % interval by Student's t."""
-    from scipy.stats import t
-
     if len(gains) < 2:
         return ""
-    mean = statistics.mean(gains)
-    half = float(t.ppf(0.975, len(gains) - 1)) * statistics.stdev(gains) / math.sqrt(len(gains))
+    mean, half = statistics.mean(gains), half_width(gains)
     return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+
+
+def half_width(gains: Sequence[float]) -> float:
+    """Half of the 95 % interval by Student's t."""
+    from scipy.stats import t
+
+    deviation = statistics.stdev(gains) / math.sqrt(len(gains))
+    return float(t.ppf(0.975, len(gains) - 1)) * deviation
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:

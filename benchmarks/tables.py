@@ -21,6 +21,7 @@ from benchmarks.results import (
     arms_of,
     comparison,
     gains,
+    half_width,
     interval,
     over_seeds,
     paired,
@@ -289,8 +290,9 @@ def _line(title: str, rows: Rows, metric: str, controls: Sequence[str]) -> str:
     cells = [title, f"{means[control, '0']:.3f} ({NAMES[control]})"]
     cells += [f"{alone:.3f}", f"{means[best, '0']:.3f} ({NAMES[best]})"]
     cells += [f"{means['none', '1']:.3f}", f"{propagated:.3f}" if propagated else ""]
-    gain = f"{interval(over_seeds(counted))}, {better} of {len(counted)}"
-    cells += [f"{joint:.3f}", gain]
+    by_seed = over_seeds(counted)
+    gain = f"{statistics.mean(by_seed):+.3f} ± {half_width(by_seed):.3f}"
+    cells += [f"{joint:.3f}", f"{gain}, {better} of {len(counted)}"]
     return f"| {' | '.join([*cells, str(len(arms['none', '1']))])} |"
 
 
