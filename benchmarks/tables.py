@@ -94,7 +94,9 @@ SSL = [
     ("digits", "4"),
     ("mnist5k", "1"),
     ("mnist5k", "4"),
+    ("mnist5k", "25"),
     ("fashion_mnist@600", "4"),
+    ("fashion_mnist@600", "25"),
 ]
 DATA = {"digits": "digits", "mnist5k": "MNIST-5k", "fashion_mnist@600": "Fashion-MNIST"}
 ADAPTATION = {"uci_mnist": "UCI digits to MNIST", "digits": "digits to digits-M"}
