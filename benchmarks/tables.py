@@ -294,7 +294,9 @@ def _line(title: str, rows: Rows, metric: str, controls: Sequence[str]) -> str:
     cells += [f"{means['none', '1']:.3f}", f"{propagated:.3f}" if propagated else ""]
     by_seed = over_seeds(counted)
     gain = f"{statistics.mean(by_seed):+.3f} ± {half_width(by_seed):.3f}"
-    cells += [f"{joint:.3f}", f"{gain}, {better} of {len(counted)}"]
+    count = f"{better} of {len(counted)}"
+    # No line breaks within either: columns would become too narrow.
+    cells += [f"{joint:.3f}", ", ".join(cell.replace(" ", "\u00a0") for cell in (gain, count))]
     return f"| {' | '.join([*cells, str(len(arms['none', '1']))])} |"
 
 
