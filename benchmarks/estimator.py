@@ -3,8 +3,8 @@
 A stratified third of the samples is the test set. Of the others, a few per class keep their label.
 The seed draws both, and the initial weights. All estimators use their defaults; those of
 scikit-learn are also run on standardized columns. Logistic regression by itself ignores samples
-without a label. Runs are appended to a CSV file, and existing
-runs are not repeated. The table is written to a file of the same name with the ending ``.md``.
+without a label. Runs are appended to a CSV file, and existing runs are not repeated. The table is
+written to a file of the same name with the ending ``.md``.
 
     python -m benchmarks.estimator
     python -m benchmarks.estimator --data wine --labels 1 --seeds 0 1 2

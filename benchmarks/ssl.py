@@ -16,7 +16,7 @@ With ``--set`` instead, runs have these settings (none: the shipped ones), and a
     python -m benchmarks.ssl --tune digits 1 --data digits --labels 1 2 4 --seeds 0 1 2 3 4
     python -m benchmarks.ssl --tune digits 1 --data mnist5k fashion_mnist@600 --labels 4
     python -m benchmarks.ssl --set model.batch_norm=all --data digits --labels 1 --arms 0
-    python -m benchmarks.ssl --tune digits 1 --render
+    python -m benchmarks.ssl --render
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ CLASSICAL: dict[str, Callable[[], Any]] = {
 }
 
 # SuperCM's prior on the classes, on predictions instead of clusters, and with confidence.
+BALANCED = "none, class prior and entropy"
 BALANCED_METHODS = [
     "--model.methods=[benchmarks.ssl.ClassPrior, supercm_pl.ssl.methods.EntropyMinimization]"
 ]
@@ -73,13 +74,12 @@ WITHOUT_FILE: dict[str, list[str]] = {
         "--model.batch_norm=all",
     ],
     "none, class prior": ["--model.methods=benchmarks.ssl.ClassPrior"],
-    "none, class prior and entropy": BALANCED_METHODS,
+    BALANCED: BALANCED_METHODS,
 }
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.yaml"))
 CONTROLS = [*CLASSICAL, *WITHOUT_FILE]
 ORDER = [*CONTROLS, *METHODS]
 RATES = ("0.002", "0.0005", "0.001", "0.004")
-BALANCED = "none, class prior and entropy"
 CHOOSING = ("none", "none, as many samples", BALANCED, *METHODS)
 NORMS = [("model.batch_norm", norm) for norm in ("labeled", "all")]
 
@@ -191,7 +191,7 @@ def classify(data: str, labels: int, method: str, seed: int) -> dict[str, float]
 
 
 def chosen(data: str, labels: int) -> str:
-    """Markdown: the settings that each arm chose on these data."""
+    """Markdown: the settings that each arm chose on these data; all trials must exist."""
     trials = Results(CHOICES, TRIALS)
     return choices.table(
         (
@@ -292,8 +292,6 @@ def main() -> None:
         print(*key.values(), f"{metrics['acc']:.4f}", flush=True)
     if not varied:
         print(render(results))
-    if tuned:
-        print(chosen(*tuned))
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def render(results: Results) -> str:
 
 
 def chosen(data: str) -> str:
-    """Markdown: the settings that each arm chose on these domains."""
+    """Markdown: the settings that each arm chose on these domains; all trials must exist."""
     trials = Results(CHOICES, TRIALS)
     return choices.table(
         (method, [choose(trials, data, method, arm, rendering=True) for arm in ("0", "1")])
@@ -293,8 +293,6 @@ def main() -> None:
         print(*key.values(), f"{metrics['target_acc']:.4f}", flush=True)
     if not varied:
         print(render(results))
-    if given.tune:
-        print(chosen(given.tune))
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ import os
 import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(os.environ.get("FIELD_ROOT", "/"))
 CACHE = Path("data/field")
-Image.MAX_IMAGE_PIXELS = None  # pictures that are too large are left out, not an error
 CHOOSING = ("digits", "letters", "clipart", "themes")
 FINAL = ("mnist5k", "fashion", "font_digits", "stamps", "icons")
 # Sets with classes of sizes 10 : 1 and with unlabeled images of classes that have no label.
@@ -228,7 +228,7 @@ def _pictures(folders: dict[str, list[Path]], size: int = 32) -> Images:
         paths = sorted(p for place in places for p in place.rglob("*.png") if p.is_file())
         seen: dict[bytes, np.ndarray] = {}
         for i in dice.permutation(len(paths))[:700]:
-            with Image.open(paths[i]) as file:
+            with _any_size(), Image.open(paths[i]) as file:
                 if file.width * file.height < 4e7:
                     image = _on_white(file, size)
                     seen.setdefault(image.tobytes(), image)  # many are there twice
@@ -240,6 +240,11 @@ def _pictures(folders: dict[str, list[Path]], size: int = 32) -> Images:
     y = np.array([parts[i][1] for i in order])
     held = np.array([parts[i][2] for i in order])
     return Images(x[~held], y[~held], x[held], y[held], tuple(folders))
+
+
+def _any_size() -> Any:
+    """Open pictures of any size: those that are too large are left out, not an error."""
+    return patch.object(Image, "MAX_IMAGE_PIXELS", None)
 
 
 def _on_white(file: Image.Image, size: int) -> np.ndarray:
